@@ -1,0 +1,38 @@
+# What the scripts beside this file share. Sourced, never run.
+
+# Everything the scripts make outside the checkout: root filesystems, the registry's data, its configuration.
+dev_dir=${KILN_DEV_DIR:-/var/tmp/kiln-dev}
+registry_port=${KILN_DEV_PORT:-5055}
+registry=127.0.0.1:$registry_port
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Installs those of the named Debian packages that are missing.
+need_packages() {
+    local missing=() package
+    for package; do
+        dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    [ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: ${missing[*]}"
+    say "installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Rust comes from rustup where the machine has none that is new enough.
+need_rust() {
+    [ -d "$HOME/.cargo/bin" ] && PATH=$HOME/.cargo/bin:$PATH
+    if cargo --version >/dev/null 2>&1; then return; fi
+    need_packages rustup
+    rustup default stable
+}
+
+# Whether Docker Hub answers; then the local registry is not needed.
+hub_answers() {
+    [ -z "${KILN_DEV_LOCAL:-}" ] || return 1
+    local status
+    status=$(curl --silent --max-time 3 --output /dev/null --write-out '%{http_code}' https://registry-1.docker.io/v2/ || true)
+    [ "$status" = 401 ] || [ "$status" = 200 ]
+}
