@@ -119,7 +119,9 @@ fn is_empty_set(set: &BTreeMap<String, Empty>) -> bool {
 }
 
 /// Docker writes `null` for an empty collection.
-fn null_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+fn null_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    d: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
 }
 

@@ -283,8 +283,17 @@ mod tests {
         let upper = EMPTY.to_uppercase();
         let long = format!("{EMPTY}0");
         for text in [
-            "", "sha256", "sha256:", ":abc", "md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:../../etc/passwd",
-            &EMPTY[..EMPTY.len() - 1], &long, &upper, "sha256:\0", "SHA256:e3",
+            "",
+            "sha256",
+            "sha256:",
+            ":abc",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+            "sha256:../../etc/passwd",
+            &EMPTY[..EMPTY.len() - 1],
+            &long,
+            &upper,
+            "sha256:\0",
+            "SHA256:e3",
         ] {
             assert!(text.parse::<Digest>().is_err(), "{text:?} was accepted");
         }

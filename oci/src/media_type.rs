@@ -92,7 +92,9 @@ impl MediaType {
             }
             // Foreign layers keep their bytes' format; where they come from is not our concern here.
             "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-            | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" => Kind::Layer(Compression::Gzip),
+            | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" => {
+                Kind::Layer(Compression::Gzip)
+            }
             _ => Kind::Other,
         }
     }

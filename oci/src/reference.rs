@@ -113,7 +113,9 @@ impl FromStr for Reference {
         let fail = |reason| ReferenceError { text: text.chars().take(300).collect(), reason };
         let (rest, digest) = match text.split_once('@') {
             None => (text, None),
-            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|_| fail("its digest is malformed"))?)),
+            Some((rest, digest)) => {
+                (rest, Some(digest.parse().map_err(|_| fail("its digest is malformed"))?))
+            }
         };
         let (name, tag) = match rest.rfind(':') {
             Some(colon) if !rest[colon..].contains('/') => (&rest[..colon], Some(&rest[colon + 1..])),
@@ -245,8 +247,24 @@ mod tests {
     #[test]
     fn malformed_references_are_refused() {
         for text in [
-            "", ":", "Nginx", "a//b", "../x", "a/../b", "nginx:", "nginx:-x", "nginx@sha256:12", "a b", "a\r\nb",
-            "host:99999/a", "-a", "a_-b", "a/%2f", "nginx:a:b", "[::1/x", "a...b",
+            "",
+            ":",
+            "Nginx",
+            "a//b",
+            "../x",
+            "a/../b",
+            "nginx:",
+            "nginx:-x",
+            "nginx@sha256:12",
+            "a b",
+            "a\r\nb",
+            "host:99999/a",
+            "-a",
+            "a_-b",
+            "a/%2f",
+            "nginx:a:b",
+            "[::1/x",
+            "a...b",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text:?} was accepted");
         }
