@@ -1,0 +1,1 @@
+//! Whether an image's derived values agree with its bytes.

@@ -1,0 +1,1 @@
+//! A registry in this process, on loopback, that fails on demand.
