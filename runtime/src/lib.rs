@@ -1,1 +1,5 @@
-//! stub
+//! Runs a process in a container over the mounts it is given.
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod network;
