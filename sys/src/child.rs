@@ -1,0 +1,1 @@
+//! Launches a container's first process from a plan.

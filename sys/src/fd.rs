@@ -1,0 +1,74 @@
+//! Descriptors: passing them over sockets, and making sure none leaks.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+
+use crate::error::{Context, Result};
+
+/// The most descriptors one message carries.
+pub const MESSAGE_FDS_MAX: usize = 8;
+
+/// Sends `bytes` with descriptors over a unix socket.
+pub fn send_fds(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(rustix::io::Errno::TOOBIG).on("sendmsg", "descriptors");
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).on("sendmsg", "a socket")
+}
+
+/// Receives bytes and descriptors from a unix socket; the descriptors are close-on-exec.
+pub fn recv_fds(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .on("recvmsg", "a socket")?;
+    let mut fds = Vec::new();
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = item {
+            fds.extend(rights);
+        }
+    }
+    Ok((message.bytes, fds))
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn cloexec_from(first: u32) -> Result<()> {
+    // SAFETY: only sets a flag on descriptors; none is closed.
+    let result = unsafe { libc::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
+    if result == 0 { Ok(()) } else { Err(last_errno()).on("close_range", "all descriptors") }
+}
+
+fn last_errno() -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_descriptor_travels() {
+        let (left, right) = UnixStream::pair().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"hello").unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        send_fds(left.as_fd(), b"x", &[file.as_fd()]).unwrap();
+        let mut byte = [0; 1];
+        let (n, fds) = recv_fds(right.as_fd(), &mut byte).unwrap();
+        assert_eq!((n, fds.len()), (1, 1));
+        let mut text = String::new();
+        std::fs::File::from(fds.into_iter().next().unwrap()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+    }
+}

@@ -1,0 +1,101 @@
+//! Extended attributes of one name, without following a symbolic link.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+use super::at::proc_path;
+use crate::error::{Context, Result};
+
+/// The most bytes of attribute names a file has (the kernel's own limit).
+const LIST_MAX: usize = 64 * 1024;
+/// The most bytes one value has (the kernel's own limit).
+const VALUE_MAX: usize = 64 * 1024;
+
+/// The names of the attributes of `name` in `dir`; an empty name means `dir` itself. None where the
+/// file system has no attributes.
+pub fn list(dir: BorrowedFd<'_>, name: impl AsRef<Path>) -> Result<Vec<OsString>> {
+    let path = path_of(dir, name.as_ref());
+    let mut buffer = [0u8; 1024];
+    match rustix::fs::llistxattr(&path, &mut buffer) {
+        Ok(n) => Ok(split(&buffer[..n])),
+        Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        Err(Errno::RANGE) => {
+            let mut buffer = vec![0u8; LIST_MAX];
+            let n = rustix::fs::llistxattr(&path, &mut buffer).on("llistxattr", name.as_ref())?;
+            Ok(split(&buffer[..n]))
+        }
+        Err(errno) => Err(errno).on("llistxattr", name.as_ref()),
+    }
+}
+
+/// The value of one attribute; `None` when the file has none of that name.
+pub fn get(dir: BorrowedFd<'_>, name: impl AsRef<Path>, attribute: &OsStr) -> Result<Option<Vec<u8>>> {
+    let path = path_of(dir, name.as_ref());
+    let mut buffer = [0u8; 256];
+    let result = match rustix::fs::lgetxattr(&path, attribute, &mut buffer) {
+        Ok(n) => Ok(buffer[..n].to_vec()),
+        Err(Errno::RANGE) => {
+            let mut buffer = vec![0u8; VALUE_MAX];
+            rustix::fs::lgetxattr(&path, attribute, &mut buffer).map(|n| buffer[..n].to_vec())
+        }
+        Err(errno) => Err(errno),
+    };
+    match result {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        other => other.on("lgetxattr", name.as_ref()).map(Some),
+    }
+}
+
+/// Sets an attribute.
+pub fn set(dir: BorrowedFd<'_>, name: impl AsRef<Path>, attribute: &OsStr, value: &[u8]) -> Result<()> {
+    let path = path_of(dir, name.as_ref());
+    rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty()).on("lsetxattr", name.as_ref())
+}
+
+/// Removes an attribute; a missing one is fine.
+pub fn remove(dir: BorrowedFd<'_>, name: impl AsRef<Path>, attribute: &OsStr) -> Result<()> {
+    let path = path_of(dir, name.as_ref());
+    match rustix::fs::lremovexattr(&path, attribute) {
+        Err(Errno::NODATA) => Ok(()),
+        other => other.on("lremovexattr", name.as_ref()),
+    }
+}
+
+/// The calls want a path: the directory's entry in /proc/self/fd, and one name after it.
+fn path_of(dir: BorrowedFd<'_>, name: &Path) -> PathBuf {
+    let mut path = proc_path(&dir);
+    // Without a name the trailing dot makes the kernel step through the magic link.
+    path.push(if name.as_os_str().is_empty() { Path::new(".") } else { name });
+    path
+}
+
+fn split(names: &[u8]) -> Vec<OsString> {
+    names.split(|b| *b == 0).filter(|n| !n.is_empty()).map(|n| OsString::from_vec(n.to_vec())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Root, at};
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn attributes_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        at::create_file(root.as_fd(), "f", 0o600).unwrap();
+        let key = OsStr::new("trusted.kiln.test");
+        set(root.as_fd(), "f", key, &[7; 300]).unwrap();
+        assert_eq!(get(root.as_fd(), "f", key).unwrap().unwrap(), [7; 300]);
+        assert!(list(root.as_fd(), "f").unwrap().contains(&key.to_owned()));
+        remove(root.as_fd(), "f", key).unwrap();
+        assert_eq!(get(root.as_fd(), "f", key).unwrap(), None);
+        set(root.as_fd(), "", key, b"dir").unwrap();
+        assert_eq!(get(root.as_fd(), "", key).unwrap().unwrap(), b"dir");
+    }
+}

@@ -1,0 +1,396 @@
+//! Mounts as values, and how one becomes a mount that nobody sees yet.
+
+use std::ffi::CString;
+use std::ops::{BitOr, BitOrAssign};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use crate::error::{Context, Error, Result};
+
+/// The longest value `fsconfig` takes as a string; longer paths go in as descriptors.
+const FSCONFIG_STRING_MAX: usize = 255;
+
+/// `MS_*` flags of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountFlags(pub u64);
+
+impl MountFlags {
+    /// Nothing special.
+    pub const NONE: Self = Self(0);
+    /// `MS_RDONLY`.
+    pub const READONLY: Self = Self(libc::MS_RDONLY);
+    /// `MS_NOSUID`.
+    pub const NOSUID: Self = Self(libc::MS_NOSUID);
+    /// `MS_NODEV`.
+    pub const NODEV: Self = Self(libc::MS_NODEV);
+    /// `MS_NOEXEC`.
+    pub const NOEXEC: Self = Self(libc::MS_NOEXEC);
+    /// `MS_STRICTATIME`.
+    pub const STRICTATIME: Self = Self(libc::MS_STRICTATIME);
+    /// `MS_NOATIME`.
+    pub const NOATIME: Self = Self(libc::MS_NOATIME);
+    /// `MS_BIND`: `source` is a path that is bound.
+    pub const BIND: Self = Self(libc::MS_BIND);
+    /// `MS_REC`: a bind takes the mounts below it along.
+    pub const REC: Self = Self(libc::MS_REC);
+    /// `MS_PRIVATE`.
+    pub const PRIVATE: Self = Self(libc::MS_PRIVATE);
+    /// `MS_SLAVE`.
+    pub const SLAVE: Self = Self(libc::MS_SLAVE);
+    /// `MS_SHARED`.
+    pub const SHARED: Self = Self(libc::MS_SHARED);
+
+    /// Whether all of `other` is set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets together.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The part that the new mount calls take as attributes.
+    fn attributes(self) -> u64 {
+        let mut attr = 0;
+        for (flag, bit) in [
+            (Self::READONLY, libc::MOUNT_ATTR_RDONLY),
+            (Self::NOSUID, libc::MOUNT_ATTR_NOSUID),
+            (Self::NODEV, libc::MOUNT_ATTR_NODEV),
+            (Self::NOEXEC, libc::MOUNT_ATTR_NOEXEC),
+            (Self::STRICTATIME, libc::MOUNT_ATTR_STRICTATIME),
+            (Self::NOATIME, libc::MOUNT_ATTR_NOATIME),
+        ] {
+            if self.contains(flag) {
+                attr |= bit as u64;
+            }
+        }
+        attr
+    }
+
+    /// The propagation that is asked for, as `MS_*`, or none.
+    fn propagation(self) -> u64 {
+        self.0 & (Self::PRIVATE.0 | Self::SLAVE.0 | Self::SHARED.0)
+    }
+}
+
+impl BitOr for MountFlags {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+impl BitOrAssign for MountFlags {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+}
+
+/// One option of the file system itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountOption {
+    /// An option without a value, such as `volatile`.
+    Flag(String),
+    /// An option with a value. An overlay has one `lowerdir+` for each lower directory, top first.
+    Value(String, PathBuf),
+}
+
+impl MountOption {
+    /// An option without a value.
+    pub fn flag(name: &str) -> Self {
+        Self::Flag(name.to_owned())
+    }
+
+    /// An option with a value.
+    pub fn value(name: &str, value: impl Into<PathBuf>) -> Self {
+        Self::Value(name.to_owned(), value.into())
+    }
+}
+
+/// One mount: what snapshotters produce and the runtime consumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Device or directory; for a bind the directory or file that is bound.
+    pub source: PathBuf,
+    /// Where it goes, relative to the root to be; empty means the root itself.
+    pub target: PathBuf,
+    /// `overlay`, `tmpfs`, `bind`, …
+    pub fs_type: String,
+    /// `MS_*` flags.
+    pub flags: MountFlags,
+    /// Options of the file system.
+    pub data: Vec<MountOption>,
+}
+
+impl Mount {
+    /// A bind of `source` that takes the mounts below it along.
+    pub fn bind(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self {
+            source: source.into(),
+            target: target.into(),
+            fs_type: "bind".to_owned(),
+            flags: MountFlags::BIND | MountFlags::REC,
+            data: Vec::new(),
+        }
+    }
+
+    /// Whether this binds an existing directory or file.
+    pub fn is_bind(&self) -> bool {
+        self.fs_type == "bind" || self.flags.contains(MountFlags::BIND)
+    }
+
+    /// Makes the mount without a place: it is seen only through the descriptor, which serves as a directory.
+    pub fn detached(&self) -> Result<OwnedFd> {
+        if self.is_bind() { self.detached_bind() } else { self.detached_new() }
+    }
+
+    /// Puts the mount at `target` beneath `root` until the guard is dropped.
+    pub fn attach(&self, root: &Path) -> Result<MountGuard> {
+        let target =
+            if self.target.as_os_str().is_empty() { root.to_owned() } else { root.join(&self.target) };
+        move_to(self.detached()?.as_fd(), &target)?;
+        Ok(MountGuard { target })
+    }
+
+    fn detached_bind(&self) -> Result<OwnedFd> {
+        let recursive = self.flags.contains(MountFlags::REC);
+        let tree = clone_tree(CWD, &self.source, recursive)?;
+        let set = self.flags.attributes();
+        let propagation = match self.flags.propagation() {
+            0 => MountFlags::PRIVATE.0,
+            asked => asked,
+        };
+        set_attributes(tree.as_fd(), set, propagation, recursive)?;
+        Ok(tree)
+    }
+
+    fn detached_new(&self) -> Result<OwnedFd> {
+        let fs =
+            fsopen(self.fs_type.as_str(), FsOpenFlags::FSOPEN_CLOEXEC).on("fsopen", self.fs_type.as_str())?;
+        let fail = |call, fallback: &Path, errno| explain(&fs, &self.fs_type, call, fallback, errno);
+        if !self.source.as_os_str().is_empty() {
+            fsconfig_set_string(&fs, "source", &self.source)
+                .map_err(|e| fail("fsconfig", &self.source, e))?;
+        }
+        for option in &self.data {
+            set_option(&fs, option).map_err(|e| fail("fsconfig", option_subject(option), e))?;
+        }
+        fsconfig_create(&fs).map_err(|e| fail("fsconfig", &self.source, e))?;
+        let attributes = MountAttrFlags::from_bits_retain(self.flags.attributes() as u32);
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| fail("fsmount", &self.source, e))
+    }
+}
+
+/// A mount that is taken away when this is dropped.
+#[derive(Debug)]
+pub struct MountGuard {
+    target: PathBuf,
+}
+
+impl MountGuard {
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// Unmounts now and says whether that worked.
+    pub fn unmount(self) -> Result<()> {
+        let result = unmount(&self.target);
+        std::mem::forget(self);
+        result
+    }
+}
+
+impl Drop for MountGuard {
+    fn drop(&mut self) {
+        let _ = unmount(&self.target);
+    }
+}
+
+/// Lazily unmounts whatever is mounted at `target`.
+pub fn unmount(target: &Path) -> Result<()> {
+    rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).on("umount2", target)
+}
+
+/// Attaches a detached mount at `target`.
+pub fn move_to(mount: BorrowedFd<'_>, target: &Path) -> Result<()> {
+    move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).on("move_mount", target)
+}
+
+/// A private, detached copy of the tree at `path`: a bind mount that nobody sees yet.
+pub fn clone_tree(at: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
+    open_tree(at, path, flags).on("open_tree", path)
+}
+
+/// Makes a detached tree read-only, with everything mounted in it.
+pub fn set_readonly(tree: BorrowedFd<'_>) -> Result<()> {
+    set_attributes(tree, libc::MOUNT_ATTR_RDONLY as u64, 0, true)
+}
+
+/// `mount_setattr` on the mount behind a descriptor.
+fn set_attributes(tree: BorrowedFd<'_>, set: u64, propagation: u64, recursive: bool) -> Result<()> {
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a terminated empty string, `attr` outlives the call and its size is given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(Error::new("mount_setattr", "a detached mount", last_errno())) }
+}
+
+fn set_option(fs: &OwnedFd, option: &MountOption) -> rustix::io::Result<()> {
+    match option {
+        MountOption::Flag(name) => fsconfig_set_flag(fs, name.as_str()),
+        MountOption::Value(name, value) if value.as_os_str().len() > FSCONFIG_STRING_MAX => {
+            let dir = rustix::fs::open(
+                value,
+                rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )?;
+            fsconfig_set_fd(fs, name.as_str(), dir)
+        }
+        MountOption::Value(name, value) => fsconfig_set_string(fs, name.as_str(), value),
+    }
+}
+
+fn option_subject(option: &MountOption) -> &Path {
+    match option {
+        MountOption::Flag(name) => Path::new(name),
+        MountOption::Value(_, value) => value,
+    }
+}
+
+/// An error with what the kernel wrote into the file system context's log.
+fn explain(fs: &OwnedFd, fs_type: &str, call: &'static str, subject: &Path, errno: Errno) -> Error {
+    let mut log = Vec::new();
+    let mut line = [0u8; 512];
+    while let Ok(n @ 1..) = rustix::io::read(fs, &mut line) {
+        log.push(String::from_utf8_lossy(&line[..n]).trim().trim_start_matches("e ").to_owned());
+    }
+    let detail = if log.is_empty() { String::new() } else { format!(" ({})", log.join("; ")) };
+    Error::new(call, format!("`{fs_type}` `{}`{detail}", subject.display()), errno)
+}
+
+/// The classic option string of a mount, for `mount(2)`; `None` when it does not fit a page.
+pub fn option_string(data: &[MountOption]) -> Option<CString> {
+    const PAGE: usize = 4096;
+    let mut text = Vec::new();
+    let mut lowers = Vec::new();
+    for option in data {
+        match option {
+            MountOption::Flag(name) => push(&mut text, name.as_bytes()),
+            MountOption::Value(name, value) if name == "lowerdir+" => lowers.push(escape(value)?),
+            MountOption::Value(name, value) => {
+                push(&mut text, &[name.as_bytes(), b"=", value.as_os_str().as_bytes()].concat());
+            }
+        }
+    }
+    if !lowers.is_empty() {
+        push(&mut text, &[b"lowerdir=", lowers.join(&b':').as_slice()].concat());
+    }
+    if text.len() >= PAGE { None } else { CString::new(text).ok() }
+}
+
+fn push(text: &mut Vec<u8>, option: &[u8]) {
+    if !text.is_empty() {
+        text.push(b',');
+    }
+    text.extend_from_slice(option);
+}
+
+/// A lower directory's path, if it can stand in an option string as it is.
+fn escape(path: &Path) -> Option<Vec<u8>> {
+    let bytes = path.as_os_str().as_bytes();
+    (!bytes.iter().any(|b| matches!(b, b':' | b',' | b'\\'))).then(|| bytes.to_vec())
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay(base: &Path) -> Mount {
+        for name in ["lower", "upper", "work", "root"] {
+            std::fs::create_dir(base.join(name)).unwrap();
+        }
+        Mount {
+            source: "overlay".into(),
+            target: PathBuf::new(),
+            fs_type: "overlay".into(),
+            flags: MountFlags::NONE,
+            data: vec![
+                MountOption::value("lowerdir+", base.join("lower")),
+                MountOption::value("upperdir", base.join("upper")),
+                MountOption::value("workdir", base.join("work")),
+                MountOption::flag("volatile"),
+            ],
+        }
+    }
+
+    #[test]
+    fn an_overlay_is_writable_while_attached_and_gone_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = overlay(dir.path());
+        let guard = mount.attach(&dir.path().join("root")).unwrap();
+        std::fs::write(guard.path().join("f"), "x").unwrap();
+        guard.unmount().unwrap();
+        assert!(dir.path().join("upper/f").exists());
+        assert!(!dir.path().join("root/f").exists());
+    }
+
+    #[test]
+    fn the_kernels_own_words_are_in_the_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = overlay(dir.path());
+        mount.data.push(MountOption::flag("nonsense"));
+        let error = mount.detached().unwrap_err();
+        assert_eq!(error.errno, Errno::INVAL);
+        assert!(error.to_string().contains("nonsense"), "{error}");
+    }
+
+    #[test]
+    fn a_readonly_bind_refuses_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        let mut mount = Mount::bind(&from, "");
+        mount.flags |= MountFlags::READONLY;
+        let _guard = mount.attach(&to).unwrap();
+        let error = std::fs::write(to.join("f"), "x").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    }
+
+    #[test]
+    fn options_join_lower_directories() {
+        let data = [
+            MountOption::value("lowerdir+", "/a"),
+            MountOption::value("lowerdir+", "/b"),
+            MountOption::flag("volatile"),
+        ];
+        assert_eq!(option_string(&data).unwrap().to_str().unwrap(), "volatile,lowerdir=/a:/b");
+        assert_eq!(option_string(&[MountOption::value("lowerdir+", "/a:b")]), None);
+    }
+}

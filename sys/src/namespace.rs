@@ -1,0 +1,62 @@
+//! Namespaces: making them and working inside them.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use crate::error::{Context, Result};
+
+/// The calling thread's network namespace.
+const OWN_NETWORK: &str = "/proc/thread-self/ns/net";
+
+/// Makes an empty network namespace that lives as long as the descriptor (or a process in it).
+pub fn new_network_namespace() -> Result<OwnedFd> {
+    on_thread(|| {
+        // SAFETY: only the network namespace of this thread changes, and the thread ends right after;
+        // no memory or descriptor table is unshared.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.on("unshare", "network namespace")?;
+        open_namespace(Path::new(OWN_NETWORK))
+    })
+}
+
+/// Runs `f` on a fresh thread that is in the network namespace `ns`.
+pub fn in_network_namespace<T: Send>(ns: BorrowedFd<'_>, f: impl FnOnce() -> T + Send) -> Result<T> {
+    on_thread(|| {
+        move_into_link_name_space(ns.as_fd(), Some(LinkNameSpaceType::Network))
+            .on("setns", "network namespace")?;
+        Ok(f())
+    })
+}
+
+/// Opens a namespace file such as `/proc/<pid>/ns/net`.
+pub fn open_namespace(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).on("open", path)
+}
+
+/// Runs `f` on a thread of its own: a namespace change must not outlive it in a pooled thread.
+fn on_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| match scope.spawn(f).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> std::path::PathBuf {
+        std::fs::read_link(OWN_NETWORK).unwrap()
+    }
+
+    #[test]
+    fn work_happens_inside_and_the_caller_stays_outside() {
+        let before = own();
+        let ns = new_network_namespace().unwrap();
+        let inside = in_network_namespace(ns.as_fd(), own).unwrap();
+        assert_ne!(inside, before);
+        assert_eq!(own(), before);
+    }
+}

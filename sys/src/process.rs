@@ -1,0 +1,155 @@
+//! Processes by pidfd: signals and waiting without races on process numbers.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+
+use crate::error::{Context, Error, Result};
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitStatus {
+    /// It called exit with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signaled(i32),
+}
+
+impl WaitStatus {
+    /// The code a shell would report: the exit code, or 128 plus the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Opens a descriptor of a process.
+pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
+    let pid = to_pid(pid)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).on("pidfd_open", pid.to_string().as_str())
+}
+
+/// Sends signal number `signal` to exactly the process behind `pidfd`. A process that has ended is `ESRCH`.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: no signal information is passed; the kernel checks descriptor and number.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            std::os::fd::AsRawFd::as_raw_fd(&pidfd),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(last("pidfd_send_signal", &format!("signal {signal}"))) }
+}
+
+/// Waits until the child behind `pidfd` has ended, and reaps it.
+pub fn wait(pidfd: BorrowedFd<'_>) -> Result<WaitStatus> {
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => return Ok(ended(&status)),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::new("waitid", "a child", errno)),
+        }
+    }
+}
+
+/// Like [`wait`], but returns `None` when the child still runs.
+pub fn try_wait(pidfd: BorrowedFd<'_>) -> Result<Option<WaitStatus>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let status = rustix::process::waitid(WaitId::PidFd(pidfd), options).on("waitid", "a child")?;
+    Ok(status.as_ref().map(ended))
+}
+
+/// Waits until the process behind `pidfd` has ended or the time is over; says whether it ended. Reaps nothing.
+pub fn poll_exit(pidfd: BorrowedFd<'_>, timeout: Option<Duration>) -> Result<bool> {
+    Ok(poll_readable(&[pidfd], timeout)?[0])
+}
+
+/// Waits until one of the descriptors is readable (or hung up) or the time is over.
+pub fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> Result<Vec<bool>> {
+    let mut polls: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let deadline = timeout.map(|t| std::time::Instant::now() + t);
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(std::time::Instant::now()));
+        let left =
+            left.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        match poll(&mut polls, left.as_ref()) {
+            Ok(_) => return Ok(polls.iter().map(|p| !p.revents().is_empty()).collect()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::new("poll", "descriptors", errno)),
+        }
+    }
+}
+
+/// Makes orphans below this process its own children, so that it can reap them.
+pub fn set_subreaper() -> Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .on("prctl", "PR_SET_CHILD_SUBREAPER")
+}
+
+/// Asks the kernel to kill this process when the thread that started it ends.
+pub fn die_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).on("prctl", "PR_SET_PDEATHSIG")
+}
+
+/// Reaps any ended child; `None` when there is no child left.
+pub fn reap_any() -> Result<Option<(u32, WaitStatus)>> {
+    loop {
+        match rustix::process::waitpid(None, WaitOptions::empty()) {
+            Ok(Some((pid, status))) => {
+                return Ok(Some((pid.as_raw_nonzero().get().unsigned_abs(), plain(status))));
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(Errno::CHILD) => return Ok(None),
+            Err(errno) => return Err(Error::new("waitid", "any child", errno)),
+        }
+    }
+}
+
+fn to_pid(pid: u32) -> Result<rustix::process::Pid> {
+    let raw = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    raw.ok_or_else(|| Error::new("pidfd_open", format!("`{pid}`"), Errno::SRCH))
+}
+
+fn plain(status: rustix::process::WaitStatus) -> WaitStatus {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => WaitStatus::Exited(code),
+        (None, signal) => WaitStatus::Signaled(signal.unwrap_or(libc::SIGKILL)),
+    }
+}
+
+fn ended(status: &rustix::process::WaitIdStatus) -> WaitStatus {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => WaitStatus::Exited(code),
+        (None, signal) => WaitStatus::Signaled(signal.unwrap_or(libc::SIGKILL)),
+    }
+}
+
+fn last(call: &'static str, subject: &str) -> Error {
+    let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
+    Error::new(call, subject, errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_killed_child_is_reported_with_its_signal() {
+        let child = std::process::Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        let pidfd = pidfd_open(child.id()).unwrap();
+        assert_eq!(try_wait(pidfd.as_fd()).unwrap(), None);
+        assert!(!poll_exit(pidfd.as_fd(), Some(Duration::ZERO)).unwrap());
+        pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).unwrap();
+        assert_eq!(wait(pidfd.as_fd()).unwrap(), WaitStatus::Signaled(9));
+        assert_eq!(WaitStatus::Signaled(9).code(), 137);
+    }
+}
