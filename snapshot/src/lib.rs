@@ -1,1 +1,29 @@
-//! stub
+//! Filesystem states as mounts, and both directions between a state and a layer tar.
+//!
+//! A [`Snapshotter`] keeps directories that stack into root filesystems; [`apply()`] turns a layer tar into such
+//! a directory, [`diff`] and [`write_tar()`] turn it back, [`checksum`] names what a tree holds, and [`copy`]
+//! moves files between two trees. Everything works beneath directory descriptors: no path of an image is ever
+//! given to the host's root.
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod checksum;
+pub mod copy;
+pub mod diff;
+mod error;
+pub mod meta;
+mod native;
+mod overlay;
+mod snapshotter;
+pub mod testsuite;
+pub mod write_tar;
+pub mod xattrs;
+
+pub use apply::{Applied, ApplyOptions, apply};
+pub use diff::{Change, ChangeKind, Changes, Metadata, Node, diff_trees, diff_upper};
+pub use error::{Error, Result};
+pub use meta::{MemoryMeta, MetaStore};
+pub use native::NativeSnapshotter;
+pub use overlay::{MAX_LOWERS, OverlaySnapshotter};
+pub use snapshotter::{Info, Key, Kind, Name, Snapshotter, Usage};
+pub use write_tar::{TarOptions, TarStats, write_tar};
