@@ -10,12 +10,15 @@ pub mod apply;
 pub mod checksum;
 pub mod copy;
 pub mod diff;
+mod directories;
 mod error;
+pub mod filter;
 pub mod meta;
 mod native;
 mod overlay;
 mod snapshotter;
 pub mod testsuite;
+mod walk;
 pub mod write_tar;
 pub mod xattrs;
 

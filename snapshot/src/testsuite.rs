@@ -1,0 +1,1 @@
+//! What every snapshot driver must do, as tests that a driver's crate instantiates.
