@@ -1,101 +1,282 @@
 //! Compression of layers: a reader that finds out what it reads, and writers whose output never varies.
 
-use std::io::{self, BufRead, Read, Write};
+mod gunzip;
+mod gzip;
+mod zstd;
+
+use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use crate::Compression;
+use gunzip::Gunzip;
+
+pub use gzip::GzipWriter;
+pub use zstd::ZstdWriter;
+
+/// The most bytes that a reader produces, unless it is told otherwise.
+pub const MAX_TOTAL: u64 = 256 << 30;
+/// The most bytes that a reader produces from one byte, once it has produced `RATIO_FREE`.
+pub const MAX_RATIO: u64 = 1000;
+/// So much may be produced whatever the ratio: small files of zeros are no attack.
+pub const RATIO_FREE: u64 = 64 << 20;
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const PEEK: u64 = 4;
 
 /// What a decompressing reader may produce before it gives up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes produced.
+    /// The most bytes in all.
     pub total: u64,
+    /// The most bytes from one byte, after the first `RATIO_FREE`.
+    pub ratio: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { total: u64::MAX }
+        Limits { total: MAX_TOTAL, ratio: MAX_RATIO }
     }
+}
+
+/// The content would be larger than allowed when decompressed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("decompression limit reached: {produced} bytes came out of {consumed}")]
+pub struct LimitError {
+    /// Bytes produced so far.
+    pub produced: u64,
+    /// Bytes read for them.
+    pub consumed: u64,
 }
 
 /// Reads `inner` decompressed, whatever of gzip, zstd or nothing it is compressed with.
 pub fn decompress<R: BufRead>(inner: R) -> Reader<R> {
-    Reader { inner }
+    decompress_within(inner, Limits::default())
 }
 
 /// Reads `inner` decompressed within `limits`.
-pub fn decompress_within<R: BufRead>(inner: R, _limits: Limits) -> Reader<R> {
-    Reader { inner }
+pub fn decompress_within<R: BufRead>(inner: R, limits: Limits) -> Reader<R> {
+    Reader { format: Format::Unknown(Some(inner)), limits, produced: 0 }
 }
 
-/// A decompressing reader.
-#[derive(Debug)]
-pub struct Reader<R> {
-    inner: R,
+/// A reader of decompressed bytes; the first read looks at the first bytes to see what it reads.
+///
+/// The end is reached only when the whole of the input has been read: trailing bytes after gzip data are an error
+/// unless they are zeros, so that two readers never see two contents in the same bytes.
+pub struct Reader<R: BufRead> {
+    format: Format<R>,
+    limits: Limits,
+    produced: u64,
+}
+
+/// The bytes that were looked at, in front of the rest, counted.
+type Source<R> = Counting<Chain<Cursor<Vec<u8>>, R>>;
+
+enum Format<R: BufRead> {
+    Unknown(Option<R>),
+    Plain(Source<R>),
+    Gzip(Box<Gunzip<Source<R>>>),
+    Zstd(Box<zstd::Decoder<Source<R>>>),
 }
 
 impl<R: BufRead> Reader<R> {
-    /// What it found, looking at the first bytes.
+    /// What the input is compressed with, by its first bytes.
     pub fn compression(&mut self) -> io::Result<Compression> {
-        todo!()
+        self.detect()?;
+        Ok(match self.format {
+            Format::Unknown(_) | Format::Plain(_) => Compression::Uncompressed,
+            Format::Gzip(_) => Compression::Gzip,
+            Format::Zstd(_) => Compression::Zstd,
+        })
+    }
+
+    fn detect(&mut self) -> io::Result<()> {
+        let Format::Unknown(inner) = &mut self.format else { return Ok(()) };
+        let Some(mut inner) = inner.take() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        let mut head = Vec::with_capacity(PEEK as usize);
+        inner.by_ref().take(PEEK).read_to_end(&mut head)?;
+        let compression = sniff(&head);
+        let source = Counting { inner: Cursor::new(head).chain(inner), consumed: 0 };
+        self.format = match compression {
+            Compression::Uncompressed => Format::Plain(source),
+            Compression::Gzip => Format::Gzip(Box::new(Gunzip::new(source))),
+            Compression::Zstd => Format::Zstd(Box::new(zstd::decoder(source)?)),
+        };
+        Ok(())
+    }
+
+    fn consumed(&self) -> u64 {
+        match &self.format {
+            Format::Unknown(_) => 0,
+            Format::Plain(source) => source.consumed,
+            Format::Gzip(gunzip) => gunzip.get_ref().consumed,
+            Format::Zstd(decoder) => decoder.get_ref().consumed,
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), LimitError> {
+        let consumed = self.consumed();
+        let steep = self.produced > RATIO_FREE && self.produced / self.limits.ratio.max(1) > consumed;
+        if steep || self.produced > self.limits.total {
+            return Err(LimitError { produced: self.produced, consumed });
+        }
+        Ok(())
     }
 }
 
 impl<R: BufRead> Read for Reader<R> {
-    fn read(&mut self, _buf: &mut [u8]) -> io::Result<usize> {
-        todo!()
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.detect()?;
+        let n = match &mut self.format {
+            Format::Unknown(_) => 0,
+            Format::Plain(source) => source.read(buf)?,
+            Format::Gzip(gunzip) => gunzip.read(buf)?,
+            Format::Zstd(decoder) => decoder.read(buf)?,
+        };
+        self.produced += n as u64;
+        self.check_limits().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(n)
     }
 }
 
-/// Writes gzip members of 512 KiB each, compressed in parallel; the same input gives the same bytes.
-#[derive(Debug)]
-pub struct GzipWriter<W: Write> {
-    out: W,
-}
-
-impl<W: Write> GzipWriter<W> {
-    /// A writer to `out`.
-    pub fn new(out: W) -> Self {
-        GzipWriter { out }
-    }
-
-    /// Writes the rest and hands `out` back.
-    pub fn finish(self) -> io::Result<W> {
-        Ok(self.out)
+impl<R: BufRead> std::fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("limits", &self.limits).field("produced", &self.produced).finish()
     }
 }
 
-impl<W: Write> Write for GzipWriter<W> {
-    fn write(&mut self, _buf: &[u8]) -> io::Result<usize> {
-        todo!()
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        todo!()
-    }
-}
-
-/// Writes one zstd frame; the same input gives the same bytes.
-#[derive(Debug)]
-pub struct ZstdWriter<W: Write> {
-    out: W,
-}
-
-impl<W: Write> ZstdWriter<W> {
-    /// A writer to `out`.
-    pub fn new(out: W) -> io::Result<Self> {
-        Ok(ZstdWriter { out })
-    }
-
-    /// Writes the rest and hands `out` back.
-    pub fn finish(self) -> io::Result<W> {
-        Ok(self.out)
+/// What content that starts with `head` is compressed with; four bytes are enough.
+pub fn sniff(head: &[u8]) -> Compression {
+    // A skippable frame (RFC 8878, 3.1.2) may come before the first frame of data.
+    let skippable = head.len() >= 4 && head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18];
+    if head.starts_with(&GZIP_MAGIC) {
+        Compression::Gzip
+    } else if head.starts_with(&ZSTD_MAGIC) || skippable {
+        Compression::Zstd
+    } else {
+        Compression::Uncompressed
     }
 }
 
-impl<W: Write> Write for ZstdWriter<W> {
-    fn write(&mut self, _buf: &[u8]) -> io::Result<usize> {
-        todo!()
+/// Counts what is taken from a buffered reader.
+struct Counting<R> {
+    inner: R,
+    consumed: u64,
+}
+
+impl<R: BufRead> Read for Counting<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.consumed += n as u64;
+        Ok(n)
     }
-    fn flush(&mut self) -> io::Result<()> {
-        todo!()
+}
+
+impl<R: BufRead> BufRead for Counting<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.consumed += n as u64;
+        self.inner.consume(n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write};
+
+    use super::*;
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut writer = GzipWriter::new(Vec::new());
+        writer.write_all(content).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        let mut writer = ZstdWriter::new(Vec::new()).unwrap();
+        writer.write_all(content).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        decompress(bytes).read_to_end(&mut out).map(|_| out)
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1u32;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 28) as u8
+        };
+        (0..len).map(next).collect()
+    }
+
+    #[test]
+    fn each_format_round_trips_at_awkward_lengths() {
+        for len in [0, 1, 3, 4, (512 << 10) - 1, 512 << 10, (512 << 10) + 1, 3 << 20] {
+            let content = noise(len);
+            assert!(read(&gzip(&content)).unwrap() == content, "gzip of {len}");
+            assert!(read(&zstd(&content)).unwrap() == content, "zstd of {len}");
+            assert!(read(&content).unwrap() == content, "plain of {len}");
+        }
+    }
+
+    #[test]
+    fn tiny_buffers_change_nothing() {
+        let content = noise(700 << 10);
+        for bytes in [gzip(&content), zstd(&content), content.clone()] {
+            let mut out = Vec::new();
+            decompress(BufReader::with_capacity(3, &bytes[..])).read_to_end(&mut out).unwrap();
+            assert!(out == content);
+        }
+    }
+
+    #[test]
+    fn bombs_stop_at_the_ratio() {
+        let zeros = vec![0u8; 1 << 20];
+        let mut writer = GzipWriter::new(Vec::new());
+        let mut frame = ZstdWriter::new(Vec::new()).unwrap();
+        for _ in 0..100 {
+            writer.write_all(&zeros).unwrap();
+            frame.write_all(&zeros).unwrap();
+        }
+        for bomb in [writer.finish().unwrap(), frame.finish().unwrap()] {
+            let mut reader = decompress_within(&bomb[..], Limits { ratio: 900, ..Limits::default() });
+            let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+            assert!(error.to_string().contains("decompression limit"), "{error}");
+            assert!(reader.produced <= RATIO_FREE + (1 << 20));
+        }
+    }
+
+    #[test]
+    fn the_total_is_limited() {
+        let content = noise(1 << 20);
+        let limits = Limits { total: 1000, ..Limits::default() };
+        let mut reader = decompress_within(&content[..], limits);
+        assert!(io::copy(&mut reader, &mut io::sink()).is_err());
+    }
+
+    #[test]
+    fn a_huge_zstd_window_is_refused() {
+        // Frame header: no single segment, window descriptor of 2^31 bytes.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00];
+        assert!(read(&frame).is_err());
+    }
+
+    #[test]
+    fn skippable_frames_are_skipped() {
+        let mut bytes = vec![0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+        bytes.extend(zstd(b"content"));
+        assert_eq!(read(&bytes).unwrap(), b"content");
+    }
+
+    #[test]
+    fn the_format_is_told() {
+        assert_eq!(decompress(&gzip(b"x")[..]).compression().unwrap(), Compression::Gzip);
+        assert_eq!(decompress(&zstd(b"x")[..]).compression().unwrap(), Compression::Zstd);
+        assert_eq!(decompress(&b""[..]).compression().unwrap(), Compression::Uncompressed);
     }
 }
