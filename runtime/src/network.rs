@@ -2,8 +2,8 @@
 
 pub mod bridge;
 pub mod dns;
-pub mod ports;
 mod netlink;
+pub mod ports;
 
 pub use bridge::{Bridge, BridgeConfig, Endpoint, Subnet, pick_subnet};
 pub use ports::{PortMapping, Protocol, Reservation};

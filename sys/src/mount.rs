@@ -70,7 +70,7 @@ impl MountFlags {
             (Self::NOATIME, libc::MOUNT_ATTR_NOATIME),
         ] {
             if self.contains(flag) {
-                attr |= bit as u64;
+                attr |= bit;
             }
         }
         attr
@@ -236,7 +236,7 @@ pub fn clone_tree(at: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<Ow
 
 /// Makes a detached tree read-only, with everything mounted in it.
 pub fn set_readonly(tree: BorrowedFd<'_>) -> Result<()> {
-    set_attributes(tree, libc::MOUNT_ATTR_RDONLY as u64, 0, true)
+    set_attributes(tree, libc::MOUNT_ATTR_RDONLY, 0, true)
 }
 
 /// `mount_setattr` on the mount behind a descriptor.

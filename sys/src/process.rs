@@ -144,12 +144,14 @@ mod tests {
 
     #[test]
     fn a_killed_child_is_reported_with_its_signal() {
-        let child = std::process::Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        let mut child = std::process::Command::new("/bin/sleep").arg("100").spawn().unwrap();
         let pidfd = pidfd_open(child.id()).unwrap();
         assert_eq!(try_wait(pidfd.as_fd()).unwrap(), None);
         assert!(!poll_exit(pidfd.as_fd(), Some(Duration::ZERO)).unwrap());
         pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).unwrap();
         assert_eq!(wait(pidfd.as_fd()).unwrap(), WaitStatus::Signaled(9));
         assert_eq!(WaitStatus::Signaled(9).code(), 137);
+        // Reaped already, so the standard library finds nothing to wait for.
+        assert!(child.wait().is_err());
     }
 }

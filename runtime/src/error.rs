@@ -1,0 +1,94 @@
+//! Why a container did not start.
+
+use kiln_sys::child::StepError;
+
+/// The result of a runtime operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What an error means for an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The program is not in the container.
+    NotFound,
+    /// The program is there and cannot be executed.
+    NotExecutable,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// The exit code that Docker uses for it.
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::NotFound => 127,
+            Self::NotExecutable => 126,
+            Self::Other => 125,
+        }
+    }
+}
+
+/// Why a container did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program is not in the container.
+    #[error("exec: \"{program}\": {reason}")]
+    NotFound {
+        /// `argv[0]`.
+        program: String,
+        /// `executable file not found in $PATH` or the like.
+        reason: String,
+    },
+    /// The program is there and cannot be executed.
+    #[error("exec: \"{program}\": {reason}")]
+    NotExecutable {
+        /// `argv[0]`.
+        program: String,
+        /// `permission denied` or the like.
+        reason: String,
+    },
+    /// The request itself makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// A preparation in the parent failed.
+    #[error("{action}: {source}")]
+    Prepare {
+        /// What was being prepared.
+        action: String,
+        /// The cause.
+        source: kiln_sys::Error,
+    },
+    /// A step of the container's first process failed.
+    #[error("{0}")]
+    Step(#[from] StepError),
+    /// The control group could not be set up.
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::Error),
+}
+
+impl Error {
+    /// What it means for an exit code.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotExecutable { .. } => ErrorKind::NotExecutable,
+            _ => ErrorKind::Other,
+        }
+    }
+
+    /// The exit code that Docker uses for it: 125, 126 or 127.
+    pub fn exit_code(&self) -> i32 {
+        self.kind().exit_code()
+    }
+}
+
+/// Names what was being prepared when a call failed.
+pub(crate) trait Preparing<T> {
+    /// Adds the action.
+    fn preparing(self, action: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Preparing<T> for kiln_sys::Result<T> {
+    fn preparing(self, action: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Prepare { action: action(), source })
+    }
+}

@@ -1,0 +1,163 @@
+//! What to run and how, as plain data.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_sys::mount::Mount;
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Resources;
+
+/// One container: everything [`crate::start`] needs to know.
+#[derive(Clone, Debug)]
+pub struct RunSpec {
+    /// The container's id: the name of its cgroup.
+    pub id: String,
+    /// The mounts that make the root file system; the one with an empty target is the root.
+    pub rootfs: Vec<Mount>,
+    /// Mounts the root read-only.
+    pub readonly_rootfs: bool,
+    /// The first process.
+    pub process: Process,
+    /// The host name inside.
+    pub hostname: String,
+    /// What else is mounted, in this order.
+    pub mounts: Vec<UserMount>,
+    /// Files that are put over those in `/etc`.
+    pub etc: EtcFiles,
+    /// The network it is in.
+    pub network: NetworkSetup,
+    /// Its limits.
+    pub resources: Resources,
+    /// What it is allowed to do.
+    pub security: Security,
+    /// Runs a small reaper as process 1 and the command below it.
+    pub init: bool,
+    /// The cgroup beneath which its own is made, such as `kiln/<root tag>`.
+    pub cgroup_parent: String,
+    /// Resource limits of the first process; what is not named is inherited.
+    pub rlimits: Vec<Rlimit>,
+    /// Size of `/dev/shm` in bytes; `None` means Docker's 64 MiB.
+    pub shm_size: Option<u64>,
+}
+
+/// A process in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// `NAME=value`; `PATH`, `HOME`, `HOSTNAME` and (with a terminal) `TERM` are added where missing.
+    pub env: Vec<String>,
+    /// The working directory, made when it is missing; empty means `/`.
+    pub cwd: String,
+    /// `user[:group]` by name or number; empty means root.
+    pub user: String,
+    /// More groups, by name or number.
+    pub groups: Vec<String>,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+}
+
+/// A mount that a user asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserMount {
+    /// What is mounted.
+    pub kind: MountKind,
+    /// The absolute path inside; links are followed inside the root, and what is missing is made
+    /// (and removed afterwards).
+    pub target: String,
+    /// Read-only, with everything mounted below it.
+    pub readonly: bool,
+    /// How later mounts spread between the host and the container.
+    pub propagation: Propagation,
+}
+
+/// What a [`UserMount`] mounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind {
+        /// Its path.
+        source: PathBuf,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Size limit in bytes.
+        size: Option<u64>,
+        /// Permissions of its root; `None` means 1777.
+        mode: Option<u32>,
+    },
+}
+
+/// Mount propagation of a bind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// Nothing spreads.
+    #[default]
+    Private,
+    /// Mounts of the host appear inside.
+    Slave,
+    /// Mounts spread both ways.
+    Shared,
+}
+
+/// Files of the host that are mounted over those of the same name in `/etc`; they never become part of a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcFiles {
+    /// For `/etc/resolv.conf`.
+    pub resolv_conf: Option<PathBuf>,
+    /// For `/etc/hosts`.
+    pub hosts: Option<PathBuf>,
+    /// For `/etc/hostname`.
+    pub hostname: Option<PathBuf>,
+    /// Whether the container may not write to them (build steps).
+    pub readonly: bool,
+}
+
+/// The network namespace of a container.
+#[derive(Clone, Debug, Default)]
+pub enum NetworkSetup {
+    /// The host's.
+    Host,
+    /// A new one with nothing but loopback.
+    #[default]
+    None,
+    /// A prepared one.
+    Namespace(Arc<OwnedFd>),
+}
+
+/// What the processes may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// All capabilities and devices, nothing masked, no seccomp filter (`run --privileged`).
+    pub privileged: bool,
+    /// The same for a build step (`RUN --security=insecure`).
+    pub insecure: bool,
+    /// Capabilities beyond the default ones, with or without `CAP_`; `ALL` means all.
+    pub cap_add: Vec<String>,
+    /// Capabilities to take away; `ALL` means all.
+    pub cap_drop: Vec<String>,
+    /// Programs cannot gain privileges by set-user-ID bits.
+    pub no_new_privileges: bool,
+    /// No seccomp filter (`--security-opt seccomp=unconfined`).
+    pub seccomp_unconfined: bool,
+}
+
+impl Security {
+    /// Whether nothing is withheld.
+    pub fn is_unconfined(&self) -> bool {
+        self.privileged || self.insecure
+    }
+}
+
+/// A limit of `setrlimit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// The name as `--ulimit` takes it: `nofile`, `nproc`, `core`, …
+    pub name: String,
+    /// The soft limit; `u64::MAX` means unlimited.
+    pub soft: u64,
+    /// The hard limit; `u64::MAX` means unlimited.
+    pub hard: u64,
+}
