@@ -1,0 +1,95 @@
+//! The ground on which all run: a loop-mounted ext4, the base images, the built binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+const IMAGE_BYTES: u64 = 16 << 30;
+
+/// Everything a measurement needs; unmounted and removed on drop.
+pub(crate) struct Field {
+    kiln: PathBuf,
+    config: PathBuf,
+    image: PathBuf,
+    mount: PathBuf,
+}
+
+impl Field {
+    /// Builds kiln, serves the base images and mounts the ground.
+    pub(crate) fn new(root: &Path) -> Result<Self> {
+        run(Command::new("cargo")
+            .args(["build", "--release", "--quiet", "--package", "kiln-cli"])
+            .current_dir(root))?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let kiln = target.join("release/kiln");
+        let up = Command::new(root.join("dev/base-images")).arg("up").env("KILN", &kiln).output()?;
+        if !up.status.success() {
+            bail!("dev/base-images up failed: {}", String::from_utf8_lossy(&up.stderr));
+        }
+        let config = PathBuf::from(String::from_utf8_lossy(&up.stdout).trim());
+        let base = std::env::temp_dir().join(format!("kiln-bench-{}", std::process::id()));
+        let field = Field { kiln, config, image: base.with_extension("ext4"), mount: base };
+        field.mount_fresh()?;
+        Ok(field)
+    }
+
+    fn mount_fresh(&self) -> Result<()> {
+        fs::File::create(&self.image)?.set_len(IMAGE_BYTES)?;
+        fs::create_dir_all(&self.mount)?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&self.image))?;
+        run(Command::new("mount").args(["-o", "loop"]).arg(&self.image).arg(&self.mount))
+    }
+
+    /// The binary measured.
+    pub(crate) fn kiln(&self) -> &Path {
+        &self.kiln
+    }
+
+    /// A fresh folder on the ground.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.mount.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// kiln on a state root of this ground.
+    pub(crate) fn command(&self, state: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.kiln);
+        command.args(args).env("KILN_ROOT", self.mount.join(state)).env("KILN_CONFIG", &self.config);
+        command
+    }
+
+    /// The registry that has the base images.
+    pub(crate) fn registry(&self) -> Result<String> {
+        let text = fs::read_to_string(&self.config)?;
+        let mirror =
+            text.lines().find_map(|l| l.strip_prefix("mirrors = [\"")).and_then(|l| l.strip_suffix("\"]"));
+        mirror.map(str::to_owned).context("the configuration names no mirror")
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("a fresh {} GiB ext4 with journal, loop-mounted", IMAGE_BYTES >> 30)
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        // A state root still mounted would keep the loop device; the bench removes its roots first.
+        let _ = Command::new("umount").arg("--recursive").arg(&self.mount).status();
+        let _ = fs::remove_dir(&self.mount);
+        let _ = fs::remove_file(&self.image);
+    }
+}
+
+/// Runs to the end; an error shows what it said.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let tail: Vec<&str> = said.lines().rev().take(5).collect();
+        bail!("{:?} ended with {}: {}", command.get_program(), output.status, tail.join(" | "));
+    }
+    Ok(())
+}
