@@ -15,7 +15,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("graph", &["oci"]),
     ("parser", &["graph", "oci"]),
     ("snapshot", &["oci", "sys"]),
-    ("cache", &["oci", "snapshot", "sys"]),
+    ("cache", &["oci", "snapshot"]),
     ("registry-client", &["oci"]),
     ("runtime", &["oci", "sys"]),
     ("builder", &["cache", "graph", "oci", "registry-client", "runtime", "snapshot", "sys"]),
