@@ -139,7 +139,8 @@ fn function_lengths(lines: &[&str]) -> Vec<(usize, usize)> {
             continue;
         }
         let closing = format!("{}}}", &line[..line.len() - body.len()]);
-        let end = lines[at..].iter().position(|l| **l == closing).unwrap_or(0);
+        let ends_here = line.ends_with('}') || line.ends_with(';');
+        let end = if ends_here { 0 } else { lines[at..].iter().position(|l| **l == closing).unwrap_or(0) };
         found.push((end + 1, at + 1));
     }
     found
