@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::{Algorithm, Digest, Digester};
+use crate::{Descriptor, Digest, Digester};
 
 /// Why content is not what its descriptor says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,8 +53,8 @@ pub struct Verifier {
 impl Verifier {
     /// A verifier of content named `expected` that is `size` bytes long.
     pub fn new(expected: &Digest, size: u64) -> Self {
-        let algorithm: Algorithm = expected.algorithm();
-        Verifier { expected: expected.clone(), size, seen: 0, digester: Digester::new(algorithm) }
+        let digester = Digester::new(expected.algorithm());
+        Verifier { expected: expected.clone(), size, seen: 0, digester }
     }
 
     /// How many bytes it has seen.
@@ -87,6 +87,13 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+/// Whether `bytes` are what `descriptor` describes.
+pub fn verify(bytes: &[u8], descriptor: &Descriptor) -> Result<(), VerifyError> {
+    let mut verifier = Verifier::new(&descriptor.digest, descriptor.size);
+    verifier.update(bytes)?;
+    verifier.finish()
 }
 
 /// Reads through, and fails at the end where digest or size differ, or before it where there is too much.
