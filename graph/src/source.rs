@@ -1,0 +1,76 @@
+//! Operations that bring files in from outside.
+
+use kiln_oci::{Digest, Platform, Reference};
+
+use crate::{ChmodSpec, Owner};
+
+/// Files from outside the build. A source has no inputs. `FROM scratch` is no source: it is the absence of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceOp {
+    /// The filesystem of an image.
+    Image {
+        /// Pinned by digest where the base's configuration was resolved before lowering.
+        reference: Reference,
+        /// Which image of an index.
+        platform: Platform,
+    },
+    /// A directory of whoever asked for the build.
+    Local {
+        /// `context`, or the name of a named context.
+        name: String,
+        /// Which files are needed, as `.dockerignore`-like patterns relative to the root; empty is everything.
+        /// Go wildcards per component, `**`; a match covers everything beneath it.
+        include: Vec<String>,
+        /// Which files are hidden, lines of a `.dockerignore` in their order ([`crate::ignore::Patterns`]).
+        exclude: Vec<String>,
+        /// Paths whose symbolic links must come with their targets, relative to the root.
+        follow: Vec<String>,
+    },
+    /// A commit of a git repository.
+    Git {
+        /// Where to fetch from, without fragment and query.
+        remote: String,
+        /// Branch, tag, `refs/…` or commit; `None` is the remote's default branch.
+        reference: Option<String>,
+        /// Directory of the tree that becomes the root.
+        subdir: Option<String>,
+        /// Commit, or a prefix of one, that the reference must resolve to.
+        checksum: Option<String>,
+        /// Whether `.git` stays.
+        keep_git_dir: bool,
+        /// What happens to submodules.
+        submodules: Submodules,
+    },
+    /// One downloaded file.
+    Http {
+        /// Where it is.
+        url: String,
+        /// What its content must hash to.
+        checksum: Option<Digest>,
+        /// Its name in the result's root.
+        filename: String,
+        /// Its permissions; 0600 where not given.
+        mode: Option<ChmodSpec>,
+        /// Its owner; root where not given.
+        owner: Option<Owner>,
+    },
+    /// An image in an OCI layout directory that the client offers.
+    OciLayout {
+        /// The store's name.
+        store: String,
+        /// Which manifest.
+        digest: Digest,
+        /// Which image of an index.
+        platform: Platform,
+    },
+}
+
+/// What happens to a git repository's submodules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Submodules {
+    /// Fetched, with theirs.
+    #[default]
+    Recursive,
+    /// Left as empty directories.
+    Skip,
+}
