@@ -198,6 +198,6 @@ pub(super) fn read_all<R: Read + Seek>(
     }
     let mut bytes = vec![0; at.size as usize];
     file.seek(SeekFrom::Start(at.offset))?;
-    file.read_exact(&mut bytes).map_err(io::Error::from)?;
+    file.read_exact(&mut bytes)?;
     Ok(bytes)
 }
