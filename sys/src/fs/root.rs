@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use super::at::{chmodat, chownat, mkdirat};
-use super::stat::{FileType, fstat};
+use super::stat::{FileType, Time, fstat};
 use crate::error::{Context, Error, Result};
 
 /// The most symbolic links one path may go through, as in the kernel.
@@ -37,6 +37,8 @@ pub struct CreatedDir {
     pub parent: OwnedFd,
     /// Its name there.
     pub name: OsString,
+    /// When the parent had last been changed before.
+    pub parent_mtime: Time,
 }
 
 impl Root {
@@ -256,9 +258,10 @@ impl<'a> Walk<'a> {
         owner: Option<Owner>,
         created: &mut Vec<CreatedDir>,
     ) -> Result<OwnedFd> {
+        let parent_mtime = fstat(self.here())?.mtime;
         mkdirat(self.here(), name, mode)?;
         let parent = rustix::io::fcntl_dupfd_cloexec(self.here(), 0).on("fcntl", "a directory descriptor")?;
-        created.push(CreatedDir { parent, name: name.to_owned() });
+        created.push(CreatedDir { parent, name: name.to_owned(), parent_mtime });
         if let Some(owner) = owner {
             chownat(self.here(), name, owner)?;
         }
