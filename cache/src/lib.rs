@@ -1,1 +1,44 @@
-//! stub
+//! Everything remembered on disk: blobs, images, layers, build results, leases.
+//!
+//! One [`Store`] is one root directory, which any number of processes may use at the same time. What is true is in its
+//! database and on its disk, never only in memory.
+//!
+//! - [`content`]: bytes by digest, visible only whole and verified
+//! - [`images`]: names to images
+//! - [`layers`]: layers as blobs and as snapshots, each made of the other when it is needed
+//! - [`records`]: build results by cache key
+//! - [`lease`]: what running processes need, and the recovery of what dead ones left
+//! - [`sync`]: when things are durable
+
+#![forbid(unsafe_code)]
+
+pub mod cache_dirs;
+pub mod content;
+pub mod context_index;
+mod db;
+mod error;
+pub mod images;
+pub mod layers;
+pub mod lease;
+mod meta;
+pub mod objects;
+pub mod records;
+pub mod sources;
+mod store;
+pub mod sync;
+pub mod usage;
+
+pub use cache_dirs::{CacheDir, CacheDirs, Sharing};
+pub use content::{Info, Ingest, LocalContent};
+pub use context_index::{ContextIndex, ContextIndexes, DirIndex};
+pub use db::Db;
+pub use error::{Error, Result};
+pub use images::{Image, ImageStore};
+pub use layers::unpack::Arriving;
+pub use layers::{LayerRef, LayerStore, name_of};
+pub use lease::{Cleanup, Lease, Leases, Recovered, Resource};
+pub use objects::{Object, Objects};
+pub use records::{BuildCache, Part, Record};
+pub use sources::{Source, Sources};
+pub use store::{SnapshotterKind, Store, StoreOptions};
+pub use sync::Syncer;

@@ -13,6 +13,7 @@ pub mod diff;
 mod directories;
 mod error;
 pub mod filter;
+pub mod host;
 pub mod meta;
 mod native;
 mod overlay;
@@ -25,8 +26,12 @@ pub mod xattrs;
 pub use apply::{Applied, ApplyOptions, apply};
 pub use diff::{Change, ChangeKind, Changes, Metadata, Node, diff_trees, diff_upper};
 pub use error::{Error, Result};
+pub use host::{detached_root, sync_filesystem};
 pub use meta::{MemoryMeta, MetaStore};
 pub use native::NativeSnapshotter;
 pub use overlay::{MAX_LOWERS, OverlaySnapshotter};
 pub use snapshotter::{Info, Key, Kind, Name, Snapshotter, Usage};
 pub use write_tar::{TarOptions, TarStats, write_tar};
+
+/// The directory beneath which layers are unpacked and packed.
+pub use kiln_sys::fs::Root;

@@ -1,0 +1,190 @@
+//! Layers and their forms: the only place that knows that a layer may be a blob, a snapshot, or both.
+//!
+//! A layer is its diff ID; with its parents it is a chain, whose chain ID names its snapshot. A form that is missing is made
+//! when somebody asks for it, once: callers of one process wait for each other, and of two processes that do the same
+//! work, the second to finish drops its own.
+//!
+//! | method | from | to |
+//! |---|---|---|
+//! | [`LayerStore::unpack_stream`] | a download | blob and snapshot, in one pass |
+//! | [`LayerStore::snapshot_of`] | blobs | snapshots |
+//! | [`LayerStore::commit`] | what a step wrote | snapshot and diff ID |
+//! | [`LayerStore::blob_of`] | snapshot or another blob | compressed blob |
+//! | [`LayerStore::open_tar`] | any form | the uncompressed tar |
+//!
+//! Every method that makes or finds a form holds it in the caller's [`Lease`] before it looks, so that garbage collection
+//! cannot take it in between.
+
+mod flights;
+mod pack;
+mod pipeline;
+mod rows;
+pub(crate) mod unpack;
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use kiln_oci::{ChainId, DiffId, Digester, chain_ids};
+use kiln_snapshot::{Key, Name, Snapshotter, TarOptions, write_tar};
+use serde::{Deserialize, Serialize};
+
+use crate::content::LocalContent;
+use crate::db::{Db, Durability, unique};
+use crate::error::{Error, Result};
+use crate::lease::{Lease, Leases, Resource};
+use flights::Flights;
+pub(crate) use rows::are_available;
+
+/// Bytes collected before they are hashed: a tar is written in pieces of 512 bytes.
+const HASH_BUFFER: usize = 128 << 10;
+
+/// A layer as a manifest of the local store describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LayerRef {
+    /// The digest of its tar.
+    pub diff_id: DiffId,
+    /// The bytes of its tar.
+    pub size: u64,
+}
+
+/// The layers of a store.
+#[derive(Debug)]
+pub struct LayerStore {
+    db: Arc<Db>,
+    content: LocalContent,
+    snapshots: Arc<dyn Snapshotter>,
+    leases: Leases,
+    flights: Flights,
+}
+
+impl LayerStore {
+    pub(crate) fn new(
+        db: Arc<Db>,
+        content: LocalContent,
+        snapshots: Arc<dyn Snapshotter>,
+        leases: Leases,
+    ) -> Self {
+        LayerStore { db, content, snapshots, leases, flights: Flights::default() }
+    }
+
+    /// The layers of a chain with their sizes, if all have been seen.
+    pub fn get(&self, chain: &[DiffId]) -> Result<Option<Vec<LayerRef>>> {
+        self.db.read("look up layers", |db| {
+            let mut layers = Vec::with_capacity(chain.len());
+            for (diff_id, chain) in chain.iter().zip(chain_ids(chain)) {
+                let Some(size) = layer_size(db, chain.as_str())? else { return Ok(None) };
+                layers.push(LayerRef { diff_id: diff_id.clone(), size });
+            }
+            Ok(Some(layers))
+        })
+    }
+
+    /// Whether the snapshot of a chain is there or can be made of blobs that are.
+    pub fn is_available(&self, layers: &[LayerRef]) -> Result<bool> {
+        self.db.read("look up layers", |db| are_available(db, layers))
+    }
+
+    /// Turns what was written to the active snapshot `key`, which stands on `parent`, into a layer.
+    ///
+    /// Reads the changes once, to hash them; nothing is copied or compressed. If the same layer is there already, ours is
+    /// dropped.
+    pub fn commit(&self, lease: &Lease, key: &Key, parent: &[DiffId]) -> Result<LayerRef> {
+        self.commit_with(lease, key, parent, &TarOptions::default())
+    }
+
+    /// [`LayerStore::commit`] with a layer packed as `options` say, which are remembered for packing it again.
+    pub fn commit_with(
+        &self,
+        lease: &Lease,
+        key: &Key,
+        parent: &[DiffId],
+        options: &TarOptions,
+    ) -> Result<LayerRef> {
+        let layer = self.hash_changes(key, options).map_err(snapshot_error("pack", key))?;
+        let parent = ChainId::of(parent);
+        let chain = ChainId::extend(parent.as_ref(), &layer.diff_id);
+        let name = name_of(&chain);
+        self.db.write("commit layer", Durability::Relaxed, |db| {
+            rows::hold_snapshot(db, lease, &name)?;
+            rows::insert_layer(db, &chain, parent.as_ref(), &layer, options.clamp_mtime)
+        })?;
+        self.commit_snapshot(&name, key)?;
+        Ok(layer)
+    }
+
+    fn hash_changes(&self, key: &Key, options: &TarOptions) -> kiln_snapshot::Result<LayerRef> {
+        let changes = self.snapshots.changes(key)?;
+        let mut out = BufWriter::with_capacity(HASH_BUFFER, Hasher::new());
+        write_tar(&changes.list, &changes.root, &mut out, options)?;
+        match out.into_inner() {
+            Ok(hasher) => Ok(hasher.finish()),
+            Err(_) => Ok(Hasher::new().finish()),
+        }
+    }
+
+    /// Commits `key` as `name`; that somebody else was first is success.
+    fn commit_snapshot(&self, name: &Name, key: &Key) -> Result<()> {
+        match self.snapshots.commit(name, key) {
+            Err(error) if error.is_exists() => self.snapshots.remove_active(key),
+            result => result,
+        }
+        .map_err(snapshot_error("commit snapshot", name))
+    }
+
+    fn has_snapshot(&self, name: &Name) -> Result<bool> {
+        Ok(self.snapshots.stat(name).map_err(snapshot_error("look up snapshot", name))?.is_some())
+    }
+
+    /// A key for work of this crate, held so that the work's remains are removed if it does not end well.
+    fn work_key(&self, lease: &Lease, what: &str) -> Result<Key> {
+        let key = Key(format!("{what}-{}-{}", lease.id(), unique()));
+        lease.hold(&Resource::Active(key.clone()))?;
+        Ok(key)
+    }
+}
+
+/// The name of a chain's snapshot.
+pub fn name_of(chain: &ChainId) -> Name {
+    Name(chain.to_string())
+}
+
+fn snapshot_error(
+    operation: &'static str,
+    object: impl ToString,
+) -> impl FnOnce(kiln_snapshot::Error) -> Error {
+    let object = object.to_string();
+    move |source| Error::Snapshot { operation, object, source }
+}
+
+fn stream_error(operation: &'static str, object: impl ToString) -> impl FnOnce(io::Error) -> Error {
+    let object = object.to_string();
+    move |source| Error::Stream { operation, object, source }
+}
+
+/// Makes a [`LayerRef`] of the bytes written to it.
+struct Hasher {
+    digester: Digester,
+    size: u64,
+}
+
+impl Hasher {
+    fn new() -> Self {
+        Hasher { digester: Digester::sha256(), size: 0 }
+    }
+
+    fn finish(self) -> LayerRef {
+        LayerRef { diff_id: DiffId(self.digester.finish()), size: self.size }
+    }
+}
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.digester.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

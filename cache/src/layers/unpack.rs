@@ -1,0 +1,190 @@
+//! Packed layers to snapshots.
+
+use std::fs::File;
+use std::io::Read;
+
+use kiln_oci::{ChainId, Descriptor, DiffId, chain_ids};
+use kiln_snapshot::{ApplyOptions, Key, Name, detached_root};
+
+use super::pipeline::{Failure, Passed, pass};
+use super::rows::{self, Packed};
+use super::{LayerRef, LayerStore, name_of, snapshot_error, stream_error};
+use crate::content::Ingest;
+use crate::db::Durability;
+use crate::error::{Error, Result};
+use crate::lease::{Lease, Resource};
+
+/// A layer that is on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Arriving<'a> {
+    /// The blob.
+    pub descriptor: &'a Descriptor,
+    /// The layers beneath it, bottom first.
+    pub parent: &'a [DiffId],
+    /// What it must unpack to.
+    pub diff_id: &'a DiffId,
+}
+
+impl LayerStore {
+    /// Stores and unpacks a layer in one pass over `bytes`: nothing of it is visible before both the blob's digest and the
+    /// diff ID are the announced ones. If the layer is there already, `bytes` is not read.
+    ///
+    /// The layers beneath it must be there or be blobs of the store. Who downloads several layers at once unpacks the one
+    /// whose parents are ready, stores the others with [`LayerStore::store_stream`] and calls
+    /// [`LayerStore::snapshot_of`] at the end.
+    pub fn unpack_stream(&self, lease: &Lease, layer: Arriving<'_>, bytes: impl Read) -> Result<LayerRef> {
+        let parent = ChainId::of(layer.parent);
+        let chain = ChainId::extend(parent.as_ref(), layer.diff_id);
+        lease.hold(&Resource::Snapshot(name_of(&chain)))?;
+        lease.hold(&Resource::Blob(layer.descriptor.digest.clone()))?;
+        self.snapshot_of(lease, layer.parent)?;
+        self.flights.run(chain.as_str(), || {
+            if let Some(there) = self.unpacked(&chain, layer.diff_id)? {
+                return Ok(there);
+            }
+            let mut ingest = self.content.ingest_described(layer.descriptor)?;
+            let unpacking = Unpacking { store: self, layer, parent, chain: chain.clone() };
+            let (key, passed) = unpacking.run(lease, bytes, Some(&mut ingest))?;
+            ingest.commit_as(layer.descriptor)?;
+            unpacking.publish(&key, passed)
+        })
+    }
+
+    /// Stores a layer's blob, verified, to be unpacked later; `diff_id` is remembered as a claim that unpacking verifies.
+    pub fn store_stream(
+        &self,
+        lease: &Lease,
+        descriptor: &Descriptor,
+        diff_id: &DiffId,
+        bytes: impl Read,
+    ) -> Result<()> {
+        lease.hold(&Resource::Blob(descriptor.digest.clone()))?;
+        if self.content.info(&descriptor.digest)?.is_none() {
+            self.content.copy_in(descriptor, bytes)?;
+        }
+        self.add_blob(diff_id, descriptor)
+    }
+
+    /// Remembers that somebody says that `descriptor` is a packed form of `diff_id`. Believed only as far as unpacking it,
+    /// which verifies it.
+    pub fn add_blob(&self, diff_id: &DiffId, descriptor: &Descriptor) -> Result<()> {
+        let kiln_oci::media_type::Kind::Layer(compression) = descriptor.media_type.kind() else {
+            return Err(Error::not_found("layer format", &descriptor.media_type));
+        };
+        let packed = Packed { descriptor: descriptor.clone(), compression, verified: false };
+        self.db.write("save layer blob", Durability::Relaxed, |db| rows::insert_packed(db, diff_id, &packed))
+    }
+
+    /// The snapshot of a chain, unpacked from blobs as far as it is missing; `None` for the empty chain.
+    pub fn snapshot_of(&self, lease: &Lease, chain: &[DiffId]) -> Result<Option<Name>> {
+        let chains = chain_ids(chain);
+        let Some(top) = chains.last() else { return Ok(None) };
+        lease.hold(&Resource::Snapshot(name_of(top)))?;
+        let mut there = chains.len();
+        while there > 0 && !self.has_snapshot(&name_of(&chains[there - 1]))? {
+            there -= 1;
+        }
+        for index in there..chains.len() {
+            self.unpack_blob(lease, chain, &chains, index)?;
+        }
+        Ok(Some(name_of(top)))
+    }
+
+    fn unpack_blob(
+        &self,
+        lease: &Lease,
+        diff_ids: &[DiffId],
+        chains: &[ChainId],
+        index: usize,
+    ) -> Result<()> {
+        let chain = &chains[index];
+        lease.hold(&Resource::Snapshot(name_of(chain)))?;
+        self.flights.run(chain.as_str(), || {
+            if self.has_snapshot(&name_of(chain))? {
+                return Ok(());
+            }
+            let (descriptor, blob) = self.open_packed(lease, &diff_ids[index])?;
+            let (parent, diff_id) = (&diff_ids[..index], &diff_ids[index]);
+            let layer = Arriving { descriptor: &descriptor, parent, diff_id };
+            let parent = index.checked_sub(1).map(|below| chains[below].clone());
+            let unpacking = Unpacking { store: self, layer, parent, chain: chain.clone() };
+            let (key, passed) = unpacking.run(lease, blob, None)?;
+            unpacking.publish(&key, passed).map(drop)
+        })
+    }
+
+    /// A blob of the store that is or claims to be a packed form of `diff_id`.
+    fn open_packed(&self, lease: &Lease, diff_id: &DiffId) -> Result<(Descriptor, File)> {
+        let forms = self.db.read("look up layer blobs", |db| rows::packed(db, diff_id))?;
+        for form in forms {
+            lease.hold(&Resource::Blob(form.descriptor.digest.clone()))?;
+            if self.content.info(&form.descriptor.digest)?.is_some() {
+                let file = self.content.reader(&form.descriptor.digest)?;
+                return Ok((form.descriptor, file));
+            }
+        }
+        Err(Error::not_found("layer", diff_id))
+    }
+
+    fn unpacked(&self, chain: &ChainId, diff_id: &DiffId) -> Result<Option<LayerRef>> {
+        if !self.has_snapshot(&name_of(chain))? {
+            return Ok(None);
+        }
+        let size = self.db.read("look up layers", |db| rows::layer_size(db, chain.as_str()))?;
+        Ok(size.map(|size| LayerRef { diff_id: diff_id.clone(), size }))
+    }
+}
+
+/// The unpacking of one layer.
+struct Unpacking<'a> {
+    store: &'a LayerStore,
+    layer: Arriving<'a>,
+    parent: Option<ChainId>,
+    chain: ChainId,
+}
+
+impl Unpacking<'_> {
+    /// Unpacks into an active snapshot and verifies the diff ID. If it fails, the lease removes what it made.
+    fn run(&self, lease: &Lease, bytes: impl Read, ingest: Option<&mut Ingest>) -> Result<(Key, Passed)> {
+        let key = self.store.work_key(lease, "unpack")?;
+        let result = self.unpack_into(&key, bytes, ingest);
+        if result.is_err() {
+            // What cannot be removed now is removed with the lease.
+            let _ = self.store.snapshots.remove_active(&key);
+        }
+        result.map(|passed| (key, passed))
+    }
+
+    fn unpack_into(&self, key: &Key, bytes: impl Read, ingest: Option<&mut Ingest>) -> Result<Passed> {
+        let blob = &self.layer.descriptor.digest;
+        let named = |source| snapshot_error("unpack layer", blob)(source);
+        let parent = self.parent.as_ref().map(name_of);
+        let mounts = self.store.snapshots.prepare(key, parent.as_ref()).map_err(named)?;
+        let root = detached_root(&mounts).map_err(named)?;
+        let options = ApplyOptions { fresh: parent.is_none(), ..ApplyOptions::default() };
+        let passed = pass(bytes, ingest, &root, &options).map_err(|failure| match failure {
+            Failure::Stream(source) => stream_error("read layer", blob)(source),
+            Failure::Unpack(source) => named(source),
+        })?;
+        if passed.layer.diff_id != *self.layer.diff_id {
+            return Err(Error::WrongDiffId {
+                blob: blob.to_string(),
+                expected: self.layer.diff_id.clone(),
+                found: passed.layer.diff_id,
+            });
+        }
+        Ok(passed)
+    }
+
+    /// Makes the verified layer known.
+    fn publish(&self, key: &Key, passed: Passed) -> Result<LayerRef> {
+        let Passed { layer, compression } = passed;
+        let packed = Packed { descriptor: self.layer.descriptor.clone(), compression, verified: true };
+        self.store.db.write("commit layer", Durability::Relaxed, |db| {
+            rows::insert_packed(db, &layer.diff_id, &packed)?;
+            rows::insert_layer(db, &self.chain, self.parent.as_ref(), &layer, None)
+        })?;
+        self.store.commit_snapshot(&name_of(&self.chain), key)?;
+        Ok(layer)
+    }
+}
