@@ -72,7 +72,7 @@ impl LayerStore {
         self.db.read("look up layers", |db| {
             let mut layers = Vec::with_capacity(chain.len());
             for (diff_id, chain) in chain.iter().zip(chain_ids(chain)) {
-                let Some(size) = layer_size(db, chain.as_str())? else { return Ok(None) };
+                let Some(size) = rows::layer_size(db, chain.as_str())? else { return Ok(None) };
                 layers.push(LayerRef { diff_id: diff_id.clone(), size });
             }
             Ok(Some(layers))
