@@ -14,6 +14,7 @@ pub mod fd;
 pub mod fs;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod process;
 pub mod pty;
 pub mod seccomp;

@@ -13,11 +13,16 @@ const OWN_NETWORK: &str = "/proc/thread-self/ns/net";
 
 /// Makes an empty network namespace that lives as long as the descriptor (or a process in it).
 pub fn new_network_namespace() -> Result<OwnedFd> {
+    new_network_namespace_with(|| ()).map(|(ns, ())| ns)
+}
+
+/// Makes an empty network namespace and runs `f` inside it; sockets that `f` opens stay there.
+pub fn new_network_namespace_with<T: Send>(f: impl FnOnce() -> T + Send) -> Result<(OwnedFd, T)> {
     on_thread(|| {
         // SAFETY: only the network namespace of this thread changes, and the thread ends right after;
         // no memory or descriptor table is unshared.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.on("unshare", "network namespace")?;
-        open_namespace(Path::new(OWN_NETWORK))
+        Ok((open_namespace(Path::new(OWN_NETWORK))?, f()))
     })
 }
 

@@ -1,20 +1,20 @@
 //! The bridge that containers share, and a container's end of it.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use super::Result;
+use super::firewall::Firewall;
+use super::link::{Link, Links, Pair};
 use super::ports::PortMapping;
+use super::sandbox::{Sandbox, write_setting};
+use super::{Error, Result, Routes, Subnet};
 
-/// An IPv4 range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subnet {
-    /// The first address of the range.
-    pub base: Ipv4Addr,
-    /// The number of leading bits that all its addresses share.
-    pub prefix: u8,
-}
+/// The MTU where there is no default route to take it from.
+const DEFAULT_MTU: u32 = 1500;
+/// The name of the container's interface.
+const CONTAINER_INTERFACE: &str = "eth0";
 
 /// The bridge of one state root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub struct BridgeConfig {
 #[derive(Debug)]
 pub struct Bridge {
     config: BridgeConfig,
+    link: Link,
 }
 
 /// A container's connection to the bridge.
@@ -49,36 +50,162 @@ pub struct Endpoint {
 }
 
 impl Bridge {
-    /// Makes sure that the bridge and its rules exist; cheap when they do.
+    /// Makes sure that the bridge and its rules exist; a few netlink questions when they do.
     pub fn ensure(config: &BridgeConfig) -> Result<Bridge> {
-        Ok(Bridge { config: config.clone() })
+        let mut links = open_links()?;
+        if let Some(bridge) = ready(config, &mut links)? {
+            return Ok(bridge);
+        }
+        let on_lock = |cause| Error::kernel("lock", config.lock.display().to_string(), cause);
+        let lock = File::create(&config.lock).map_err(on_lock)?;
+        lock.lock().map_err(on_lock)?;
+        match ready(config, &mut links)? {
+            Some(bridge) => Ok(bridge),
+            None => set_up(config, &mut links),
+        }
     }
+
     /// The configuration it was set up with.
     pub fn config(&self) -> &BridgeConfig {
         &self.config
     }
-    /// Gives the network namespace an `eth0` on the bridge with this address, a default route, and sets `lo` up.
+
+    /// Gives the sandbox an `eth0` on the bridge with this address and a default route, and sets its `lo` up.
     ///
     /// The pair disappears with the namespace: there is no detach.
-    pub fn attach(&self, _ns: BorrowedFd<'_>, address: Ipv4Addr) -> Result<Endpoint> {
-        Ok(Endpoint { address, mac: [0; 6], host_interface: String::new() })
+    pub fn attach(&self, sandbox: &mut Sandbox, address: Ipv4Addr) -> Result<Endpoint> {
+        let subnet = self.config.subnet;
+        let endpoint = Endpoint {
+            address,
+            mac: mac_of(address),
+            host_interface: host_interface_name(&self.config.name, address),
+        };
+        let pair = Pair {
+            host_name: &endpoint.host_interface,
+            bridge: self.link.index,
+            peer_name: CONTAINER_INTERFACE,
+            peer_ns: sandbox.as_fd(),
+            peer_mac: endpoint.mac,
+            mtu: self.link.mtu,
+        };
+        add_pair(&pair)?;
+        let inside = |cause| Error::kernel("configure", CONTAINER_INTERFACE, cause);
+        let link = sandbox.links.find(CONTAINER_INTERFACE).map_err(inside)?;
+        let index = link.ok_or_else(|| inside(std::io::ErrorKind::NotFound.into()))?.index;
+        sandbox.links.configure(index, address, subnet, subnet.gateway()).map_err(inside)?;
+        Ok(endpoint)
     }
-    /// Makes host ports lead to the container at `address`.
-    pub fn publish(&self, _ports: &[PortMapping], _address: Ipv4Addr) -> Result<()> {
-        Ok(())
+
+    /// Makes host ports lead to the container at `address`. All or none.
+    pub fn publish(&self, ports: &[PortMapping], address: Ipv4Addr) -> Result<()> {
+        Firewall::of(&self.config).publish(ports, address)
     }
+
     /// Takes back what [`Bridge::publish`] did; ports that are not published are no error.
-    pub fn unpublish(&self, _ports: &[PortMapping]) -> Result<()> {
-        Ok(())
+    pub fn unpublish(&self, ports: &[PortMapping]) -> Result<()> {
+        Firewall::of(&self.config).unpublish(ports)
     }
+
     /// Removes the bridge and its rules.
     pub fn remove(config: &BridgeConfig) -> Result<()> {
-        let _ = config;
-        Ok(())
+        open_links()?.delete(&config.name).map_err(|cause| Error::kernel("delete", &config.name, cause))?;
+        Firewall::of(config).remove()
     }
 }
 
-/// Chooses a range that overlaps none of the host's routes.
-pub fn pick_subnet(_routes: &[Subnet]) -> Result<Subnet> {
-    Ok(Subnet { base: Ipv4Addr::new(172, 17, 0, 0), prefix: 16 })
+fn open_links() -> Result<Links> {
+    Links::open().map_err(|cause| Error::kernel("open", "netlink socket", cause))
+}
+
+/// The bridge, if a set-up went to its end: the link is set up last.
+fn ready(config: &BridgeConfig, links: &mut Links) -> Result<Option<Bridge>> {
+    let found = links.find(&config.name).map_err(|cause| Error::kernel("find", &config.name, cause))?;
+    match found.filter(|link| link.up) {
+        Some(link) if Firewall::of(config).is_complete()? => {
+            Ok(Some(Bridge { config: config.clone(), link }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn set_up(config: &BridgeConfig, links: &mut Links) -> Result<Bridge> {
+    let name = config.name.as_str();
+    let failed = |action| move |cause| Error::kernel(action, name, cause);
+    let link = match links.find(name).map_err(failed("find"))? {
+        Some(link) => link,
+        None => {
+            let mtu = config.mtu.map_or_else(|| outside_mtu(links), Ok)?;
+            let mac = mac_of(config.subnet.gateway());
+            links.add_bridge(name, mtu, mac).map_err(failed("create bridge"))?;
+            let link = links.find(name).map_err(failed("find"))?;
+            link.ok_or_else(|| failed("find")(std::io::ErrorKind::NotFound.into()))?
+        }
+    };
+    write_settings(name)?;
+    let gateway = config.subnet.gateway();
+    match links.add_address(link.index, gateway, config.subnet) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(failed("add the address of")(error));
+        }
+        _ => {}
+    }
+    Firewall::of(config).install()?;
+    links.set_up(link.index).map_err(failed("set up"))?;
+    Ok(Bridge { config: config.clone(), link })
+}
+
+/// Forwarding for the host; for the bridge, loopback addresses as sources (published ports on 127.0.0.1), which the
+/// firewall keeps containers from using, and no IPv6.
+fn write_settings(bridge: &str) -> Result<()> {
+    write_setting("/proc/sys/net/ipv4/ip_forward", "1")?;
+    write_setting(&format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"), "1")?;
+    write_setting(&format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "1")
+}
+
+/// The MTU of the interface that leads outside: larger frames would be lost there.
+fn outside_mtu(links: &mut Links) -> Result<u32> {
+    let Some(name) = Routes::of_host()?.default_interface else {
+        return Ok(DEFAULT_MTU);
+    };
+    let link = links.find(&name).map_err(|cause| Error::kernel("find", name, cause))?;
+    Ok(link.map_or(DEFAULT_MTU, |link| link.mtu))
+}
+
+/// A namespace dies a moment after its last process, and its pair with it; an address that is used again at once may
+/// find the name taken. A pair whose namespace is still dying is deleted, which waits for it.
+fn add_pair(pair: &Pair<'_>) -> Result<()> {
+    let failed = |cause| Error::kernel("create", pair.host_name, cause);
+    let mut links = open_links()?;
+    match links.add_pair(pair) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            links.delete(pair.host_name).map_err(failed)?;
+            links.add_pair(pair).map_err(failed)
+        }
+        result => result.map_err(failed),
+    }
+}
+
+/// An Ethernet address that follows from the IPv4 one, so that neighbours' caches stay true when it is used again.
+fn mac_of(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x42, a, b, c, d]
+}
+
+/// The host's end is named after bridge and address: unique, and at most 15 bytes.
+fn host_interface_name(bridge: &str, address: Ipv4Addr) -> String {
+    let kept: String = bridge.chars().take(6).collect();
+    format!("{kept}v{:08x}", address.to_bits())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_fit_the_kernel() {
+        let name = host_interface_name("kiln0123456789", Ipv4Addr::new(172, 18, 0, 2));
+        assert_eq!(name, "kiln01vac120002");
+        assert_eq!(name.len(), 15);
+        assert_eq!(mac_of(Ipv4Addr::new(172, 18, 0, 2)), [2, 0x42, 172, 18, 0, 2]);
+    }
 }

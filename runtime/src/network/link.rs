@@ -1,0 +1,197 @@
+//! Links, addresses and routes: the requests a bridge network needs, and no more.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use kiln_sys::netlink::Family;
+
+use super::Subnet;
+use super::netlink::{CREATE, Client, EXCL, Message, find_attribute};
+
+// rtnetlink(7): message types, and the attributes of links, addresses and routes.
+const NEWLINK: u16 = 16;
+const DELLINK: u16 = 17;
+const GETLINK: u16 = 18;
+const SETLINK: u16 = 19;
+const NEWADDR: u16 = 20;
+const NEWROUTE: u16 = 24;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const IFF_UP: u32 = 1;
+const AF_INET: u8 = 2;
+const LOOPBACK_INDEX: u32 = 1;
+const LINK_HEADER: usize = 16;
+
+/// What is known of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) up: bool,
+    pub(crate) mtu: u32,
+}
+
+/// A pair of connected Ethernet devices: one end on a bridge, the other in a container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair<'a> {
+    pub(crate) host_name: &'a str,
+    pub(crate) bridge: u32,
+    pub(crate) peer_name: &'a str,
+    pub(crate) peer_ns: BorrowedFd<'a>,
+    pub(crate) peer_mac: [u8; 6],
+    pub(crate) mtu: u32,
+}
+
+/// Route requests to one network namespace.
+#[derive(Debug)]
+pub(crate) struct Links(Client);
+
+impl Links {
+    /// Talks to the calling thread's network namespace.
+    pub(crate) fn open() -> io::Result<Links> {
+        Ok(Links(Client::open(Family::Route)?))
+    }
+
+    /// The link of this name, if there is one.
+    pub(crate) fn find(&mut self, name: &str) -> io::Result<Option<Link>> {
+        let request = Message::new(GETLINK, 0).raw(&link_header(0, 0, 0)).string(IFLA_IFNAME, name);
+        match self.0.ask(request) {
+            Ok(answers) => Ok(answers.first().and_then(|answer| parse_link(answer))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a bridge, which is down. Its Ethernet address is fixed, or it would change with its ports.
+    pub(crate) fn add_bridge(&mut self, name: &str, mtu: u32, mac: [u8; 6]) -> io::Result<()> {
+        let request = Message::new(NEWLINK, CREATE | EXCL)
+            .raw(&link_header(0, 0, 0))
+            .string(IFLA_IFNAME, name)
+            .attribute(IFLA_ADDRESS, &mac)
+            .number(IFLA_MTU, mtu)
+            .nested(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
+        self.0.tell([request])
+    }
+
+    /// Makes a pair with both ends up, in one request.
+    ///
+    /// The container's end is born in its namespace: moving it there later takes tens of milliseconds, since the
+    /// kernel waits for every reader of the device.
+    pub(crate) fn add_pair(&mut self, pair: &Pair<'_>) -> io::Result<()> {
+        let peer = |peer: Message| {
+            peer.raw(&link_header(0, IFF_UP, IFF_UP))
+                .string(IFLA_IFNAME, pair.peer_name)
+                .attribute(IFLA_ADDRESS, &pair.peer_mac)
+                .number(IFLA_MTU, pair.mtu)
+                .number(IFLA_NET_NS_FD, pair.peer_ns.as_raw_fd() as u32)
+        };
+        let request = Message::new(NEWLINK, CREATE | EXCL)
+            .raw(&link_header(0, IFF_UP, IFF_UP))
+            .string(IFLA_IFNAME, pair.host_name)
+            .number(IFLA_MTU, pair.mtu)
+            .number(IFLA_MASTER, pair.bridge)
+            .nested(IFLA_LINKINFO, |info| {
+                info.string(IFLA_INFO_KIND, "veth")
+                    .nested(IFLA_INFO_DATA, |data| data.nested(VETH_INFO_PEER, peer))
+            });
+        self.0.tell([request])
+    }
+
+    /// Sets a link up.
+    pub(crate) fn set_up(&mut self, index: u32) -> io::Result<()> {
+        self.0.tell([up_request(index)])
+    }
+
+    /// Sets the loopback link up.
+    pub(crate) fn set_loopback_up(&mut self) -> io::Result<()> {
+        self.set_up(LOOPBACK_INDEX)
+    }
+
+    /// Gives a link an address.
+    pub(crate) fn add_address(&mut self, index: u32, address: Ipv4Addr, subnet: Subnet) -> io::Result<()> {
+        self.0.tell([address_request(index, address, subnet)])
+    }
+
+    /// Loopback, address and default route of a fresh namespace, in one datagram.
+    pub(crate) fn configure(
+        &mut self,
+        index: u32,
+        address: Ipv4Addr,
+        subnet: Subnet,
+        gateway: Ipv4Addr,
+    ) -> io::Result<()> {
+        self.0.tell([
+            up_request(LOOPBACK_INDEX),
+            address_request(index, address, subnet),
+            default_route_request(index, gateway),
+        ])
+    }
+
+    /// Removes a link; one that is not there is no error.
+    pub(crate) fn delete(&mut self, name: &str) -> io::Result<()> {
+        let request = Message::new(DELLINK, 0).raw(&link_header(0, 0, 0)).string(IFLA_IFNAME, name);
+        self.0.tell([request]).or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(kiln_sys::Errno::NODEV.raw_os_error())
+}
+
+/// `struct ifinfomsg`.
+fn link_header(index: u32, flags: u32, change: u32) -> [u8; LINK_HEADER] {
+    let mut header = [0; LINK_HEADER];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+fn parse_link(answer: &[u8]) -> Option<Link> {
+    let number =
+        |range: std::ops::Range<usize>| Some(u32::from_ne_bytes(answer.get(range)?.try_into().ok()?));
+    let mtu = find_attribute(answer.get(LINK_HEADER..)?, IFLA_MTU)?;
+    Some(Link {
+        index: number(4..8)?,
+        up: number(8..12)? & IFF_UP != 0,
+        mtu: u32::from_ne_bytes(mtu.try_into().ok()?),
+    })
+}
+
+fn up_request(index: u32) -> Message {
+    Message::new(SETLINK, 0).raw(&link_header(index, IFF_UP, IFF_UP))
+}
+
+/// `struct ifaddrmsg` and its attributes.
+fn address_request(index: u32, address: Ipv4Addr, subnet: Subnet) -> Message {
+    let mut header = [AF_INET, subnet.prefix, 0, 0, 0, 0, 0, 0];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    Message::new(NEWADDR, CREATE | EXCL)
+        .raw(&header)
+        .attribute(IFA_LOCAL, &address.octets())
+        .attribute(IFA_ADDRESS, &address.octets())
+        .attribute(IFA_BROADCAST, &subnet.last().octets())
+}
+
+/// `struct rtmsg` of a default route: main table, made by an administrator, everywhere, unicast.
+fn default_route_request(index: u32, gateway: Ipv4Addr) -> Message {
+    const TABLE_MAIN: u8 = 254;
+    const PROTOCOL_BOOT: u8 = 3;
+    const TYPE_UNICAST: u8 = 1;
+    Message::new(NEWROUTE, CREATE | EXCL)
+        .raw(&[AF_INET, 0, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, 0, TYPE_UNICAST, 0, 0, 0, 0])
+        .number(RTA_OIF, index)
+        .attribute(RTA_GATEWAY, &gateway.octets())
+}
