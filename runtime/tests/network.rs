@@ -144,15 +144,15 @@ fn a_published_port_is_reached_from_everywhere() {
     let everywhere = tcp(Ipv4Addr::UNSPECIFIED, 8080);
     world.publish(&[everywhere], address).unwrap();
     let gateway = world.config.subnet.gateway();
-    for (from, to) in [
-        (world.host.as_fd(), Ipv4Addr::LOCALHOST),
-        (world.host.as_fd(), HOST),
-        (world.neighbour.as_fd(), HOST),
-        (two.as_fd(), gateway),
-        (two.as_fd(), HOST),
-        (one.as_fd(), HOST),
+    for (who, from, to) in [
+        ("host", world.host.as_fd(), Ipv4Addr::LOCALHOST),
+        ("host", world.host.as_fd(), HOST),
+        ("neighbour", world.neighbour.as_fd(), HOST),
+        ("two", two.as_fd(), gateway),
+        ("two", two.as_fd(), HOST),
+        ("one itself", one.as_fd(), HOST),
     ] {
-        assert_eq!(ask(from, to, 8080).as_deref(), Some("one"), "to {to}");
+        assert_eq!(ask(from, to, 8080).as_deref(), Some("one"), "{who} to {to}");
     }
     let again = world.publish(&[tcp(Ipv4Addr::UNSPECIFIED, 8081), everywhere], Ipv4Addr::new(172, 18, 0, 3));
     assert!(matches!(again, Err(Error::PortInUse(_))), "{again:?}");

@@ -137,7 +137,7 @@ table ip {table} {{
     fib daddr type local jump publish
   }}
   chain output {{
-    type nat hook output priority dstnat; policy accept;
+    type nat hook output priority -100; policy accept;
     fib daddr type local jump publish
   }}
   chain postrouting {{

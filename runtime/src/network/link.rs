@@ -85,13 +85,14 @@ impl Links {
         self.0.tell([request])
     }
 
-    /// Makes a pair with both ends up, in one request.
+    /// Makes a pair in one request; the host's end is up, the other still down (the kernel opens no end of a pair
+    /// that is not yet whole).
     ///
     /// The container's end is born in its namespace: moving it there later takes tens of milliseconds, since the
     /// kernel waits for every reader of the device.
     pub(crate) fn add_pair(&mut self, pair: &Pair<'_>) -> io::Result<()> {
         let peer = |peer: Message| {
-            peer.raw(&link_header(0, IFF_UP, IFF_UP))
+            peer.raw(&link_header(0, 0, 0))
                 .string(IFLA_IFNAME, pair.peer_name)
                 .attribute(IFLA_ADDRESS, &pair.peer_mac)
                 .number(IFLA_MTU, pair.mtu)
@@ -124,7 +125,7 @@ impl Links {
         self.0.tell([address_request(index, address, subnet)])
     }
 
-    /// Loopback, address and default route of a fresh namespace, in one datagram.
+    /// Loopback, a link with its address, and the default route of a fresh namespace, in one datagram.
     pub(crate) fn configure(
         &mut self,
         index: u32,
@@ -134,6 +135,7 @@ impl Links {
     ) -> io::Result<()> {
         self.0.tell([
             up_request(LOOPBACK_INDEX),
+            up_request(index),
             address_request(index, address, subnet),
             default_route_request(index, gateway),
         ])
