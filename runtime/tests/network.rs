@@ -39,7 +39,8 @@ impl World {
         let neighbour_fd = world.neighbour.as_fd();
         world.on_host(|| {
             // `ip` names a namespace by a process or a file; descriptors are files of this process.
-            let file = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&neighbour_fd));
+            let file =
+                format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&neighbour_fd));
             ip(&format!("link set side netns {file}"));
             ip("link set lo up");
             ip("addr add 10.9.0.1/24 dev eth0");
@@ -124,14 +125,19 @@ fn containers_reach_each_other_and_the_outside_but_not_the_reverse() {
     assert_eq!(ask(one.as_fd(), two_address, 80).as_deref(), Some("two"));
     assert_eq!(ask(one.as_fd(), Ipv4Addr::new(10, 9, 0, 2), 80).as_deref(), Some("neighbour"));
     assert_eq!(ask(world.host.as_fd(), two_address, 80).as_deref(), Some("two"));
-    assert_eq!(ask(world.neighbour.as_fd(), two_address, 80), None, "an unpublished port is open to a neighbour");
+    assert_eq!(
+        ask(world.neighbour.as_fd(), two_address, 80),
+        None,
+        "an unpublished port is open to a neighbour"
+    );
 }
 
 #[test]
 fn the_mtu_is_that_of_the_way_out() {
     let world = World::new();
     let (one, _) = world.container(2);
-    let text = inside(one.as_fd(), || Command::new("ip").args(["-o", "link", "show", "eth0"]).output().unwrap());
+    let text =
+        inside(one.as_fd(), || Command::new("ip").args(["-o", "link", "show", "eth0"]).output().unwrap());
     assert!(String::from_utf8_lossy(&text.stdout).contains("mtu 1400"));
 }
 

@@ -24,6 +24,9 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -107,7 +110,7 @@ impl Links {
                 info.string(IFLA_INFO_KIND, "veth")
                     .nested(IFLA_INFO_DATA, |data| data.nested(VETH_INFO_PEER, peer))
             });
-        self.0.tell([request])
+        self.0.tell([request, hairpin_request(pair.host_name)])
     }
 
     /// Sets a link up.
@@ -170,6 +173,18 @@ fn parse_link(answer: &[u8]) -> Option<Link> {
         up: number(8..12)? & IFF_UP != 0,
         mtu: u32::from_ne_bytes(mtu.try_into().ok()?),
     })
+}
+
+/// Lets a bridge port send frames back where they came from. A container that calls its own published port needs it
+/// on hosts where the bridge itself applies the firewall (the module `br_netfilter`).
+fn hairpin_request(port: &str) -> Message {
+    Message::new(NEWLINK, 0).raw(&link_header(0, 0, 0)).string(IFLA_IFNAME, port).nested(
+        IFLA_LINKINFO,
+        |info| {
+            info.string(IFLA_INFO_SLAVE_KIND, "bridge")
+                .nested(IFLA_INFO_SLAVE_DATA, |data| data.attribute(IFLA_BRPORT_MODE, &[1]))
+        },
+    )
 }
 
 fn up_request(index: u32) -> Message {
