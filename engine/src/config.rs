@@ -1,10 +1,79 @@
-//! What the engine is told at its start.
+//! What the engine is told at its start: the state root, and how registries are reached.
 
-use std::path::PathBuf;
+mod file;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// A configuration file longer than this is not one.
+const MAX_CONFIG_FILE: u64 = 1 << 20;
 
 /// The engine's configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The state root.
     pub root: PathBuf,
+    /// How to reach registries that need more than their name, by host as in references.
+    pub registries: BTreeMap<String, RegistryHost>,
+}
+
+/// One `[registry."host"]` table, with the keys of buildkitd.toml.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryHost {
+    /// Hosts asked first, in order, each with an optional path prefix.
+    pub mirrors: Vec<String>,
+    /// Whether plain HTTP is spoken.
+    pub http: Option<bool>,
+    /// Whether its certificate goes unverified.
+    pub insecure: bool,
+    /// Files of certificates to trust beside the system's.
+    pub ca: Vec<PathBuf>,
+    /// Client certificates.
+    pub keypair: Vec<KeyPair>,
+}
+
+/// A client certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// PEM file of the key.
+    pub key: PathBuf,
+    /// PEM file of the certificate chain.
+    pub cert: PathBuf,
+}
+
+impl Config {
+    /// A configuration with nothing but a state root.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Config { root: root.into(), ..Config::default() }
+    }
+
+    /// Reads what a configuration file says about registries and, where this configuration has no root, the root.
+    ///
+    /// An unknown key is an error that names the nearest known one, the file and the line.
+    pub fn merge_file(&mut self, path: &Path) -> Result<()> {
+        let text = read(path)?;
+        let parsed = file::parse(&text, &path.display().to_string())?;
+        if self.root.as_os_str().is_empty() {
+            self.root = parsed.root.unwrap_or_default();
+        }
+        self.registries.extend(parsed.registries);
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    let fail = |error: std::io::Error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound {
+            crate::ErrorKind::NotFound
+        } else {
+            crate::ErrorKind::InvalidInput
+        };
+        Error::new(kind, format!("cannot read the configuration `{}`", path.display())).caused_by(error)
+    };
+    if std::fs::metadata(path).map_err(fail)?.len() > MAX_CONFIG_FILE {
+        return Err(Error::invalid(format!("the configuration `{}` is larger than 1 MiB", path.display())));
+    }
+    std::fs::read_to_string(path).map_err(fail)
 }

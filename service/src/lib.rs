@@ -1,1 +1,4 @@
-//! stub
+//! The Docker Engine and BuildKit APIs over `engine`; the only crate that knows wire formats.
+#![forbid(unsafe_code)]
+
+pub mod error;
