@@ -1,0 +1,81 @@
+//! `kiln build`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln build -t my-app .
+  kiln build -t my-app:1 -t registry.example/team/my-app:1 --build-arg VERSION=1 .
+  kiln build -f docker/Dockerfile --target test --progress plain .
+  kiln build -o type=local,dest=out .";
+
+/// Builds an image from a Dockerfile.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BuildArgs {
+    /// Name for the image, with an optional tag; may be given several times
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+    /// The Dockerfile [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+    /// Value of an ARG; without `=VALUE` taken from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+    /// The stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Run every step, whatever is cached
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask registries for newer base images, even if they are here
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// The platform to build for
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = Progress::Auto, value_name = "KIND")]
+    pub(crate) progress: Progress,
+    /// Print the image's id and nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Label for the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Steps that run at the same time [default: number of CPUs]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// Where the result goes: `type=oci|docker|tar|local,dest=PATH`, or a folder, or `-` for a tar on standard output
+    #[arg(short, long = "output", value_name = "SPEC")]
+    pub(crate) outputs: Vec<String>,
+    /// Network of RUN steps
+    #[arg(long, value_name = "MODE", value_parser = ["default", "bridge", "host", "none"])]
+    pub(crate) network: Option<String>,
+    /// Line for `/etc/hosts` of RUN steps
+    #[arg(long = "add-host", value_name = "NAME:IP")]
+    pub(crate) add_hosts: Vec<String>,
+    /// The folder whose files COPY and ADD may take
+    #[arg(value_name = "CONTEXT")]
+    pub(crate) context: String,
+}
+
+/// How a build's progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// `tty` on a terminal, `plain` elsewhere
+    Auto,
+    /// Steps in flight, redrawn
+    Tty,
+    /// Every line, as it comes
+    Plain,
+    /// The image's id at the end
+    Quiet,
+    /// One JSON object a change, as BuildKit writes them
+    Rawjson,
+}

@@ -1,0 +1,175 @@
+//! Commands on images.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::ListFormat;
+use super::build::BuildArgs;
+use super::container::InspectArgs;
+
+/// Works with images.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln image ls\n  kiln image prune -a")]
+pub(crate) struct GroupArgs {
+    #[command(subcommand)]
+    pub(crate) command: Group,
+}
+
+/// `kiln image …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Group {
+    #[command(name = "ls", visible_alias = "list")]
+    Ls(ListArgs),
+    Prune(PruneArgs),
+    #[command(visible_alias = "remove")]
+    Rm(RemoveArgs),
+    Build(BuildArgs),
+    Pull(PullArgs),
+    Push(PushArgs),
+    Tag(TagArgs),
+    Save(SaveArgs),
+    Load(LoadArgs),
+    Import(ImportArgs),
+    History(HistoryArgs),
+    Inspect(InspectArgs),
+}
+
+/// Lists images.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln images\n  kiln images --format '{{.Repository}}:{{.Tag}} {{.Size}}'")]
+pub(crate) struct ListArgs {
+    /// Accepted; there are no hidden images
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show the digest that a registry knows the image by
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Only those with `dangling=`, `label=` or `reference=`
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    pub(crate) filters: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: ListFormat,
+    /// Only this repository, or this repository and tag
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) repository: Option<String>,
+}
+
+/// Fetches images from registries.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln pull nginx\n  kiln pull --platform linux/arm64 debian:bookworm")]
+pub(crate) struct PullArgs {
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Print the name at the end and nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Names
+    #[arg(required = true, value_name = "NAME[:TAG|@DIGEST]")]
+    pub(crate) images: Vec<String>,
+}
+
+/// Sends images to registries.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln push registry.example/team/my-app:1")]
+pub(crate) struct PushArgs {
+    /// Print the name at the end and nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Names
+    #[arg(required = true, value_name = "NAME[:TAG]")]
+    pub(crate) images: Vec<String>,
+}
+
+/// Gives an image another name.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln tag my-app registry.example/team/my-app:1")]
+pub(crate) struct TagArgs {
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(crate) source: String,
+    /// The further name
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) target: String,
+}
+
+/// Removes images, or names of them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln rmi my-app:old\n  kiln rmi -f $(kiln images -q)")]
+pub(crate) struct RemoveArgs {
+    /// Remove every name of an id, and images that stopped containers use
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Names or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+/// Writes images to a tar archive.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln save -o my-app.tar my-app\n  kiln save my-app | gzip > my-app.tar.gz")]
+pub(crate) struct SaveArgs {
+    /// The file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Names or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+/// Reads images from a tar archive.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln load -i my-app.tar\n  gunzip -c my-app.tar.gz | kiln load")]
+pub(crate) struct LoadArgs {
+    /// The file [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Makes an image of one layer from a tar of a root filesystem.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln import rootfs.tar my-base\n  kiln import -c 'CMD [\"sh\"]' - my-base < rootfs.tar")]
+pub(crate) struct ImportArgs {
+    /// Dockerfile instruction for the image's configuration
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    pub(crate) changes: Vec<String>,
+    /// Comment in the image's history
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// The file, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Name for the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
+}
+
+/// Shows how an image was made.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln history my-app\n  kiln history --no-trunc --format '{{.CreatedBy}}' my-app")]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) output: ListFormat,
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+}
+
+/// Removes images that nothing uses.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln image prune -f\n  kiln image prune -a")]
+pub(crate) struct PruneArgs {
+    /// Those with a name, too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}

@@ -1,0 +1,16 @@
+//! The small languages inside arguments: sizes, ports, mounts, environments, times.
+
+pub(crate) mod assignment;
+pub(crate) mod mount;
+pub(crate) mod output;
+pub(crate) mod port;
+pub(crate) mod quantity;
+pub(crate) mod run_option;
+pub(crate) mod time;
+
+use kiln_engine::{Error, Result};
+
+/// The error of an argument: which option, what was written, why it is wrong.
+pub(crate) fn wrong<T>(option: &str, text: &str, why: impl std::fmt::Display) -> Result<T> {
+    Err(Error::invalid(format!("`{option} {text}`: {why}")))
+}
