@@ -98,13 +98,6 @@ pub(crate) enum Command {
     Init(system::InitArgs),
 }
 
-impl Command {
-    /// The exit code of a mistake in this command's arguments: Docker keeps 1 to 124 for the program of a container.
-    pub(crate) fn runs_a_program(name: &str) -> bool {
-        matches!(name, "run" | "create" | "exec" | "start")
-    }
-}
-
 /// How a list is written.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ListFormat {
