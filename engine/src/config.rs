@@ -2,8 +2,9 @@
 
 mod file;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+pub use kiln_registry_client::{HostConfig, Keypair, RegistryConfig};
 
 use crate::{Error, Result};
 
@@ -16,31 +17,7 @@ pub struct Config {
     /// The state root.
     pub root: PathBuf,
     /// How to reach registries that need more than their name, by host as in references.
-    pub registries: BTreeMap<String, RegistryHost>,
-}
-
-/// One `[registry."host"]` table, with the keys of buildkitd.toml.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RegistryHost {
-    /// Hosts asked first, in order, each with an optional path prefix.
-    pub mirrors: Vec<String>,
-    /// Whether plain HTTP is spoken.
-    pub http: Option<bool>,
-    /// Whether its certificate goes unverified.
-    pub insecure: bool,
-    /// Files of certificates to trust beside the system's.
-    pub ca: Vec<PathBuf>,
-    /// Client certificates.
-    pub keypair: Vec<KeyPair>,
-}
-
-/// A client certificate and its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPair {
-    /// PEM file of the key.
-    pub key: PathBuf,
-    /// PEM file of the certificate chain.
-    pub cert: PathBuf,
+    pub registries: RegistryConfig,
 }
 
 impl Config {

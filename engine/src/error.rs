@@ -1,5 +1,7 @@
 //! The one error type that both faces see: a kind, a message, a hint.
 
+mod convert;
+
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -119,17 +121,7 @@ impl Error {
 
     /// Message and causes on one line, `: ` between them; a cause whose text is already there is not repeated.
     pub fn chain(&self) -> String {
-        let mut text = self.message.clone();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            let cause_text = cause.to_string();
-            if !text.ends_with(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            next = cause.source();
-        }
-        text
+        convert::chain(self)
     }
 }
 

@@ -11,10 +11,15 @@ pub mod networks;
 pub mod supervisor;
 pub mod volumes;
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use kiln_cache::{Resource, Store, StoreOptions};
+use kiln_registry_client::{Client, ClientOptions, Limits, NoCredentials};
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use kiln_registry_client::{Credential, Credentials};
 
 /// What a prune took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,20 +36,50 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     config: Config,
+    store: Arc<Store>,
+    credentials: Arc<dyn Credentials>,
+    client: OnceLock<Client>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Engine {
-    /// Opens the state root that `config` names, and makes it where there is none.
+    /// Opens the state root that `config` names, and makes it where there is none. Asks registries without
+    /// credentials.
     pub fn open(config: Config) -> Result<Engine> {
-        Ok(Engine { inner: Arc::new(Inner { config }) })
+        Engine::open_with(config, Arc::new(NoCredentials))
+    }
+
+    /// The same with credentials for registries. What talks to registries is made when it is first needed.
+    pub fn open_with(config: Config, credentials: Arc<dyn Credentials>) -> Result<Engine> {
+        let store = Arc::new(Store::open(&config.root, &store_options())?);
+        Ok(Engine { inner: Arc::new(Inner { config, store, credentials, client: OnceLock::new() }) })
     }
 
     /// What the engine was told at its start.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.inner.store
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        self.inner.client.get_or_init(|| {
+            Client::new(ClientOptions {
+                config: self.inner.config.registries.clone(),
+                credentials: Arc::clone(&self.inner.credentials),
+                user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
+                limits: Limits::default(),
+            })
+        })
     }
 
     /// The containers.
@@ -60,5 +95,17 @@ impl Engine {
     /// The networks.
     pub fn networks(&self) -> networks::Networks<'_> {
         networks::Networks { engine: self }
+    }
+}
+
+/// What the store cannot remove itself: the cgroups of processes that died.
+fn store_options() -> StoreOptions {
+    StoreOptions { cleanup: Arc::new(clean_up), ..StoreOptions::default() }
+}
+
+fn clean_up(resource: &Resource) -> std::io::Result<()> {
+    match resource {
+        Resource::Cgroup(path) => kiln_runtime::cgroup::cleanup(path.as_ref()).map_err(std::io::Error::other),
+        _ => Ok(()),
     }
 }

@@ -1,13 +1,12 @@
 //! The configuration file: TOML text to values, with errors that point at the line.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{KeyPair, RegistryHost};
+use super::{HostConfig, Keypair, RegistryConfig};
 use crate::{Error, Result};
 
 const TOP_KEYS: &[&str] = &["root", "registry"];
@@ -20,7 +19,7 @@ const ALIKE: f64 = 0.75;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {
     pub(super) root: Option<PathBuf>,
-    pub(super) registries: BTreeMap<String, RegistryHost>,
+    pub(super) registries: RegistryConfig,
 }
 
 /// Reads the text of the file called `name`.
@@ -38,7 +37,7 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Parsed> {
     Ok(parsed)
 }
 
-fn registries(at: &Position, value: &Spanned<DeValue>) -> Result<BTreeMap<String, RegistryHost>> {
+fn registries(at: &Position, value: &Spanned<DeValue>) -> Result<RegistryConfig> {
     let hosts = at.table("registry", value)?;
     hosts
         .iter()
@@ -50,13 +49,13 @@ fn registries(at: &Position, value: &Spanned<DeValue>) -> Result<BTreeMap<String
         .collect()
 }
 
-fn registry(at: &Position, name: &str, value: &Spanned<DeValue>) -> Result<RegistryHost> {
-    let mut host = RegistryHost::default();
+fn registry(at: &Position, name: &str, value: &Spanned<DeValue>) -> Result<HostConfig> {
+    let mut host = HostConfig::default();
     for (key, value) in at.table(name, value)? {
         match key.get_ref().as_ref() {
             "mirrors" => host.mirrors = at.strings("mirrors", value)?,
             "http" => host.http = Some(at.boolean("http", value)?),
-            "insecure" => host.insecure = at.boolean("insecure", value)?,
+            "insecure" => host.insecure = Some(at.boolean("insecure", value)?),
             "ca" => host.ca = at.strings("ca", value)?.into_iter().map(PathBuf::from).collect(),
             "keypair" => host.keypair = keypairs(at, value)?,
             _ => return Err(at.unknown(key, &format!(" in `[{name}]`"), REGISTRY_KEYS)),
@@ -65,11 +64,11 @@ fn registry(at: &Position, name: &str, value: &Spanned<DeValue>) -> Result<Regis
     Ok(host)
 }
 
-fn keypairs(at: &Position, value: &Spanned<DeValue>) -> Result<Vec<KeyPair>> {
+fn keypairs(at: &Position, value: &Spanned<DeValue>) -> Result<Vec<Keypair>> {
     at.array("keypair", value)?.iter().map(|pair| keypair(at, pair)).collect()
 }
 
-fn keypair(at: &Position, value: &Spanned<DeValue>) -> Result<KeyPair> {
+fn keypair(at: &Position, value: &Spanned<DeValue>) -> Result<Keypair> {
     let (mut key_file, mut cert_file) = (None, None);
     for (key, value) in at.table("keypair", value)? {
         match key.get_ref().as_ref() {
@@ -79,7 +78,7 @@ fn keypair(at: &Position, value: &Spanned<DeValue>) -> Result<KeyPair> {
         }
     }
     match (key_file, cert_file) {
-        (Some(key), Some(cert)) => Ok(KeyPair { key, cert }),
+        (Some(key), Some(cert)) => Ok(Keypair { key, cert }),
         _ => Err(at.error(value.span(), "a keypair needs both `key` and `cert`")),
     }
 }
@@ -190,9 +189,9 @@ cert = "/etc/cert.pem"
         assert_eq!(parsed.root.as_deref(), Some("/srv/kiln".as_ref()));
         assert_eq!(parsed.registries["docker.io"].mirrors, ["127.0.0.1:5000", "mirror.example/hub"]);
         let host = &parsed.registries["registry.example:5000"];
-        assert_eq!((host.http, host.insecure), (Some(true), true));
+        assert_eq!((host.http, host.insecure), (Some(true), Some(true)));
         assert_eq!(host.ca, [PathBuf::from("/etc/ca.pem")]);
-        let pair = KeyPair { key: "/etc/key.pem".into(), cert: "/etc/cert.pem".into() };
+        let pair = Keypair { key: "/etc/key.pem".into(), cert: "/etc/cert.pem".into() };
         assert_eq!(host.keypair, [pair]);
     }
 

@@ -1,0 +1,67 @@
+//! Errors of the crates below as errors of the engine.
+
+use super::{Error, ErrorKind};
+
+impl From<kiln_cache::Error> for Error {
+    fn from(error: kiln_cache::Error) -> Self {
+        use kiln_cache::Error as Cache;
+        let kind = match &error {
+            Cache::NotFound { .. } => ErrorKind::NotFound,
+            Cache::InUse { .. } => ErrorKind::Conflict,
+            Cache::Ambiguous { .. } => ErrorKind::InvalidInput,
+            Cache::Cancelled { .. } => ErrorKind::Cancelled,
+            _ => ErrorKind::Internal,
+        };
+        let hint = error.hint().map(str::to_owned);
+        rewrap(kind, &error, hint)
+    }
+}
+
+impl From<kiln_registry_client::Error> for Error {
+    fn from(error: kiln_registry_client::Error) -> Self {
+        use kiln_registry_client::ErrorKind as Registry;
+        let kind = match error.kind {
+            Registry::NotFound => ErrorKind::NotFound,
+            Registry::Unauthorized => ErrorKind::Unauthorized,
+            Registry::Denied | Registry::Refused => ErrorKind::Forbidden,
+            Registry::Unavailable | Registry::Invalid => ErrorKind::Unavailable,
+            Registry::InvalidInput => ErrorKind::InvalidInput,
+            Registry::Local => ErrorKind::Internal,
+        };
+        let hint = error.hint.clone();
+        rewrap(kind, &error, hint)
+    }
+}
+
+impl From<kiln_oci::reference::ReferenceError> for Error {
+    fn from(error: kiln_oci::reference::ReferenceError) -> Self {
+        Error::invalid(error.to_string())
+    }
+}
+
+impl From<kiln_oci::platform::PlatformError> for Error {
+    fn from(error: kiln_oci::platform::PlatformError) -> Self {
+        Error::invalid(error.to_string())
+    }
+}
+
+/// The text of `error` with its causes; the value itself is not kept, as nobody above can use its type.
+fn rewrap(kind: ErrorKind, error: &(dyn std::error::Error + 'static), hint: Option<String>) -> Error {
+    let mut new = Error::new(kind, chain(error));
+    new.hint = hint;
+    new
+}
+
+/// An error and its causes on one line; a cause that is already in the text is not repeated.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
