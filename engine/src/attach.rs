@@ -54,12 +54,20 @@ pub trait AttachOutput: Send {
     fn next(&mut self) -> Result<Option<Chunk>>;
 }
 
-/// A connection to a process's streams.
+/// The end of the process.
+pub trait AttachExit: Send {
+    /// Waits for the process's end and gives its exit code, even if its container is removed at that moment. Blocks.
+    fn wait(&mut self) -> Result<i32>;
+}
+
+/// A connection to a process: its streams and its end.
 pub struct Attach {
     /// The way in.
     pub input: Arc<dyn AttachInput>,
     /// The way out.
     pub output: Box<dyn AttachOutput>,
+    /// The end.
+    pub exit: Box<dyn AttachExit>,
 }
 
 impl fmt::Debug for Attach {

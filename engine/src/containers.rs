@@ -208,6 +208,8 @@ pub struct State {
     pub status: Status,
     /// The process id on the host, while it runs.
     pub pid: Option<u32>,
+    /// The process id of its supervisor, while there is one.
+    pub supervisor_pid: Option<u32>,
     /// The last exit code.
     pub exit_code: i32,
     /// Whether the kernel killed it for its memory.

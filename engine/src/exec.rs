@@ -1,7 +1,5 @@
 //! Another process in a running container.
 
-use std::fmt;
-
 use crate::attach::Attach;
 use crate::containers::Containers;
 use crate::{Error, Result};
@@ -29,29 +27,9 @@ pub struct ExecOptions {
     pub size: Option<(u16, u16)>,
 }
 
-/// A process that `exec` started.
-pub trait ExecProcess: Send {
-    /// Waits for its end and gives its exit code. Blocks.
-    fn wait(&mut self) -> Result<i32>;
-}
-
-/// A running exec.
-pub struct Exec {
-    /// Its streams; `None` when detached.
-    pub attach: Option<Attach>,
-    /// Its end.
-    pub process: Box<dyn ExecProcess>,
-}
-
-impl fmt::Debug for Exec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Exec")
-    }
-}
-
 impl Containers<'_> {
-    /// Starts another process in a running container.
-    pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<Exec> {
+    /// Starts another process in a running container; `None` if it is detached.
+    pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<Option<Attach>> {
         let _ = (name, options);
         Err(Error::not_implemented("`exec`"))
     }
