@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+mod challenge;
 pub mod credentials;
+pub(crate) mod token;
 
 /// What a registry knows us by. Its `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq)]

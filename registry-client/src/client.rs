@@ -1,14 +1,24 @@
 //! The client: what it is made of and the requests it offers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use kiln_oci::{Descriptor, MediaType, Reference};
+use reqwest::Method;
 
-use crate::{
-    BlobSource, BlobStream, Credential, Credentials, NoCredentials, Pushed, RegistryConfig, Resolved, Result,
-};
+use crate::auth::token::Authority;
+use crate::config::RegistryConfig;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pull::{BlobStream, Distrust, fetch};
+use crate::push::{self, BlobSource, Pushed};
+use crate::resolve::{self, Resolved};
+use crate::retry::Limits;
+use crate::session::{Access, Session, Shared};
+use crate::transport::{Request, Transport};
+use crate::{Credential, Credentials, NoCredentials};
 
 /// What a client is made with.
 #[derive(Clone)]
@@ -34,53 +44,94 @@ impl Default for ClientOptions {
     }
 }
 
-/// How long and how often things are tried.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Without a byte for so long, a request counts as stalled.
-    pub stall: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { stall: Duration::from_secs(30) }
+impl std::fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientOptions").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 /// A client of OCI registries. Cheap to clone; all clones share connections and tokens.
+///
+/// What is read comes from the registry's mirrors where it has any, in their order, and from the registry itself
+/// where they fail; what is written goes to the registry.
 #[derive(Clone)]
 pub struct Client {
-    options: Arc<ClientOptions>,
+    shared: Arc<Shared>,
+    distrust: Arc<Distrust>,
 }
 
 impl Client {
-    /// A client. Nothing is contacted or loaded yet.
+    /// A client. Nothing is contacted or loaded yet: not TLS, not the system's certificates, not credentials.
     pub fn new(options: ClientOptions) -> Self {
-        Client { options: Arc::new(options) }
+        let transport = Transport::new(options.config, options.limits, options.user_agent);
+        let shared = Shared { transport, authority: Authority::new(options.credentials) };
+        Client { shared: Arc::new(shared), distrust: Arc::default() }
     }
 
     /// Finds the manifest or index that `reference` names, verified.
     pub async fn resolve(&self, reference: &Reference) -> Result<Resolved> {
-        let _ = (reference, &self.options);
-        todo!()
+        let (last, mirrors) = self.sources(reference)?;
+        for mirror in &mirrors {
+            match resolve::resolve(mirror, reference).await {
+                Ok(resolved) => return Ok(resolved),
+                Err(error) => tracing::debug!(%error, "the mirror is passed over"),
+            }
+        }
+        resolve::resolve(&last, reference).await
     }
 
     /// The bytes of the manifest or index that `descriptor` names, verified.
     pub async fn manifest(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Bytes> {
-        let _ = (reference, descriptor);
-        todo!()
+        let (last, mirrors) = self.sources(reference)?;
+        for mirror in &mirrors {
+            match resolve::manifest(mirror, descriptor).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => tracing::debug!(%error, "the mirror is passed over"),
+            }
+        }
+        resolve::manifest(&last, descriptor).await
     }
 
     /// The content of a blob, verified: the stream ends in an error if digest or size differ.
+    ///
+    /// Only `reference`'s registry and repository count.
     pub async fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<BlobStream> {
-        let _ = (reference, descriptor);
-        todo!()
+        let (last, mirrors) = self.sources(reference)?;
+        let honest = |mirror: &Session| !self.distrust.has(&mirror.endpoint.name, &descriptor.digest);
+        let mut sources: VecDeque<Session> = mirrors.into_iter().filter(honest).collect();
+        sources.push_back(last);
+        fetch(sources, descriptor, &self.distrust).await
+    }
+
+    /// A small blob as a whole, for example a configuration; one that is longer than `limit` is not asked for.
+    pub async fn blob_bytes(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Bytes> {
+        if descriptor.size > limit {
+            let message = format!("`{}` has {} bytes, more than {limit}", descriptor.digest, descriptor.size);
+            return Err(Error::without_request(ErrorKind::Invalid, message));
+        }
+        match self.collect(reference, descriptor).await {
+            Err(error) if error.kind == ErrorKind::Corrupt => self.collect(reference, descriptor).await,
+            result => result,
+        }
+    }
+
+    async fn collect(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Bytes> {
+        let mut stream = self.blob(reference, descriptor).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        Ok(bytes.freeze())
     }
 
     /// Whether the repository has the blob.
     pub async fn blob_exists(&self, reference: &Reference, descriptor: &Descriptor) -> Result<bool> {
-        let _ = (reference, descriptor);
-        todo!()
+        push::exists(&self.upstream(reference, Access::Pull)?, descriptor).await
     }
 
     /// Makes the repository have the blob: it is there already, or mounted from the repository `mount_from` of the
@@ -92,8 +143,7 @@ impl Client {
         source: Arc<dyn BlobSource>,
         mount_from: Option<&str>,
     ) -> Result<Pushed> {
-        let _ = (reference, descriptor, source, mount_from);
-        todo!()
+        push::push_blob(&self.upstream(reference, Access::Push)?, descriptor, source, mount_from).await
     }
 
     /// Puts a manifest or index under the reference's tag, or under its digest where there is no tag.
@@ -103,25 +153,54 @@ impl Client {
         media_type: &MediaType,
         bytes: Bytes,
     ) -> Result<Descriptor> {
-        let _ = (reference, media_type, bytes);
-        todo!()
+        push::push_manifest(&self.upstream(reference, Access::Push)?, reference, media_type, bytes).await
     }
 
     /// The tags of a repository.
     pub async fn tags(&self, reference: &Reference) -> Result<Vec<String>> {
-        let _ = reference;
-        todo!()
+        resolve::tags(&self.upstream(reference, Access::Pull)?).await
     }
 
     /// Whether the registry `host` accepts `credential`.
     pub async fn login(&self, host: &str, credential: &Credential) -> Result<()> {
-        let _ = (host, credential);
-        todo!()
+        let Transport { config, limits, .. } = &self.shared.transport;
+        let endpoint = Endpoint::upstream(host, config)?;
+        let transport =
+            Transport::new(config.clone(), limits.clone(), self.shared.transport.user_agent.clone());
+        let authority =
+            Authority::new(Arc::new(Only { host: endpoint.name.clone(), credential: credential.clone() }));
+        let shared = Arc::new(Shared { transport, authority });
+        let request = Request::new(Method::GET, endpoint.root().clone());
+        Session::of_registry(&shared, endpoint).expect(&request, &[200]).await.map(drop)
+    }
+
+    fn upstream(&self, reference: &Reference, access: Access) -> Result<Session> {
+        let endpoint = Endpoint::upstream(reference.registry(), &self.shared.transport.config)?;
+        Ok(Session::new(&self.shared, endpoint, reference.repository(), access))
+    }
+
+    /// The registry itself, and its mirrors.
+    fn sources(&self, reference: &Reference) -> Result<(Session, Vec<Session>)> {
+        let mirrors = Endpoint::mirrors(reference.registry(), &self.shared.transport.config)?;
+        let session = |endpoint| Session::new(&self.shared, endpoint, reference.repository(), Access::Pull);
+        Ok((self.upstream(reference, Access::Pull)?, mirrors.into_iter().map(session).collect()))
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Client")
+    }
+}
+
+/// One credential for one host.
+struct Only {
+    host: String,
+    credential: Credential,
+}
+
+impl Credentials for Only {
+    fn get(&self, host: &str) -> Option<Credential> {
+        (host == self.host).then(|| self.credential.clone())
     }
 }

@@ -22,6 +22,8 @@ pub struct HostConfig {
     pub ca: Vec<PathBuf>,
     /// Client certificates.
     pub keypair: Vec<Keypair>,
+    /// Hosts of token servers outside the registry's own site that may be given its credentials.
+    pub realms: Vec<String>,
 }
 
 /// A client certificate and its key, PEM files.

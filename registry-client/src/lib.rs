@@ -3,17 +3,26 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+mod body;
 mod client;
 mod config;
+mod endpoint;
 mod error;
+mod origin;
 mod pull;
 mod push;
 mod resolve;
+pub mod retry;
+mod session;
+mod tls;
+mod transport;
+mod upload;
 
 pub use auth::{Credential, Credentials, NoCredentials};
-pub use client::{Client, ClientOptions, Limits};
+pub use client::{Client, ClientOptions};
 pub use config::{HostConfig, Keypair, RegistryConfig};
 pub use error::{ApiError, Error, ErrorKind, Result};
 pub use pull::BlobStream;
 pub use push::{BlobSource, Pushed};
 pub use resolve::Resolved;
+pub use retry::Limits;

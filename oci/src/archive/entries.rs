@@ -4,7 +4,7 @@
 //! images have are read here; nothing is ever written to a path found in an archive.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 
 use tar::{EntryType, Header};
 
