@@ -4,6 +4,9 @@
 //! and gives it its name only by [`Ingest::commit`]; dropped before that, it leaves nothing. A process that is killed leaves
 //! a file in `ingest/` that carries the name of its lease, by which the next start finds it.
 //!
+//! Who writes a blob holds it: until an image that has it is saved, or the process ends. So nothing collects a config between
+//! its commit and its image.
+//!
 //! A blob is there when its row in the database and its file are both there; the file is renamed inside the transaction that
 //! writes the row. Whether the bytes survive a power cut is a separate question, answered in `sync.rs`.
 
@@ -18,7 +21,7 @@ use kiln_oci::{Algorithm, Descriptor, Digest, Digester, MediaType};
 use crate::error::{Error, IoContext, Result};
 
 pub use local::LocalContent;
-pub(crate) use local::remove_if_there;
+pub(crate) use local::{Trash, remove_if_there};
 
 /// What is known of a blob without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,25 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use kiln_oci::media_type::Kind;
-use kiln_oci::{Descriptor, Digest, Index, Manifest};
+use kiln_oci::layout::{IMAGE_NAME, INDEX_FILE, REF_NAME};
+use kiln_oci::{Descriptor, Digest, Index};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::content::LocalContent;
 use crate::db::{Db, Durability, now, time, unique};
 use crate::error::{Error, IoContext, Result};
+use crate::reach::{self, Reach};
 use crate::sync::Syncer;
 
-/// The largest manifest or index that is read.
-const MAX_DOCUMENT: u64 = 4 << 20;
-/// How deep indexes may nest.
-const MAX_NESTING: usize = 4;
 /// How many matches an [`Error::Ambiguous`] names.
 const NAMED_MATCHES: usize = 4;
-/// The annotation that OCI tools read a name from.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The annotation in which containerd and Docker keep the full name.
-const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// An image that is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +120,9 @@ impl ImageStore {
     }
 
     fn save(&self, descriptor: &Descriptor, name: Option<&str>) -> Result<()> {
-        let config = self.config_of(descriptor, 0)?;
+        let config = reach::config_of(&self.content, descriptor)?;
+        let mut needs = Reach::default();
+        needs.add_image(&self.content, descriptor)?;
         let text =
             serde_json::to_string(descriptor).map_err(|source| malformed(&descriptor.digest, source))?;
         // First the bytes, then the name: see `sync.rs`.
@@ -142,7 +137,8 @@ impl ImageStore {
                 db.prepare_cached("INSERT OR REPLACE INTO tags (name, digest, updated) VALUES (?1, ?2, ?3)")?
                     .execute(params![name, descriptor.digest.as_str(), now()])?;
             }
-            Ok(())
+            // From here on the image holds what we wrote for it.
+            self.content.release_written(db, &needs.blobs)
         })
     }
 
@@ -159,33 +155,13 @@ impl ImageStore {
         })
     }
 
-    /// The config of an image: of its manifest, or of the first manifest of its index that is here.
-    fn config_of(&self, descriptor: &Descriptor, depth: usize) -> Result<Option<Digest>> {
-        if depth > MAX_NESTING || self.content.info(&descriptor.digest)?.is_none() {
-            return Ok(None);
-        }
-        let read = || self.content.read(&descriptor.digest, MAX_DOCUMENT);
-        match descriptor.media_type.kind() {
-            Kind::Manifest => {
-                let manifest: Manifest = from_slice(&descriptor.digest, &read()?)?;
-                Ok(Some(manifest.config.digest))
-            }
-            Kind::Index => {
-                let index: Index = from_slice(&descriptor.digest, &read()?)?;
-                let mut found = index.manifests.iter().map(|child| self.config_of(child, depth + 1));
-                found.find(|config| !matches!(config, Ok(None))).unwrap_or(Ok(None))
-            }
-            Kind::Config | Kind::Layer(_) | Kind::Other => Ok(None),
-        }
-    }
-
     fn write_index(&self, db: &Connection) -> Result<()> {
         let bytes = index_of(&all(db)?).to_bytes();
-        let path = self.root.join("index.json");
+        let path = self.root.join(INDEX_FILE);
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
-        let new = self.root.join(format!("index.json.{}-{}", std::process::id(), unique()));
+        let new = self.root.join(format!("{INDEX_FILE}.{}-{}", std::process::id(), unique()));
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new).at("create", &new)?;
         file.write_all(&bytes).at("write", &new)?;
@@ -246,6 +222,11 @@ fn by_digest(db: &Connection, digest: &str) -> Result<Option<Image>> {
     statement.query_row([digest], columns).optional()?.map(|row| image(db, row)).transpose()
 }
 
+/// The descriptor of an image by its digest.
+pub(crate) fn descriptor_of(db: &Connection, digest: &Digest) -> Result<Option<Descriptor>> {
+    Ok(by_digest(db, digest.as_str())?.map(|image| image.descriptor))
+}
+
 fn by_prefix(db: &Connection, text: &str) -> Result<Image> {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     if hex.is_empty() || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
@@ -257,9 +238,12 @@ fn by_prefix(db: &Connection, text: &str) -> Result<Image> {
     let rows =
         statement.query_map(params![prefix, NAMED_MATCHES], columns)?.collect::<Result<Vec<_>, _>>()?;
     let mut images = rows.into_iter().map(|row| image(db, row)).collect::<Result<Vec<_>>>()?;
+    // Several manifests of one config have one id: that is one image to whoever asks by id.
+    let one_id = images.iter().all(|image| image.config.is_some() && image.config == images[0].config);
     match images.len() {
         0 => Err(Error::not_found("image", text)),
         1 => Ok(images.remove(0)),
+        _ if one_id => Ok(images.remove(0)),
         _ => Err(Error::Ambiguous {
             prefix: text.to_owned(),
             matches: images.iter().map(|image| image.descriptor.digest.short().to_owned()).collect(),
@@ -273,10 +257,6 @@ fn parse(name: &str, text: &str) -> Result<Descriptor> {
         name: name.to_owned(),
         source,
     })
-}
-
-fn from_slice<T: for<'de> serde::Deserialize<'de>>(digest: &Digest, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|source| malformed(digest, source))
 }
 
 fn malformed(digest: &Digest, source: serde_json::Error) -> Error {

@@ -33,7 +33,7 @@ use crate::db::{Db, Durability, unique};
 use crate::error::{Error, Result};
 use crate::lease::{Lease, Leases, Resource};
 use flights::Flights;
-pub(crate) use rows::are_available;
+pub(crate) use rows::{are_available, blobs_of_layer, chain_below};
 
 /// Bytes collected before they are hashed: a tar is written in pieces of 512 bytes.
 const HASH_BUFFER: usize = 128 << 10;
@@ -110,6 +110,17 @@ impl LayerStore {
         })?;
         self.commit_snapshot(&name, key)?;
         Ok(layer)
+    }
+
+    /// Forgets a layer whose snapshot was removed, unless it has been made again since.
+    pub(crate) fn forget(&self, name: &Name) -> Result<()> {
+        self.db.write("forget layer", Durability::Relaxed, |db| {
+            db.prepare_cached(
+                "DELETE FROM layers WHERE chain = ?1 AND chain NOT IN (SELECT name FROM snapshots WHERE kind = 2)",
+            )?
+            .execute([&name.0])?;
+            Ok(())
+        })
     }
 
     fn hash_changes(&self, key: &Key, options: &TarOptions) -> kiln_snapshot::Result<LayerRef> {

@@ -109,7 +109,7 @@ impl Leases {
     pub fn create(&self) -> Result<Lease> {
         let process = self.process()?;
         let id = format!("{}.{}", process.name, unique());
-        Ok(Lease { id, inner: Arc::clone(&self.inner), _process: process })
+        Ok(Lease { id, inner: Arc::clone(&self.inner), process })
     }
 
     /// Holds `resource` for an object (a container, say) until [`Leases::unpin`].
@@ -164,6 +164,18 @@ impl Leases {
 impl std::fmt::Debug for Leases {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Leases").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let process = lock(&self.process).take();
+        if let Some(process) = process {
+            // If this fails, the next start finds our file and does it.
+            if self.release_all(&process.written()).is_err() {
+                process.keep();
+            }
+        }
     }
 }
 
@@ -230,7 +242,7 @@ impl Inner {
 pub struct Lease {
     id: String,
     inner: Arc<Inner>,
-    _process: Arc<ProcessFile>,
+    process: Arc<ProcessFile>,
 }
 
 impl Lease {
@@ -275,7 +287,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // What fails here stays in the database, and the next start removes it when it finds our lease file.
         if !matches!(self.inner.release_all(&self.id), Ok(failed) if failed.is_empty()) {
-            self._process.keep();
+            self.process.keep();
         }
     }
 }
@@ -311,6 +323,11 @@ impl ProcessFile {
                 return Ok(ProcessFile { name, path, _file: file, kept: false.into() });
             }
         }
+    }
+
+    /// The owner of the blobs that this process wrote and nothing has yet.
+    pub(crate) fn written(&self) -> String {
+        format!("{}.w", self.name)
     }
 
     /// Leaves the file for the next start to find.
@@ -353,7 +370,8 @@ pub(crate) fn insert(db: &Connection, owner: &str, resource: &Resource) -> Resul
     Ok(())
 }
 
-fn delete(db: &Connection, owner: &str, resource: &Resource) -> Result<()> {
+/// Deletes a hold, inside a transaction.
+pub(crate) fn delete(db: &Connection, owner: &str, resource: &Resource) -> Result<()> {
     db.prepare_cached("DELETE FROM holds WHERE owner = ?1 AND kind = ?2 AND name = ?3")?.execute(params![
         owner,
         resource.kind(),

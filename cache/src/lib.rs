@@ -8,20 +8,24 @@
 //! - [`layers`]: layers as blobs and as snapshots, each made of the other when it is needed
 //! - [`records`]: build results by cache key
 //! - [`lease`]: what running processes need, and the recovery of what dead ones left
+//! - [`gc`]: what nothing needs goes
 //! - [`sync`]: when things are durable
 
 #![forbid(unsafe_code)]
 
 pub mod cache_dirs;
+pub mod check;
 pub mod content;
 pub mod context_index;
 mod db;
 mod error;
+pub mod gc;
 pub mod images;
 pub mod layers;
 pub mod lease;
 mod meta;
 pub mod objects;
+mod reach;
 pub mod records;
 pub mod sources;
 mod store;
@@ -29,10 +33,12 @@ pub mod sync;
 pub mod usage;
 
 pub use cache_dirs::{CacheDir, CacheDirs, Sharing};
+pub use check::Problem;
 pub use content::{Info, Ingest, LocalContent};
 pub use context_index::{ContextIndex, ContextIndexes, DirIndex};
 pub use db::Db;
 pub use error::{Error, Result};
+pub use gc::{ImagePrune, PruneOptions, Pruned};
 pub use images::{Image, ImageStore};
 pub use layers::unpack::Arriving;
 pub use layers::{LayerRef, LayerStore, name_of};
@@ -42,3 +48,4 @@ pub use records::{BuildCache, Part, Record};
 pub use sources::{Source, Sources};
 pub use store::{SnapshotterKind, Store, StoreOptions};
 pub use sync::Syncer;
+pub use usage::{Amount, Usage};

@@ -94,6 +94,14 @@ impl Objects {
         })
     }
 
+    /// How many there are.
+    pub fn count(&self) -> Result<usize> {
+        self.db.read("count", |db| {
+            let mut statement = db.prepare_cached("SELECT count(*) FROM objects WHERE kind = ?1")?;
+            Ok(statement.query_row([self.kind], |row| row.get(0))?)
+        })
+    }
+
     /// Changes a document in one transaction, in which nobody else changes it. When `change` fails, nothing is changed.
     pub fn update<T, R, E>(&self, id: &str, change: impl FnOnce(&mut T) -> Result<R, E>) -> Result<R, E>
     where

@@ -26,9 +26,11 @@ use crate::sync::{self, Syncer};
 /// Who may pass through the root: containers' users must reach what is mounted from beneath it, and list nothing.
 const ROOT_MODE: u32 = 0o711;
 /// The directories of a root, with their modes. Others than the owner must not reach set-user-ID files of layers, nor blobs.
-const DIRECTORIES: [(&str, u32); 8] = [
+const DIRECTORIES: [(&str, u32); 10] = [
     ("blobs", 0o700),
     ("blobs/sha256", 0o700),
+    ("blobs/sha384", 0o700),
+    ("blobs/sha512", 0o700),
     ("ingest", 0o700),
     ("snapshots", 0o700),
     ("leases", 0o700),

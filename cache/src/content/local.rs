@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Info, Ingest};
 use crate::db::{Db, Durability, now, unique};
 use crate::error::{Error, IoContext, Result};
-use crate::lease::Leases;
+use crate::lease::{self, Leases, Resource};
 use crate::sync;
 
 /// The content store of a root directory; a clone is the same store.
@@ -108,7 +108,9 @@ impl LocalContent {
     /// Gives the verified file `from` its name and its row, in one transaction.
     pub(super) fn publish(&self, from: &Path, blob: &Info) -> Result<()> {
         let path = self.path(&blob.digest);
+        let written = self.inner.leases.process()?.written();
         self.inner.db.write("commit blob", Durability::Relaxed, |db| {
+            lease::insert(db, &written, &Resource::Blob(blob.digest.clone()))?;
             if row(db, &blob.digest)? == Some(blob.size) && path.exists() {
                 return Ok(());
             }
@@ -129,6 +131,18 @@ impl LocalContent {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(size),
             result => result.at("remove", &self.path(digest)).map(|()| size),
         }
+    }
+
+    /// Lets go of blobs that this process wrote: something else holds them now.
+    pub(crate) fn release_written<'a>(
+        &self,
+        db: &Connection,
+        digests: impl IntoIterator<Item = &'a Digest>,
+    ) -> Result<()> {
+        let written = self.inner.leases.process()?.written();
+        digests
+            .into_iter()
+            .try_for_each(|digest| lease::delete(db, &written, &Resource::Blob(digest.clone())))
     }
 
     /// Deletes several blobs inside a transaction; the files are gone from `blobs/` then, and freed by [`Trash::empty`].

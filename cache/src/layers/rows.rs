@@ -1,6 +1,6 @@
 //! The rows of layers and of their packed forms.
 
-use kiln_oci::{ChainId, Compression, Descriptor, DiffId, MediaType, chain_ids};
+use kiln_oci::{ChainId, Compression, Descriptor, DiffId, Digest, MediaType, chain_ids};
 use kiln_snapshot::Name;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -41,7 +41,7 @@ pub(super) fn hold_snapshot(db: &Connection, lease: &Lease, name: &Name) -> Resu
 }
 
 /// The bytes of a layer's tar.
-pub(crate) fn layer_size(db: &Connection, chain: &str) -> Result<Option<u64>> {
+pub(super) fn layer_size(db: &Connection, chain: &str) -> Result<Option<u64>> {
     let mut statement = db.prepare_cached("SELECT size FROM layers WHERE chain = ?1")?;
     Ok(statement.query_row([chain], |row| row.get(0)).optional()?)
 }
@@ -108,9 +108,21 @@ pub(crate) fn are_available(db: &Connection, layers: &[LayerRef]) -> Result<bool
 }
 
 /// The digests of all packed forms of a layer.
-pub(crate) fn blobs_of_layers(db: &Connection, diff_id: &DiffId) -> Result<Vec<String>> {
+pub(crate) fn blobs_of_layer(db: &Connection, diff_id: &DiffId) -> Result<Vec<Digest>> {
     let mut statement = db.prepare_cached("SELECT digest FROM layer_blobs WHERE diff_id = ?1")?;
-    let rows = statement.query_map([diff_id.as_str()], |row| row.get(0))?;
+    let rows = statement.query_map([diff_id.as_str()], |row| row.get::<_, String>(0))?;
+    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+/// A committed snapshot and those below it.
+pub(crate) fn chain_below(db: &Connection, top: Name) -> Result<Vec<Name>> {
+    let mut statement = db.prepare_cached(
+        "WITH RECURSIVE below (id) AS (
+             SELECT id FROM snapshots WHERE name = ?1 AND (kind = 2) = 1
+             UNION ALL SELECT parent FROM snapshots JOIN below USING (id) WHERE parent IS NOT NULL
+         ) SELECT name FROM snapshots JOIN below USING (id)",
+    )?;
+    let rows = statement.query_map([&top.0], |row| Ok(Name(row.get(0)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -62,7 +62,10 @@ impl LayerStore {
         if self.content.info(&descriptor.digest)?.is_none() {
             self.content.copy_in(descriptor, bytes)?;
         }
-        self.add_blob(diff_id, descriptor)
+        self.add_blob(diff_id, descriptor)?;
+        self.db.write("release blob", Durability::Relaxed, |db| {
+            self.content.release_written(db, [&descriptor.digest])
+        })
     }
 
     /// Remembers that somebody says that `descriptor` is a packed form of `diff_id`. Believed only as far as unpacking it,
@@ -182,6 +185,8 @@ impl Unpacking<'_> {
         let packed = Packed { descriptor: self.layer.descriptor.clone(), compression, verified: true };
         self.store.db.write("commit layer", Durability::Relaxed, |db| {
             rows::insert_packed(db, &layer.diff_id, &packed)?;
+            // The caller's lease holds it.
+            self.store.content.release_written(db, [&packed.descriptor.digest])?;
             rows::insert_layer(db, &self.chain, self.parent.as_ref(), &layer, None)
         })?;
         self.store.commit_snapshot(&name_of(&self.chain), key)?;
