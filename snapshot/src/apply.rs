@@ -1,15 +1,32 @@
-//! A layer tar to a directory.
+//! A layer tar to a directory, confined to it and to what this layer may change.
+
+mod name;
 
 use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
-use kiln_sys::fs::Root;
+use kiln_sys::Errno;
+use kiln_sys::fs::{self, Root};
 
-use crate::Result;
+use crate::attributes::{Attributes, umask};
+use crate::error::show;
+use crate::path::{as_path, join, name_of, split};
+use crate::read_tar::{EntryKind, Header, TarReader};
+use crate::tree::{Found, Tree};
+use crate::writers::{NewFile, Writers};
+use crate::{Error, Result};
+use name::{Meaning, clean, meaning};
+
+pub(crate) use name::{OPAQUE, WHITEOUT};
+
+/// Hard links that wait for the files they name.
+const MAX_LINKS_WAITING: usize = 1024;
 
 /// How a layer is unpacked.
 #[derive(Clone, Debug)]
 pub struct ApplyOptions {
-    /// Nothing is beneath the root yet: whiteouts have nothing to delete, and no file is in the way.
+    /// Nothing is beneath the root yet: whiteouts have nothing to delete.
     pub fresh: bool,
     /// Threads that write files while the tar is read; 0 writes them in the calling thread.
     pub writers: usize,
@@ -33,6 +50,301 @@ pub struct Applied {
 }
 
 /// Unpacks the layer `tar` beneath `root` and reads it to its end.
-pub fn apply(_tar: impl Read, _root: &Root, _options: &ApplyOptions) -> Result<Applied> {
-    crate::diff::overlay::unfinished()
+///
+/// The root is an empty directory (`fresh`), or a mounted overlay or a populated directory: there whiteouts really
+/// delete, and an overlay's kernel keeps the record. Later entries of the same path win. Nothing outside the root
+/// is touched whatever the tar says; an entry that tries to is an error, as is a malformed tar or one beyond the
+/// limits. On an error the tree is left as it is then: it must be discarded.
+pub fn apply(tar: impl Read, root: &Root, options: &ApplyOptions) -> Result<Applied> {
+    let umask = umask();
+    let mut unpack = Unpack {
+        tree: Tree::new(root, umask)?,
+        writers: Writers::new(options.writers, umask),
+        links: Vec::new(),
+        applied: Applied::default(),
+        options,
+    };
+    let mut reader = TarReader::new(tar);
+    while let Some(header) = reader.next()? {
+        let path = header.path.clone();
+        unpack.entry(header, &mut reader).map_err(|error| in_entry(error, reader.entry(), &path))?;
+    }
+    unpack.finish()
+}
+
+/// Names the entry in the error of a call.
+fn in_entry(error: Error, entry: u64, path: &[u8]) -> Error {
+    match error {
+        Error::Sys(error) => Error::Entry { entry, path: show(path), reason: error.to_string() },
+        other => other,
+    }
+}
+
+/// A hard link to be made: canonical path of the link, clean path of what it names.
+struct Link {
+    path: Vec<u8>,
+    target: Vec<u8>,
+}
+
+struct Unpack<'a> {
+    tree: Tree,
+    writers: Writers,
+    links: Vec<Link>,
+    applied: Applied,
+    options: &'a ApplyOptions,
+}
+
+impl Unpack<'_> {
+    fn entry<R: Read>(&mut self, header: Header, tar: &mut TarReader<R>) -> Result<()> {
+        self.applied.entries += 1;
+        match meaning(&header.path, header.kind).map_err(|reason| tar.bad(&header.path, reason))? {
+            Meaning::Skip => Ok(()),
+            Meaning::Root if header.kind == EntryKind::Directory => self.root(header),
+            Meaning::Root => Err(tar.bad(&header.path, "the root must be a directory")),
+            Meaning::Delete(path) => self.delete(&path),
+            Meaning::Opaque(path) => self.opaque(&path),
+            Meaning::Put(path) => self.put(&path, header, tar),
+        }
+    }
+
+    fn finish(mut self) -> Result<Applied> {
+        self.settle()?;
+        self.tree.finish()?;
+        Ok(self.applied)
+    }
+
+    fn root(&mut self, header: Header) -> Result<()> {
+        let dir = self.tree.directory(b"")?;
+        let attributes = attributes(header);
+        attributes.finish_directory(&dir, false, self.tree.umask)?;
+        self.tree.set_time(Vec::new(), attributes.mtime);
+        Ok(())
+    }
+
+    /// A whiteout hides what lower layers have, and not what its own layer has.
+    fn delete(&mut self, path: &[u8]) -> Result<()> {
+        if self.options.fresh {
+            return Ok(());
+        }
+        let (parent, name) = split(path);
+        let Found::Directory(mut place, dir) = self.find(parent)? else { return Ok(()) };
+        join(&mut place, name);
+        if !self.tree.is_touched(&place) {
+            return self.tree.remove(&place);
+        }
+        self.settle()?;
+        match fs::statat(dir.as_fd(), as_path(name)) {
+            Ok(stat) if stat.is_dir() => self.tree.clear(&place, 0),
+            _ => Ok(()),
+        }
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<()> {
+        if self.options.fresh {
+            return Ok(());
+        }
+        self.settle()?;
+        match self.find(path)? {
+            Found::Directory(place, _) => self.tree.clear(&place, 0),
+            Found::Missing { .. } | Found::Obstacle { .. } => Ok(()),
+        }
+    }
+
+    fn put<R: Read>(&mut self, path: &[u8], header: Header, tar: &mut TarReader<R>) -> Result<()> {
+        let (parent, name) = split(path);
+        let (mut place, dir) = self.parent(parent)?;
+        self.tree.touch_parents(&place);
+        join(&mut place, name);
+        let again = !self.tree.touch(&place);
+        if again {
+            // What is there must be complete before it is replaced, and no writer may come after us.
+            self.settle()?;
+        }
+        match header.kind {
+            EntryKind::Directory => self.make_directory(place, &dir, header),
+            EntryKind::HardLink => {
+                let target = clean(&header.link).map_err(|reason| tar.bad(path, reason))?;
+                if target.is_empty() {
+                    return Err(tar.bad(path, "a hard link names the root"));
+                }
+                self.link_later(Link { path: place, target })
+            }
+            EntryKind::File => {
+                if again || self.tree.is_open(&place) {
+                    self.remove_first(&place)?;
+                }
+                self.make_file(place, dir, header, tar)
+            }
+            _ => self.make_node(&place, &dir, header, tar),
+        }
+    }
+
+    fn make_file<R: Read>(
+        &mut self,
+        path: Vec<u8>,
+        dir: Arc<OwnedFd>,
+        header: Header,
+        tar: &mut TarReader<R>,
+    ) -> Result<()> {
+        let size = header.size;
+        self.applied.bytes += size;
+        let file = NewFile { dir, path, attributes: attributes(header) };
+        self.writers.file(file, size, |count, out| tar.content(count, out))
+    }
+
+    fn make_directory(&mut self, path: Vec<u8>, dir: &OwnedFd, header: Header) -> Result<()> {
+        let attributes = attributes(header);
+        let name = name_of(&path);
+        let fresh = match fs::mkdirat(dir.as_fd(), name, attributes.creation_mode()) {
+            Ok(()) => true,
+            Err(error) if error.is_exists() && fs::statat(dir.as_fd(), name)?.is_dir() => false,
+            Err(error) if error.is_exists() => {
+                self.tree.remove(&path)?;
+                fs::mkdirat(dir.as_fd(), name, attributes.creation_mode())?;
+                true
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let made = if self.tree.is_open(&path) {
+            self.tree.directory(&path)?
+        } else {
+            self.tree.keep(&path, fs::open_dir(dir.as_fd(), name)?)
+        };
+        attributes.finish_directory(&made, fresh, self.tree.umask)?;
+        self.tree.set_time(path, attributes.mtime);
+        Ok(())
+    }
+
+    /// Links, devices and FIFOs: made here, by name.
+    fn make_node<R: Read>(
+        &mut self,
+        path: &[u8],
+        dir: &OwnedFd,
+        header: Header,
+        tar: &TarReader<R>,
+    ) -> Result<()> {
+        let is_device = matches!(header.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+        if is_device && !self.options.devices {
+            return Ok(());
+        }
+        if header.kind == EntryKind::CharDevice && header.device == (0, 0) {
+            return Err(tar.bad(&header.path, "device 0:0 would delete files of lower layers"));
+        }
+        match make_by_name(dir, path, &header) {
+            Err(error) if error.is_exists() => {
+                self.remove_first(path)?;
+                make_by_name(dir, path, &header)?;
+            }
+            other => other?,
+        }
+        let is_link = header.kind == EntryKind::Symlink;
+        attributes(header).finish_name(dir.as_fd(), name_of(path), is_link, self.tree.umask)
+    }
+
+    fn remove_first(&mut self, path: &[u8]) -> Result<()> {
+        self.writers.barrier()?;
+        self.tree.remove(path)
+    }
+
+    fn link_later(&mut self, link: Link) -> Result<()> {
+        self.links.push(link);
+        if self.links.len() >= MAX_LINKS_WAITING {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Completes everything that waits: files first, then the links to them.
+    fn settle(&mut self) -> Result<()> {
+        self.writers.barrier()?;
+        for link in std::mem::take(&mut self.links) {
+            self.link(&link).map_err(|error| Error::Entry {
+                entry: self.applied.entries,
+                path: show(&link.path),
+                reason: format!("hard link to `{}`: {error}", show(&link.target)),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, link: &Link) -> Result<()> {
+        let (parent, name) = split(&link.target);
+        let Found::Directory(_, from) = self.tree.find(parent)? else {
+            return Err(kiln_sys::Error::new("linkat", "its directory", Errno::NOENT).into());
+        };
+        let dir = self.tree.directory(split(&link.path).0)?;
+        let (target, path) = (as_path(name), name_of(&link.path));
+        match fs::linkat(from.as_fd(), target, dir.as_fd(), path) {
+            Err(error) if error.is_exists() => {
+                let (old, new) = (fs::statat(dir.as_fd(), path)?, fs::statat(from.as_fd(), target)?);
+                if (old.dev, old.ino) == (new.dev, new.ino) {
+                    return Ok(());
+                }
+                self.tree.remove(&link.path)?;
+                Ok(fs::linkat(from.as_fd(), target, dir.as_fd(), path)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Walks to a directory. What this layer wrote may still be on its way to the file system.
+    fn find(&mut self, path: &[u8]) -> Result<Found> {
+        match self.tree.find(path)? {
+            Found::Missing { path: place, .. } if self.tree.is_touched(&place) => {
+                self.settle()?;
+                self.tree.find(path)
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// The directory for a new entry; those missing on the way are made with mode 0755 and root as owner.
+    fn parent(&mut self, path: &[u8]) -> Result<(Vec<u8>, Arc<OwnedFd>)> {
+        loop {
+            match self.find(path)? {
+                Found::Directory(place, dir) => return Ok((place, dir)),
+                Found::Missing { path: place, .. } => self.make_parent(&place)?,
+                Found::Obstacle { path: place, .. } => {
+                    let subject = format!("`{}`", show(&place));
+                    return Err(kiln_sys::Error::new("openat", subject, Errno::NOTDIR).into());
+                }
+            }
+        }
+    }
+
+    fn make_parent(&mut self, place: &[u8]) -> Result<()> {
+        let dir = self.tree.directory(split(place).0)?;
+        fs::mkdirat(dir.as_fd(), name_of(place), 0o755)?;
+        let made = fs::open_dir(dir.as_fd(), name_of(place))?;
+        if self.tree.umask & 0o755 != 0 {
+            fs::fchmod(made.as_fd(), 0o755)?;
+        }
+        self.tree.keep(place, made);
+        Ok(())
+    }
+}
+
+fn make_by_name(dir: &OwnedFd, path: &[u8], header: &Header) -> kiln_sys::Result<()> {
+    const S_IFIFO: u32 = 0o010_000;
+    const S_IFCHR: u32 = 0o020_000;
+    const S_IFBLK: u32 = 0o060_000;
+    let name = name_of(path);
+    let kind = match header.kind {
+        EntryKind::Symlink => return fs::symlinkat(as_path(&header.link), dir.as_fd(), name),
+        EntryKind::CharDevice => S_IFCHR,
+        EntryKind::BlockDevice => S_IFBLK,
+        _ => S_IFIFO,
+    };
+    let device = fs::makedev(header.device.0, header.device.1);
+    fs::mknodat(dir.as_fd(), name, kind | header.mode & 0o777, device)
+}
+
+fn attributes(header: Header) -> Attributes {
+    Attributes {
+        mode: header.mode,
+        uid: header.uid,
+        gid: header.gid,
+        mtime: header.mtime,
+        xattrs: header.xattrs,
+    }
 }

@@ -1,11 +1,18 @@
 //! What a tree has over its parent, as a sorted list of changes.
 
-pub(crate) mod overlay;
+mod overlay;
 mod walking;
 
-use kiln_sys::fs::{Root, Stat};
+use std::collections::HashMap;
 
+use kiln_sys::fs::{FileType, Root, Stat};
+
+use crate::apply::WHITEOUT;
+use crate::error::show;
+use crate::path::split;
+use crate::scan::Found;
 use crate::xattrs::Xattrs;
+use crate::{Error, Result};
 
 pub use overlay::diff_upper;
 pub use walking::diff_trees;
@@ -68,4 +75,50 @@ pub enum Node {
     BlockDevice,
     /// A named pipe.
     Fifo,
+}
+
+/// Changes in the making: finds the hard links among them.
+#[derive(Default)]
+struct Listing {
+    list: Vec<Change>,
+    /// The first path of each file that has several.
+    first: HashMap<((u32, u32), u64), Vec<u8>>,
+}
+
+impl Listing {
+    fn put(&mut self, found: Found) -> Result<()> {
+        if split(&found.path).1.starts_with(WHITEOUT) {
+            return Err(Error::WhiteoutName { path: show(&found.path) });
+        }
+        let Some(node) = self.node(&found) else { return Ok(()) };
+        let Found { path, stat, xattrs, .. } = found;
+        self.list.push(Change { path, kind: ChangeKind::Put(Box::new(Metadata { node, stat, xattrs })) });
+        Ok(())
+    }
+
+    /// What a found path is; `None` for what no layer holds.
+    fn node(&mut self, found: &Found) -> Option<Node> {
+        Some(match found.stat.file_type() {
+            FileType::RegularFile => self.file(found),
+            FileType::Directory => Node::Directory { opaque: found.opaque },
+            FileType::Symlink => Node::Symlink(found.link.clone().unwrap_or_default()),
+            FileType::CharacterDevice => Node::CharDevice,
+            FileType::BlockDevice => Node::BlockDevice,
+            FileType::Fifo => Node::Fifo,
+            _ => return None,
+        })
+    }
+
+    fn file(&mut self, found: &Found) -> Node {
+        if found.stat.nlink < 2 {
+            return Node::File;
+        }
+        match self.first.get(&(found.stat.dev, found.stat.ino)) {
+            Some(first) => Node::HardLink(first.clone()),
+            None => {
+                self.first.insert((found.stat.dev, found.stat.ino), found.path.clone());
+                Node::File
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_sys::fs::{self, Root};
 
+use crate::scan::Scan;
 use crate::{Error, Result, Usage};
 
 /// Ends the name of a directory that is being removed.
@@ -80,13 +81,12 @@ impl Directories {
         let root = self.open_part(id, part)?;
         let mut usage = Usage::default();
         let mut seen = std::collections::HashSet::new();
-        crate::walk::walk(&root, &mut |item| {
-            if item.stat.nlink < 2 || item.stat.is_dir() || seen.insert(item.stat.ino) {
-                usage.bytes += item.stat.blocks * 512;
+        for found in Scan::plain().tree(&root)? {
+            if found.stat.nlink < 2 || found.stat.is_dir() || seen.insert(found.stat.ino) {
+                usage.bytes += found.stat.blocks * 512;
                 usage.inodes += 1;
             }
-            Ok(())
-        })?;
+        }
         Ok(usage)
     }
 }

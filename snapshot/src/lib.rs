@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod attributes;
 pub mod checksum;
 pub mod copy;
 pub mod diff;
@@ -17,10 +18,14 @@ pub mod host;
 pub mod meta;
 mod native;
 mod overlay;
+mod path;
+mod read_tar;
+mod scan;
 mod snapshotter;
 pub mod testsuite;
-mod walk;
+mod tree;
 pub mod write_tar;
+mod writers;
 pub mod xattrs;
 
 pub use apply::{Applied, ApplyOptions, apply};

@@ -1,10 +1,29 @@
-//! Changes to a deterministic layer tar.
+//! Changes to a deterministic layer tar: the same changes are the same bytes, on any machine.
+//!
+//! Entries are in the order of the changes. Owners are numbers without names, times are whole seconds as in other
+//! tools' layers (fractions are cut off), deletions have no time, and PAX records appear only where ustar cannot
+//! say something. The tar ends with two zero blocks and no further padding.
+
+mod content;
+mod header;
 
 use std::io::Write;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use kiln_sys::fs::Root;
 
-use crate::{Change, Result};
+use crate::error::show;
+use crate::read_tar::BLOCK;
+use crate::{Change, ChangeKind, Error, Node, Result};
+use content::Renderer;
+
+/// Threads that read files ahead of the writer.
+const READERS: usize = 2;
+/// Changes that one reader takes at once, and bytes after which a group ends earlier.
+const GROUP: usize = 64;
+const GROUP_BYTES: u64 = 1 << 20;
+/// Pieces that a reader may be ahead.
+const AHEAD: usize = 3;
 
 /// How a layer tar is written.
 #[derive(Clone, Debug, Default)]
@@ -16,18 +35,131 @@ pub struct TarOptions {
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TarStats {
-    /// Entries, without the extended headers that belong to them.
+    /// Changes, without the extended headers that belong to them.
     pub entries: u64,
     /// Bytes of the tar.
     pub bytes: u64,
 }
 
 /// Writes `changes`, whose content is beneath `root`, as a layer tar.
-pub fn write_tar(
-    _changes: &[Change],
-    _root: &Root,
-    _out: impl Write,
-    _options: &TarOptions,
-) -> Result<TarStats> {
-    crate::diff::overlay::unfinished()
+///
+/// A file that is not what the change says any more, or changes while it is read, is an error that names it. What
+/// was written until then must be discarded.
+pub fn write_tar(changes: &[Change], root: &Root, out: impl Write, options: &TarOptions) -> Result<TarStats> {
+    let mut out = Counting { inner: out, bytes: 0 };
+    let groups = groups(changes);
+    if groups.len() < 2 {
+        render(changes, &mut Renderer::new(root, options.clamp_mtime), |bytes| out.write(bytes))?;
+    } else {
+        read_ahead(&groups, root, options, &mut out)?;
+    }
+    out.write(&mut vec![0; 2 * BLOCK])?;
+    out.inner.flush().map_err(failed)?;
+    Ok(TarStats { entries: changes.len() as u64, bytes: out.bytes })
+}
+
+/// A piece of the tar; the last one of a group ends it.
+enum Piece {
+    Bytes(Vec<u8>),
+    End(Result<()>),
+}
+
+/// Reader `n` renders every group whose number is `n` modulo the readers; the pieces are written in order.
+fn read_ahead(
+    groups: &[&[Change]],
+    root: &Root,
+    options: &TarOptions,
+    out: &mut Counting<impl Write>,
+) -> Result<()> {
+    std::thread::scope(|scope| {
+        let mut ends = Vec::new();
+        for reader in 0..READERS {
+            let (send, receive) = bounded(AHEAD);
+            let mine = groups.iter().skip(reader).step_by(READERS);
+            scope.spawn(move || read(mine.copied(), Renderer::new(root, options.clamp_mtime), &send));
+            ends.push(receive);
+        }
+        (0..groups.len()).try_for_each(|group| drain(&ends[group % READERS], out))
+        // Leaving drops the receivers, and a reader that finds nobody listening stops.
+    })
+}
+
+fn read<'a>(groups: impl Iterator<Item = &'a [Change]>, mut renderer: Renderer<'_>, send: &Sender<Piece>) {
+    for group in groups {
+        let result = render(group, &mut renderer, |bytes| {
+            let piece = std::mem::take(bytes);
+            send.send(Piece::Bytes(piece)).map_err(|_| Error::Changed { path: show(b"") })
+        });
+        let failed = result.is_err();
+        if send.send(Piece::End(result)).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn drain(pieces: &Receiver<Piece>, out: &mut Counting<impl Write>) -> Result<()> {
+    loop {
+        match pieces.recv() {
+            Ok(Piece::Bytes(mut bytes)) => out.write(&mut bytes)?,
+            Ok(Piece::End(result)) => return result,
+            Err(_) => {
+                return Err(failed(std::io::Error::other("a reader of the tree stopped")));
+            }
+        }
+    }
+}
+
+fn render(
+    changes: &[Change],
+    renderer: &mut Renderer<'_>,
+    mut flush: impl FnMut(&mut Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let mut bytes = Vec::new();
+    for change in changes {
+        renderer.change(change, &mut bytes, &mut flush)?;
+    }
+    flush(&mut bytes)
+}
+
+/// Cuts the changes into groups of about the same work.
+fn groups(changes: &[Change]) -> Vec<&[Change]> {
+    let mut groups = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, change) in changes.iter().enumerate() {
+        bytes += content_size(change);
+        if at + 1 - start >= GROUP || bytes >= GROUP_BYTES {
+            groups.push(&changes[start..=at]);
+            (start, bytes) = (at + 1, 0);
+        }
+    }
+    if start < changes.len() {
+        groups.push(&changes[start..]);
+    }
+    groups
+}
+
+fn content_size(change: &Change) -> u64 {
+    match &change.kind {
+        ChangeKind::Put(metadata) if metadata.node == Node::File => metadata.stat.size,
+        _ => 0,
+    }
+}
+
+struct Counting<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W: Write> Counting<W> {
+    /// Writes all bytes and empties the buffer.
+    fn write(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
+        self.inner.write_all(bytes).map_err(failed)?;
+        self.bytes += bytes.len() as u64;
+        bytes.clear();
+        Ok(())
+    }
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::io("write", "the layer tar")(source)
 }
