@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use kiln_sys::Errno;
-use kiln_sys::fs::{self, Root};
+use kiln_sys::fs::{self, Owner, Root};
 
-use crate::attributes::{Attributes, umask};
+use crate::attributes::Attributes;
 use crate::error::show;
 use crate::path::{as_path, join, name_of, split};
 use crate::read_tar::{EntryKind, Header, TarReader};
@@ -56,10 +56,9 @@ pub struct Applied {
 /// is touched whatever the tar says; an entry that tries to is an error, as is a malformed tar or one beyond the
 /// limits. On an error the tree is left as it is then: it must be discarded.
 pub fn apply(tar: impl Read, root: &Root, options: &ApplyOptions) -> Result<Applied> {
-    let umask = umask();
     let mut unpack = Unpack {
-        tree: Tree::new(root, umask)?,
-        writers: Writers::new(options.writers, umask),
+        tree: Tree::new(root)?,
+        writers: Writers::new(options.writers),
         links: Vec::new(),
         applied: Applied::default(),
         options,
@@ -116,7 +115,7 @@ impl Unpack<'_> {
     fn root(&mut self, header: Header) -> Result<()> {
         let dir = self.tree.directory(b"")?;
         let attributes = attributes(header);
-        attributes.finish_directory(&dir, false, self.tree.umask)?;
+        attributes.finish(dir.as_fd())?;
         self.tree.set_time(Vec::new(), attributes.mtime);
         Ok(())
     }
@@ -195,22 +194,20 @@ impl Unpack<'_> {
     fn make_directory(&mut self, path: Vec<u8>, dir: &OwnedFd, header: Header) -> Result<()> {
         let attributes = attributes(header);
         let name = name_of(&path);
-        let fresh = match fs::mkdirat(dir.as_fd(), name, attributes.creation_mode()) {
-            Ok(()) => true,
-            Err(error) if error.is_exists() && fs::statat(dir.as_fd(), name)?.is_dir() => false,
+        match fs::mkdirat(dir.as_fd(), name, attributes.creation_mode()) {
+            Err(error) if error.is_exists() && fs::statat(dir.as_fd(), name)?.is_dir() => {}
             Err(error) if error.is_exists() => {
                 self.tree.remove(&path)?;
                 fs::mkdirat(dir.as_fd(), name, attributes.creation_mode())?;
-                true
             }
-            Err(error) => return Err(error.into()),
-        };
+            other => other?,
+        }
         let made = if self.tree.is_open(&path) {
             self.tree.directory(&path)?
         } else {
             self.tree.keep(&path, fs::open_dir(dir.as_fd(), name)?)
         };
-        attributes.finish_directory(&made, fresh, self.tree.umask)?;
+        attributes.finish(made.as_fd())?;
         self.tree.set_time(path, attributes.mtime);
         Ok(())
     }
@@ -237,8 +234,7 @@ impl Unpack<'_> {
             }
             other => other?,
         }
-        let is_link = header.kind == EntryKind::Symlink;
-        attributes(header).finish_name(dir.as_fd(), name_of(path), is_link, self.tree.umask)
+        attributes(header).finish_name(dir.as_fd(), name_of(path))
     }
 
     fn remove_first(&mut self, path: &[u8]) -> Result<()> {
@@ -316,9 +312,8 @@ impl Unpack<'_> {
         let dir = self.tree.directory(split(place).0)?;
         fs::mkdirat(dir.as_fd(), name_of(place), 0o755)?;
         let made = fs::open_dir(dir.as_fd(), name_of(place))?;
-        if self.tree.umask & 0o755 != 0 {
-            fs::fchmod(made.as_fd(), 0o755)?;
-        }
+        fs::fchown(made.as_fd(), Owner { uid: 0, gid: 0 })?;
+        fs::fchmod(made.as_fd(), 0o755)?;
         self.tree.keep(place, made);
         Ok(())
     }

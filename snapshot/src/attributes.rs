@@ -1,12 +1,12 @@
 //! Owner, mode, attributes and times of something that was just made.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use kiln_sys::Errno;
-use kiln_sys::fs::{self, Owner, Time, xattr};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use kiln_sys::fs::{self, Owner, Stat, Time, xattr};
 
 use crate::Result;
 use crate::xattrs::Xattrs;
@@ -27,71 +27,55 @@ impl Attributes {
         self.mode & 0o777
     }
 
-    fn owner(&self) -> Option<Owner> {
-        (self.uid != 0 || self.gid != 0).then_some(Owner { uid: self.uid, gid: self.gid })
-    }
-
-    /// Finishes a new file or directory that is open. The order matters: a change of owner clears special bits
-    /// and `security.capability`. What root made with its own ids and an innocent umask needs no call.
-    pub(crate) fn finish(&self, fd: BorrowedFd<'_>, umask: u32) -> Result<()> {
-        let owner = self.owner();
-        if let Some(owner) = owner {
-            fs::fchown(fd, owner)?;
+    /// Finishes an open file or directory; times of directories come later, when nothing changes them any more.
+    ///
+    /// What the kernel made of the creation is looked at rather than foreseen: a umask, a default ACL and a parent
+    /// with the set-group-id bit all change it. The order matters: a change of owner clears special bits and
+    /// `security.capability`.
+    pub(crate) fn finish(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        let made = fs::fstat(fd)?;
+        if (made.uid, made.gid) != (self.uid, self.gid) {
+            fs::fchown(fd, self.owner())?;
         }
-        self.set_xattrs(fd, Path::new(""))?;
-        if self.mode & (umask | 0o7000) != 0 {
+        self.set_xattrs(|key, value| xattr::fset(fd, key, value))?;
+        if self.needs_mode(&made) {
             fs::fchmod(fd, self.mode)?;
         }
-        Ok(fs::futimens(fd, Some(self.mtime), Some(self.mtime))?)
-    }
-
-    /// Gives an open directory that was there before everything but times, which come last of all.
-    pub(crate) fn finish_directory(&self, dir: &OwnedFd, fresh: bool, umask: u32) -> Result<()> {
-        if !fresh || self.owner().is_some() {
-            fs::fchown(dir.as_fd(), Owner { uid: self.uid, gid: self.gid })?;
-        }
-        self.set_xattrs(dir.as_fd(), Path::new(""))?;
-        if !fresh || self.mode & (umask | 0o7000) != 0 {
-            fs::fchmod(dir.as_fd(), self.mode)?;
-        }
-        Ok(())
+        if made.is_dir() { Ok(()) } else { Ok(fs::futimens(fd, Some(self.mtime), Some(self.mtime))?) }
     }
 
     /// Finishes a new link, device or FIFO by name.
-    pub(crate) fn finish_name(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &Path,
-        is_link: bool,
-        umask: u32,
-    ) -> Result<()> {
-        if let Some(owner) = self.owner() {
-            fs::chownat(dir, name, owner)?;
+    pub(crate) fn finish_name(&self, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
+        let made = fs::statat(dir, name)?;
+        if (made.uid, made.gid) != (self.uid, self.gid) {
+            fs::chownat(dir, name, self.owner())?;
         }
-        if !is_link {
-            self.set_xattrs(dir, name)?;
-            if self.mode & (umask | 0o7000) != 0 {
+        if !made.is_symlink() {
+            self.set_xattrs(|key, value| xattr::set(dir, name, key, value))?;
+            if self.needs_mode(&made) {
                 fs::chmodat(dir, name, self.mode)?;
             }
         }
         Ok(fs::utimensat(dir, name, Some(self.mtime), Some(self.mtime))?)
     }
 
+    fn owner(&self) -> Owner {
+        Owner { uid: self.uid, gid: self.gid }
+    }
+
+    fn needs_mode(&self, made: &Stat) -> bool {
+        let chowned = (made.uid, made.gid) != (self.uid, self.gid);
+        made.permissions() != self.mode || chowned && self.mode & 0o6000 != 0
+    }
+
     /// A file system without attributes loses them, as it does for other image tools.
-    fn set_xattrs(&self, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
+    fn set_xattrs(&self, set: impl Fn(&OsStr, &[u8]) -> kiln_sys::Result<()>) -> Result<()> {
         for (key, value) in &self.xattrs {
-            match xattr::set(dir, name, OsStr::from_bytes(key), value) {
+            match set(OsStr::from_bytes(key), value) {
                 Err(error) if error.errno == Errno::OPNOTSUPP => {}
                 other => other?,
             }
         }
         Ok(())
     }
-}
-
-/// The process's umask. Setting it would be the only way to ask the kernel directly, and would race.
-pub(crate) fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
 }

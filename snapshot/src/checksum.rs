@@ -70,7 +70,7 @@ pub fn checksum(root: &Root, path: &Path, options: &ChecksumOptions<'_>) -> Resu
 
 /// The selected paths with their digests: names in byte order, a directory directly before what is in it.
 pub fn entries(root: &Root, path: &Path, options: &ChecksumOptions<'_>) -> Result<Option<Vec<Entry>>> {
-    let mut tree = Tree::new(root, 0)?;
+    let mut tree = Tree::new(root)?;
     let Some(base) = tree.locate(path.as_os_str().as_bytes(), true)? else { return Ok(None) };
     let parent = tree.directory(split(&base).0)?;
     let found = Scan::full(options.filter).name(parent.as_fd(), name_of(&base))?;

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 pub use crate::filter::{Filter, Verdict};
 
-use crate::attributes::{Attributes, umask};
+use crate::attributes::Attributes;
 use crate::error::show;
 use crate::path::{as_path, components, joined, name_of, split};
 use crate::scan::{Found, Scan};
@@ -129,7 +129,7 @@ pub fn copy(
     to: &Path,
     options: &CopyOptions<'_>,
 ) -> Result<Copied> {
-    let mut source = Tree::new(source, 0)?;
+    let mut source = Tree::new(source)?;
     let base = source
         .locate(from.as_os_str().as_bytes(), options.follow_source)?
         .ok_or_else(|| kiln_sys::Error::new("openat", format!("`{}`", from.display()), Errno::NOENT))?;
@@ -137,7 +137,7 @@ pub fn copy(
     let found = Scan::full(options.filter).name(parent.as_fd(), name_of(&base))?;
     let mut copier = Copier {
         source,
-        target: Tree::new(target, umask())?,
+        target: Tree::new(target)?,
         from: base,
         to: Vec::new(),
         options,
@@ -242,24 +242,20 @@ impl Copier<'_> {
 
     fn directory(&mut self, found: &Found, to: &[u8]) -> Result<bool> {
         let attributes = self.options.attributes(found);
-        let fresh = if to.is_empty() {
-            false
-        } else {
+        if !to.is_empty() {
             let dir = self.target.directory(split(to).0)?;
             match fs::mkdirat(dir.as_fd(), name_of(to), attributes.creation_mode()) {
-                Ok(()) => true,
                 Err(error) if error.is_exists() => {
                     let there = fs::statat(dir.as_fd(), name_of(to))?;
                     if !there.is_dir() {
                         return Err(conflict(&found.stat, &joined(&self.from, &found.path), &there, to));
                     }
-                    false
                 }
-                Err(error) => return Err(error.into()),
+                other => other?,
             }
-        };
+        }
         let made = self.target.directory(to)?;
-        attributes.finish_directory(&made, fresh, self.target.umask)?;
+        attributes.finish(made.as_fd())?;
         self.target.set_time(to.to_vec(), attributes.mtime);
         Ok(true)
     }
@@ -308,16 +304,14 @@ impl Copier<'_> {
                 fs::mknodat(dir.as_fd(), name_of(to), found.stat.mode & !0o7000, device)?;
             }
         }
-        let is_link = found.link.is_some();
-        attributes.finish_name(dir.as_fd(), name_of(to), is_link, self.target.umask)?;
+        attributes.finish_name(dir.as_fd(), name_of(to))?;
         Ok(true)
     }
 
     /// Copies the files that were collected.
     fn flush(&mut self) -> Result<()> {
-        let umask = self.target.umask;
         self.directories = 0;
-        std::mem::take(&mut self.files).par_iter().with_min_len(8).try_for_each(|file| file.run(umask))
+        std::mem::take(&mut self.files).par_iter().with_min_len(8).try_for_each(FileCopy::run)
     }
 
     fn make_links(&mut self) -> Result<()> {

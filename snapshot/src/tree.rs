@@ -59,22 +59,15 @@ pub(crate) struct Tree {
     hasher: RandomState,
     /// Times to set when nothing changes the directories any more.
     times: BTreeMap<Vec<u8>, Time>,
-    pub(crate) umask: u32,
 }
 
 impl Tree {
-    pub(crate) fn new(root: &Root, umask: u32) -> Result<Self> {
+    pub(crate) fn new(root: &Root) -> Result<Self> {
         // A root may be an `O_PATH` handle; this one can be read too.
         let root = Arc::new(fs::open_dir(root.as_fd(), ".")?);
         let hasher = RandomState::new();
-        let mut tree = Self {
-            root,
-            open: BTreeMap::new(),
-            touched: HashSet::new(),
-            hasher,
-            times: BTreeMap::new(),
-            umask,
-        };
+        let mut tree =
+            Self { root, open: BTreeMap::new(), touched: HashSet::new(), hasher, times: BTreeMap::new() };
         tree.touch(b"");
         Ok(tree)
     }

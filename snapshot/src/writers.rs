@@ -57,10 +57,10 @@ impl NewFile {
         Error::io(operation, show(&self.path))
     }
 
-    fn write_whole(&self, data: &[u8], umask: u32) -> Result<()> {
+    fn write_whole(&self, data: &[u8]) -> Result<()> {
         let mut file = self.create()?;
         file.write_all(data).map_err(self.failed("write"))?;
-        self.attributes.finish(file.as_fd(), umask)
+        self.attributes.finish(file.as_fd())
     }
 }
 
@@ -73,11 +73,11 @@ pub(crate) struct BigFile {
 }
 
 impl BigFile {
-    fn write_piece(&self, offset: u64, data: &[u8], umask: u32) -> Result<()> {
+    fn write_piece(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.file.write_all_at(data, offset).map_err(self.new.failed("write"))?;
         let count = data.len() as u64;
         if self.left.fetch_sub(count, Ordering::AcqRel) == count {
-            self.new.attributes.finish(self.file.as_fd(), umask)?;
+            self.new.attributes.finish(self.file.as_fd())?;
         }
         Ok(())
     }
@@ -97,7 +97,6 @@ struct Batch {
 
 #[derive(Debug)]
 struct Shared {
-    umask: u32,
     /// Batches that were sent and are not done.
     pending: Mutex<usize>,
     idle: Condvar,
@@ -111,10 +110,8 @@ impl Shared {
     fn run(&self, batch: &mut Batch) -> Result<()> {
         for job in batch.jobs.drain(..) {
             match job {
-                Job::Whole(file, range) => file.write_whole(&batch.data[range], self.umask)?,
-                Job::Piece(file, offset, range) => {
-                    file.write_piece(offset, &batch.data[range], self.umask)?
-                }
+                Job::Whole(file, range) => file.write_whole(&batch.data[range])?,
+                Job::Piece(file, offset, range) => file.write_piece(offset, &batch.data[range])?,
             }
         }
         Ok(())
@@ -169,9 +166,8 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    pub(crate) fn new(count: usize, umask: u32) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let shared = Shared {
-            umask,
             pending: Mutex::new(0),
             idle: Condvar::new(),
             failed: AtomicBool::new(false),

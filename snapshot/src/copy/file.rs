@@ -28,7 +28,7 @@ pub(super) struct FileCopy {
 }
 
 impl FileCopy {
-    pub(super) fn run(&self, umask: u32) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let source = match fs::open_file(self.from_dir.as_fd(), name_of(&self.from)) {
             Err(error) if error.is_not_found() => return Err(self.changed()),
             other => other?,
@@ -44,7 +44,7 @@ impl FileCopy {
             return Err(self.changed());
         }
         unchanged(&source, &self.stat, &self.from)?;
-        self.attributes.finish(target.as_fd(), umask)
+        self.attributes.finish(target.as_fd())
     }
 
     fn create(&self) -> Result<File> {

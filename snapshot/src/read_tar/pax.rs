@@ -138,22 +138,29 @@ mod tests {
         overrides.pax(data).map(|()| overrides)
     }
 
+    /// A record of less than a hundred bytes.
+    fn record(key: &str, value: &str) -> String {
+        let rest = key.len() + value.len() + 3;
+        let length = if rest + 1 < 10 { rest + 1 } else { rest + 2 };
+        format!("{length} {key}={value}\n")
+    }
+
     #[test]
     fn records_override_and_take_back() {
-        let o = parse(b"12 path=a\nb\n12 path=c\nd\n21 mtime=-1.5000000000\n9 size=7\n8 size=\n").unwrap();
-        assert_eq!(o.path.unwrap(), b"c\nd");
-        assert_eq!(o.mtime, Some(Time { seconds: -2, nanoseconds: 500_000_000 }));
-        assert_eq!(o.size, None);
+        let records =
+            [("path", "a\nb"), ("path", "c\nd"), ("mtime", "-1.5000000000"), ("size", "7"), ("size", "")];
+        let data: String = records.iter().map(|(key, value)| record(key, value)).collect();
+        let overrides = parse(data.as_bytes()).unwrap();
+        assert_eq!(overrides.path.unwrap(), b"c\nd");
+        assert_eq!(overrides.mtime, Some(Time { seconds: -2, nanoseconds: 500_000_000 }));
+        assert_eq!(overrides.size, None);
     }
 
     #[test]
     fn attributes_are_filtered() {
-        let o = parse(b"25 SCHILY.xattr.user.a=\0x\n38 SCHILY.xattr.trusted.overlay.opaque=y\n");
-        let o = match o {
-            Ok(o) => o,
-            Err(reason) => panic!("{reason}"),
-        };
-        assert_eq!(o.xattrs, [(b"user.a".to_vec(), b"\0x".to_vec())]);
+        let data = record("SCHILY.xattr.user.a", "\0x") + &record("SCHILY.xattr.trusted.overlay.opaque", "y");
+        let overrides = parse(data.as_bytes()).unwrap();
+        assert_eq!(overrides.xattrs, [(b"user.a".to_vec(), b"\0x".to_vec())]);
     }
 
     #[test]

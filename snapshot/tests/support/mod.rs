@@ -20,7 +20,14 @@ impl RawTar {
     }
 
     /// An entry with any type flag.
-    pub fn entry(mut self, flag: u8, path: impl AsRef<[u8]>, link: impl AsRef<[u8]>, mode: u32, data: &[u8]) -> Self {
+    pub fn entry(
+        mut self,
+        flag: u8,
+        path: impl AsRef<[u8]>,
+        link: impl AsRef<[u8]>,
+        mode: u32,
+        data: &[u8],
+    ) -> Self {
         self.0.extend_from_slice(&header(flag, path.as_ref(), link.as_ref(), mode, data.len() as u64));
         self.data(data)
     }
@@ -109,7 +116,8 @@ pub fn describe(path: &Path) -> BTreeMap<String, String> {
 
 fn descend(root: &Root, path: &[u8], all: &mut BTreeMap<String, String>, firsts: &mut BTreeMap<u64, String>) {
     let dir = root.open_dir(Path::new(OsStr::from_bytes(path))).unwrap();
-    let mut names: Vec<_> = fs::read_dir(dir.as_fd()).unwrap().into_iter().map(|e| e.name.into_vec()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(dir.as_fd()).unwrap().into_iter().map(|e| e.name.into_vec()).collect();
     names.sort();
     for name in names {
         let mut inner = path.to_vec();
@@ -122,11 +130,13 @@ fn descend(root: &Root, path: &[u8], all: &mut BTreeMap<String, String>, firsts:
         let shown = inner.escape_ascii().to_string();
         let mut text = format!("{:o} {}:{} {}", stat.mode, stat.uid, stat.gid, stat.mtime.seconds);
         if stat.is_file() {
-            let content = std::io::read_to_string(std::io::Cursor::new(
-                root.read_limited(Path::new(OsStr::from_bytes(&inner)), 1 << 30).unwrap().unwrap().escape_ascii().to_string(),
-            ));
+            let data = root.read_limited(Path::new(OsStr::from_bytes(&inner)), 1 << 30).unwrap().unwrap();
+            let content = match data.len() {
+                0..64 => data.escape_ascii().to_string(),
+                _ => kiln_oci::Digest::of(&data).short().to_owned(),
+            };
             let first = firsts.entry(stat.ino).or_insert_with(|| shown.clone());
-            text += &format!(" = {first} {}", content.unwrap());
+            text += &format!(" = {first} {content}");
         } else if stat.is_symlink() {
             text += &format!(" -> {}", fs::readlinkat(dir.as_fd(), name).unwrap().display());
         } else if !stat.is_dir() {
@@ -149,7 +159,10 @@ fn descend(root: &Root, path: &[u8], all: &mut BTreeMap<String, String>, firsts:
 pub fn contents(path: &Path) -> BTreeMap<String, String> {
     let short = |(path, text): (String, String)| {
         let rest = text.splitn(4, ' ').nth(3).unwrap_or_default();
-        let rest = rest.strip_prefix("= ").and_then(|rest| rest.split_once(' ')).map_or(rest, |(_, content)| content);
+        let rest = rest
+            .strip_prefix("= ")
+            .and_then(|rest| rest.split_once(' '))
+            .map_or(rest, |(_, content)| content);
         (path, rest.to_owned())
     };
     describe(path).into_iter().map(short).collect()
@@ -163,4 +176,18 @@ impl Random {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
+}
+
+/// Fails with only the paths that differ.
+#[track_caller]
+pub fn assert_same(left: &Path, right: &Path) {
+    let (left, right) = (describe(left), describe(right));
+    let differing: Vec<_> = left
+        .keys()
+        .chain(right.keys())
+        .filter(|path| left.get(*path) != right.get(*path))
+        .map(|path| (path, left.get(path), right.get(path)))
+        .take(5)
+        .collect();
+    assert!(differing.is_empty(), "{differing:#?}");
 }

@@ -57,6 +57,11 @@ pub fn set(dir: BorrowedFd<'_>, name: impl AsRef<Path>, attribute: &OsStr, value
     rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty()).on("lsetxattr", name.as_ref())
 }
 
+/// Sets an attribute of an open file or directory.
+pub fn fset(fd: BorrowedFd<'_>, attribute: &OsStr, value: &[u8]) -> Result<()> {
+    rustix::fs::fsetxattr(fd, attribute, value, XattrFlags::empty()).on("fsetxattr", attribute)
+}
+
 /// Removes an attribute; a missing one is fine.
 pub fn remove(dir: BorrowedFd<'_>, name: impl AsRef<Path>, attribute: &OsStr) -> Result<()> {
     let path = path_of(dir, name.as_ref());
@@ -97,5 +102,8 @@ mod tests {
         assert_eq!(get(root.as_fd(), "f", key).unwrap(), None);
         set(root.as_fd(), "", key, b"dir").unwrap();
         assert_eq!(get(root.as_fd(), "", key).unwrap().unwrap(), b"dir");
+        let file = at::open_file(root.as_fd(), "f").unwrap();
+        fset(file.as_fd(), key, b"open").unwrap();
+        assert_eq!(get(root.as_fd(), "f", key).unwrap().unwrap(), b"open");
     }
 }
