@@ -4,6 +4,7 @@ use std::fmt;
 
 mod challenge;
 pub mod credentials;
+mod helper;
 pub(crate) mod token;
 
 /// What a registry knows us by. Its `Debug` shows no secret.

@@ -20,8 +20,12 @@ pub(super) struct Pieces {
     pause: Option<Duration>,
     sleep: Option<Pin<Box<Sleep>>>,
     cut: Option<usize>,
+    flushed: bool,
     sent: usize,
 }
+
+/// What was sent before a connection breaks gets so long to leave.
+const FLUSH: Duration = Duration::from_millis(20);
 
 impl Pieces {
     pub(super) fn whole(bytes: Bytes) -> Self {
@@ -78,6 +82,11 @@ impl Body for Pieces {
             self.sleep = None;
         }
         if self.cut.is_some_and(|cut| self.sent >= cut) {
+            if !self.flushed {
+                self.flushed = true;
+                self.sleep = Some(Box::pin(tokio::time::sleep(FLUSH)));
+                return self.poll_frame(cx);
+            }
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
         }
         if self.rest.is_empty() {
