@@ -9,19 +9,19 @@ use kiln_registry_client::{Client, ClientOptions, Credential, Credentials, HostC
 use kiln_test_support::registry::Registry;
 
 /// The repository that the tests use.
-pub const REPOSITORY: &str = "team/app";
+pub(crate) const REPOSITORY: &str = "team/app";
 /// A password that must never be seen.
-pub const PASSWORD: &str = "hunter2";
+pub(crate) const PASSWORD: &str = "hunter2";
 /// `user:hunter2` in base64.
-pub const LOGIN: &str = "dXNlcjpodW50ZXIy";
+pub(crate) const LOGIN: &str = "dXNlcjpodW50ZXIy";
 
 /// A reference to `REPOSITORY` in `registry`.
-pub fn reference(registry: &Registry, rest: &str) -> Reference {
+pub(crate) fn reference(registry: &Registry, rest: &str) -> Reference {
     format!("{}/{REPOSITORY}{rest}", registry.host()).parse().unwrap()
 }
 
 /// Limits that do not keep a test waiting.
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         stall: Duration::from_millis(600),
         backoff_min: Duration::from_millis(5),
@@ -32,12 +32,12 @@ pub fn limits() -> Limits {
 }
 
 /// A client without credentials.
-pub fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::new(ClientOptions { limits: limits(), ..ClientOptions::default() })
 }
 
 /// A client that asks `mirrors` before `registry`.
-pub fn mirrored(registry: &Registry, mirrors: &[&Registry]) -> Client {
+pub(crate) fn mirrored(registry: &Registry, mirrors: &[&Registry]) -> Client {
     let mirrors = mirrors.iter().map(|mirror| mirror.host()).collect();
     let table = HostConfig { mirrors, ..HostConfig::default() };
     let config = [(registry.host(), table)].into();
@@ -45,7 +45,7 @@ pub fn mirrored(registry: &Registry, mirrors: &[&Registry]) -> Client {
 }
 
 /// A credential for one registry only.
-pub struct For(pub String, pub Credential);
+pub(crate) struct For(pub(crate) String, pub(crate) Credential);
 
 impl Credentials for For {
     fn get(&self, host: &str) -> Option<Credential> {
@@ -54,31 +54,35 @@ impl Credentials for For {
 }
 
 /// The user of `LOGIN`.
-pub fn user() -> Credential {
+pub(crate) fn user() -> Credential {
     Credential::Basic { username: "user".to_owned(), password: PASSWORD.to_owned() }
 }
 
 /// A client that knows `credential` for `registry` and no other.
-pub fn client_as(registry: &Registry, credential: Credential) -> Client {
+pub(crate) fn client_as(registry: &Registry, credential: Credential) -> Client {
     let credentials = Arc::new(For(registry.host(), credential));
     Client::new(ClientOptions { credentials, limits: limits(), ..ClientOptions::default() })
 }
 
 /// A blob of `len` bytes that do not repeat, with its descriptor.
-pub fn blob(len: usize) -> (Vec<u8>, Descriptor) {
+pub(crate) fn blob(len: usize) -> (Vec<u8>, Descriptor) {
     let bytes: Vec<u8> = (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let descriptor = Descriptor::of(MediaType::OCI_LAYER, &bytes);
     (bytes, descriptor)
 }
 
 /// An empty OCI manifest that differs by `name`.
-pub fn manifest(name: &str) -> Vec<u8> {
+pub(crate) fn manifest(name: &str) -> Vec<u8> {
     let config = Descriptor::of(MediaType::OCI_CONFIG, name.as_bytes());
     kiln_oci::Manifest::new(config, Vec::new()).to_bytes()
 }
 
 /// Fetches a whole blob.
-pub async fn fetch(client: &Client, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>> {
+pub(crate) async fn fetch(
+    client: &Client,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>> {
     let mut stream = client.blob(reference, descriptor).await?;
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {

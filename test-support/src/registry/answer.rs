@@ -35,6 +35,7 @@ impl Pieces {
             pause: None,
             sleep: None,
             cut: None,
+            flushed: false,
             sent: 0,
         }
     }
