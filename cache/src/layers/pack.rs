@@ -111,8 +111,11 @@ impl LayerStore {
         let info = ingest.commit(None)?;
         let descriptor = Descriptor::new(MediaType::layer(compression), info.digest, info.size);
         let packed = Packed { descriptor: descriptor.clone(), compression, verified: true };
-        self.db
-            .write("save layer blob", Durability::Relaxed, |db| rows::insert_packed(db, diff_id, &packed))?;
+        self.db.write("save layer blob", Durability::Relaxed, |db| {
+            rows::insert_packed(db, diff_id, &packed)?;
+            // The caller's lease holds it.
+            self.content.release_written(db, [&descriptor.digest])
+        })?;
         Ok(descriptor)
     }
 

@@ -1,0 +1,257 @@
+//! Layers come in, are built on, and go out again; what lies is refused.
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use common::{Layer, diff_ids, gzip, layer, open, packed, place, step};
+use kiln_cache::{Arriving, Error, LayerRef, Lease, Store, name_of};
+use kiln_oci::{ChainId, Compression, Descriptor, DiffId, Digest, MediaType};
+
+fn unpack(store: &Store, lease: &Lease, parent: &[DiffId], layer: &Layer) -> Result<LayerRef, Error> {
+    let arriving = Arriving { descriptor: &layer.descriptor, parent, diff_id: &layer.diff_id };
+    store.layers.unpack_stream(lease, arriving, &layer.gzip[..])
+}
+
+fn read(store: &Store, chain: &[DiffId], file: &str) -> String {
+    let name = name_of(&ChainId::of(chain).unwrap());
+    fs::read_to_string(store.snapshots.layer_dir(&name).unwrap().join(file)).unwrap()
+}
+
+fn entries(store: &Store, dir: &str) -> usize {
+    fs::read_dir(store.root().join(dir)).unwrap().count()
+}
+
+/// Nothing of a layer is in the store.
+fn assert_absent(store: &Store, layer: &Layer) {
+    assert_eq!(store.content.info(&layer.descriptor.digest).unwrap(), None);
+    let name = name_of(&ChainId::extend(None, &layer.diff_id));
+    assert_eq!(store.snapshots.stat(&name).unwrap(), None);
+    assert_eq!((entries(store, "ingest"), snapshots(store)), (0, 0));
+}
+
+fn snapshots(store: &Store) -> usize {
+    store.snapshots.clean().unwrap();
+    entries(store, "snapshots")
+}
+
+#[test]
+fn a_layer_comes_in_and_goes_out_again() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let base = layer(&[("etc-hello", "hello"), ("big", &"x".repeat(700_000))]);
+    let there = unpack(&store, &lease, &[], &base).unwrap();
+    assert_eq!(there, LayerRef { diff_id: base.diff_id.clone(), size: base.tar.len() as u64 });
+    assert_eq!(read(&store, std::slice::from_ref(&base.diff_id), "etc-hello"), "hello");
+    assert_eq!(store.content.info(&base.descriptor.digest).unwrap().unwrap().size, base.gzip.len() as u64);
+
+    let child = step(&store, &lease, std::slice::from_ref(&base.diff_id), "new", "from a step");
+    let chain = [base.diff_id.clone(), child.diff_id.clone()];
+    assert_eq!(read(&store, &chain, "new"), "from a step");
+    assert_eq!(store.layers.get(&chain).unwrap().unwrap(), [there, child.clone()]);
+
+    // The base's blob is the one that came; the child's is made, once, and unpacks to the same layer elsewhere.
+    let pulled = store.layers.blob_of(&lease, &chain, 0, Compression::Gzip).unwrap();
+    assert_eq!(pulled.digest, base.descriptor.digest);
+    let made = store.layers.blob_of(&lease, &chain, 1, Compression::Gzip).unwrap();
+    assert_eq!(store.layers.blob_of(&lease, &chain, 1, Compression::Gzip).unwrap(), made);
+    let elsewhere = place();
+    let other_lease = elsewhere.leases.create().unwrap();
+    unpack(&elsewhere, &other_lease, &[], &base).unwrap();
+    let arriving = Arriving { descriptor: &made, parent: &chain[..1], diff_id: &chain[1] };
+    let bytes = store.content.reader(&made.digest).unwrap();
+    assert_eq!(elsewhere.layers.unpack_stream(&other_lease, arriving, bytes).unwrap(), child);
+    assert_eq!(read(&elsewhere, &chain, "new"), "from a step");
+}
+
+#[test]
+fn every_form_gives_the_same_tar() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let made = step(&store, &lease, &[], "file", &"content ".repeat(100_000));
+    let chain = diff_ids(std::slice::from_ref(&made));
+    let tar = |store: &Store| {
+        let mut tar = Vec::new();
+        store.layers.open_tar(&chain, 0).unwrap().read_to_end(&mut tar).unwrap();
+        tar
+    };
+    let from_snapshot = tar(&store);
+    assert_eq!((DiffId(Digest::of(&from_snapshot)), from_snapshot.len() as u64), (made.diff_id, made.size));
+    for compression in [Compression::Zstd, Compression::Uncompressed, Compression::Gzip] {
+        let blob = store.layers.blob_of(&lease, &chain, 0, compression).unwrap();
+        assert_eq!(blob.media_type, MediaType::layer(compression));
+        assert_eq!(tar(&store), from_snapshot);
+    }
+    assert_eq!(store.layers.blobs(&chain[0]).unwrap().len(), 3);
+    // Dropped before its end, a tar leaves no thread that waits for ever.
+    store.layers.open_tar(&chain, 0).unwrap().read_exact(&mut [0; 10]).unwrap();
+}
+
+#[test]
+fn equal_steps_are_one_layer() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let base = layer(&[("a", "a")]);
+    unpack(&store, &lease, &[], &base).unwrap();
+    let parent = [base.diff_id];
+    let key = |name: &str| kiln_snapshot::Key(name.to_owned());
+    let parent_name = name_of(&ChainId::of(&parent).unwrap());
+    for name in ["one", "two"] {
+        store.snapshots.prepare(&key(name), Some(&parent_name)).unwrap();
+    }
+    let one = store.layers.commit(&lease, &key("one"), &parent).unwrap();
+    let two = store.layers.commit(&lease, &key("two"), &parent).unwrap();
+    assert_eq!(one, two);
+    assert_eq!(snapshots(&store), 2);
+}
+
+#[test]
+fn a_lie_about_the_diff_id_is_refused_and_nothing_stays() {
+    let store = place();
+    let mut lying = layer(&[("good", "looking")]);
+    lying.diff_id = DiffId(Digest::of(b"something else"));
+    let lease = store.leases.create().unwrap();
+    assert!(matches!(unpack(&store, &lease, &[], &lying), Err(Error::WrongDiffId { .. })));
+    assert_absent(&store, &lying);
+
+    // The same through a blob that came in before.
+    store.layers.store_stream(&lease, &lying.descriptor, &lying.diff_id, &lying.gzip[..]).unwrap();
+    let chain = std::slice::from_ref(&lying.diff_id);
+    assert!(matches!(store.layers.snapshot_of(&lease, chain), Err(Error::WrongDiffId { .. })));
+    assert!(store.layers.blobs(&lying.diff_id).unwrap().is_empty(), "a claim was believed");
+    assert_eq!(snapshots(&store), 0);
+}
+
+#[test]
+fn damaged_streams_are_refused_and_nothing_stays() {
+    let store = place();
+    let good = layer(&[("file", &"data ".repeat(50_000))]);
+    let with = |bytes: &[u8]| Layer { gzip: bytes.to_vec(), tar: Vec::new(), ..copy_of(&good) };
+    let mut flipped = good.gzip.clone();
+    flipped[good.gzip.len() / 2] ^= 1;
+    let long = [&good.gzip[..], b"more"].concat();
+    for damaged in [with(&good.gzip[..good.gzip.len() / 2]), with(&flipped), with(&long), with(b"")] {
+        let lease = store.leases.create().unwrap();
+        let error = unpack(&store, &lease, &[], &damaged).unwrap_err();
+        assert!(!matches!(error, Error::Io { .. }), "{error}");
+        assert_absent(&store, &damaged);
+    }
+}
+
+fn copy_of(layer: &Layer) -> Layer {
+    Layer {
+        tar: layer.tar.clone(),
+        gzip: layer.gzip.clone(),
+        diff_id: layer.diff_id.clone(),
+        descriptor: layer.descriptor.clone(),
+    }
+}
+
+#[test]
+fn a_reader_that_fails_leaves_nothing() {
+    struct Broken<'a>(&'a [u8]);
+    impl Read for Broken<'_> {
+        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(std::io::ErrorKind::ConnectionReset.into());
+            }
+            self.0.read(out)
+        }
+    }
+    let store = place();
+    let good = layer(&[("file", "data")]);
+    let lease = store.leases.create().unwrap();
+    let arriving = Arriving { descriptor: &good.descriptor, parent: &[], diff_id: &good.diff_id };
+    let error =
+        store.layers.unpack_stream(&lease, arriving, Broken(&good.gzip[..good.gzip.len() / 2])).unwrap_err();
+    assert!(matches!(error, Error::Stream { .. }), "{error}");
+    assert_absent(&store, &good);
+}
+
+#[test]
+fn uncompressed_layers_and_upper_layers_with_deletions() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let base = layer(&[("keep", "1"), ("gone", "2"), ("dir/inside", "3")]);
+    let mut upper = layer(&[(".wh.gone", ""), ("dir/.wh..wh..opq", ""), ("dir/new", "4")]);
+    upper.descriptor = Descriptor::of(MediaType::OCI_LAYER, &upper.tar);
+    upper.gzip = upper.tar.clone();
+    unpack(&store, &lease, &[], &base).unwrap();
+    unpack(&store, &lease, std::slice::from_ref(&base.diff_id), &upper).unwrap();
+    let chain = [base.diff_id, upper.diff_id];
+    let name = store.layers.snapshot_of(&lease, &chain).unwrap().unwrap();
+    let key = kiln_snapshot::Key("look".to_owned());
+    let root = kiln_snapshot::detached_root(&store.snapshots.view(&key, Some(&name)).unwrap()).unwrap();
+    assert_eq!(root.read_limited("keep", 10).unwrap(), Some(b"1".to_vec()));
+    assert_eq!(root.read_limited("gone", 10).unwrap(), None);
+    assert_eq!(root.read_limited("dir/inside", 10).unwrap(), None);
+    assert_eq!(root.read_limited("dir/new", 10).unwrap(), Some(b"4".to_vec()));
+    drop(root);
+    store.snapshots.remove_active(&key).unwrap();
+}
+
+#[test]
+fn missing_layers_are_unpacked_from_blobs_once() {
+    struct Counting<'a>(&'a AtomicUsize, &'a [u8]);
+    impl Read for Counting<'_> {
+        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            self.1.read(out)
+        }
+    }
+    let one = place();
+    let two = open(one.dir.path());
+    let layers: Vec<Layer> =
+        (0..4).map(|n| layer(&[(&format!("file{n}"), &format!("content{n}"))])).collect();
+    let chain: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let reads = AtomicUsize::new(0);
+    let lease = one.leases.create().unwrap();
+    for layer in &layers {
+        one.layers
+            .store_stream(&lease, &layer.descriptor, &layer.diff_id, Counting(&reads, &layer.gzip))
+            .unwrap();
+    }
+    thread::scope(|scope| {
+        for store in [&one.store, &two, &one.store, &two] {
+            let chain = &chain;
+            scope.spawn(move || {
+                let lease = store.leases.create().unwrap();
+                store.layers.snapshot_of(&lease, chain).unwrap().unwrap();
+            });
+        }
+    });
+    assert_eq!(snapshots(&one), 4);
+    let before = reads.load(Ordering::SeqCst);
+    let arriving = Arriving { descriptor: &layers[3].descriptor, parent: &chain[..3], diff_id: &chain[3] };
+    one.layers.unpack_stream(&lease, arriving, Counting(&reads, &layers[3].gzip)).unwrap();
+    assert_eq!(reads.load(Ordering::SeqCst), before, "a layer that is there was read again");
+    assert_eq!(one.layers.snapshot_of(&lease, &[]).unwrap(), None);
+    assert!(one.layers.snapshot_of(&lease, &[DiffId(Digest::of(b"?"))]).unwrap_err().is_not_found());
+}
+
+#[test]
+fn a_changed_snapshot_is_not_packed_as_what_it_was() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let made = step(&store, &lease, &[], "file", "as built");
+    let chain = diff_ids(std::slice::from_ref(&made));
+    let name = name_of(&ChainId::of(&chain).unwrap());
+    fs::write(store.snapshots.layer_dir(&name).unwrap().join("file"), "tampered").unwrap();
+    let error = store.layers.blob_of(&lease, &chain, 0, Compression::Gzip).unwrap_err();
+    assert!(matches!(error, Error::WrongDiffId { .. }), "{error}");
+    assert!(store.layers.blobs(&chain[0]).unwrap().is_empty());
+}
+
+#[test]
+fn bytes_after_the_tar_belong_to_the_diff_id() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let mut tar = layer(&[("a", "b")]).tar;
+    tar.extend_from_slice(&[0; 20 * 512]);
+    let padded = packed(tar);
+    assert_eq!(unpack(&store, &lease, &[], &padded).unwrap().size, padded.tar.len() as u64);
+    assert_eq!(gzip(&padded.tar), padded.gzip);
+}
