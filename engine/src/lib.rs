@@ -2,13 +2,17 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+pub mod build;
 pub mod config;
 pub mod containers;
 pub mod error;
 pub mod exec;
+pub mod images;
+pub mod info;
 pub mod logs;
 pub mod networks;
 pub mod supervisor;
+pub mod usage;
 pub mod volumes;
 
 use std::fmt;
@@ -19,6 +23,7 @@ use kiln_registry_client::{Client, ClientOptions, Limits, NoCredentials};
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use kiln_registry_client::auth::credentials::{CredentialsError, DockerConfig};
 pub use kiln_registry_client::{Credential, Credentials};
 
 /// What a prune took away.
@@ -82,6 +87,11 @@ impl Engine {
         })
     }
 
+    /// The images.
+    pub fn images(&self) -> images::Images<'_> {
+        images::Images { engine: self }
+    }
+
     /// The containers.
     pub fn containers(&self) -> containers::Containers<'_> {
         containers::Containers { engine: self }
@@ -95,6 +105,19 @@ impl Engine {
     /// The networks.
     pub fn networks(&self) -> networks::Networks<'_> {
         networks::Networks { engine: self }
+    }
+}
+
+impl Engine {
+    /// The control group beneath which those of this root's containers and steps are: two roots never share one.
+    pub(crate) fn cgroup_parent(&self) -> String {
+        let tag = kiln_oci::Digest::of(self.store().root().as_os_str().as_encoded_bytes());
+        format!("kiln/{}", tag.short())
+    }
+
+    /// Removes what nothing needs any more; bytes freed.
+    pub(crate) fn free_garbage(&self) -> Result<u64> {
+        Ok(self.store().collect()?.freed)
     }
 }
 

@@ -1,0 +1,118 @@
+//! Images: list, inspect, name, remove, pull, push, save, load, import.
+
+mod import;
+mod load;
+mod pull;
+mod push;
+mod read;
+mod remove;
+mod save;
+
+use std::collections::BTreeMap;
+
+use kiln_oci::{Digest, History, ImageConfig, Manifest, Reference};
+
+pub use import::ImportOptions;
+pub use pull::{PullWhen, Pulled};
+pub(crate) use read::StoredImage;
+pub use remove::Removed;
+
+use crate::{Engine, Result};
+
+/// One line of a list of images: an image with all its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSummary {
+    /// Its id: the digest of its configuration.
+    pub id: Digest,
+    /// Its names, sorted; none if it is dangling.
+    pub names: Vec<Reference>,
+    /// The digest of its manifest or index.
+    pub digest: Digest,
+    /// When it was made, RFC 3339.
+    pub created: Option<String>,
+    /// Bytes of its layers, unpacked.
+    pub size: u64,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Everything that is known of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageDetails {
+    /// What lists show.
+    pub summary: ImageSummary,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// One entry of an image's history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryLine {
+    /// The entry.
+    pub entry: History,
+    /// The image's id at the newest entry; older ones have none.
+    pub id: Option<Digest>,
+    /// Bytes of the layer it made; 0 where it made none.
+    pub size: u64,
+}
+
+/// The images of a state root.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    pub(crate) engine: &'a Engine,
+}
+
+impl Images<'_> {
+    /// All images, the newest first. One whose manifest is not here is left out.
+    pub fn list(&self) -> Result<Vec<ImageSummary>> {
+        let mut list = Vec::new();
+        for image in self.engine.store().images.list()? {
+            if image.config.is_some() {
+                list.push(self.read(&image)?.summary(self.engine.store())?);
+            }
+        }
+        list.sort_by(|a, b| b.created.cmp(&a.created));
+        Ok(list)
+    }
+
+    /// One image by name, id or the beginning of its id.
+    pub fn inspect(&self, name: &str) -> Result<ImageDetails> {
+        let image = self.find(name)?;
+        let summary = image.summary(self.engine.store())?;
+        Ok(ImageDetails { summary, manifest: image.manifest, config: image.config })
+    }
+
+    /// How an image was made, the newest entry first.
+    pub fn history(&self, name: &str) -> Result<Vec<HistoryLine>> {
+        let image = self.find(name)?;
+        let mut sizes = image.layer_sizes(self.engine.store())?.into_iter();
+        let mut lines: Vec<HistoryLine> = image
+            .config
+            .history
+            .iter()
+            .map(|entry| {
+                let size = if entry.empty_layer { 0 } else { sizes.next().unwrap_or(0) };
+                HistoryLine { entry: entry.clone(), id: None, size }
+            })
+            .collect();
+        lines.reverse();
+        if let Some(newest) = lines.first_mut() {
+            newest.id = Some(image.id);
+        }
+        Ok(lines)
+    }
+
+    /// Gives an image a further name, `latest` where it has no tag. What had the name before loses it.
+    pub fn tag(&self, source: &str, target: &str) -> Result<Reference> {
+        let target: Reference = target.parse()?;
+        if target.digest().is_some() {
+            return Err(crate::Error::invalid(format!("`{target}`: a name to give has a tag and no digest")));
+        }
+        let target = target.with_default_tag();
+        let image = self.find(source)?;
+        self.engine.store().images.set(&target.to_string(), &image.descriptor)?;
+        Ok(target)
+    }
+}

@@ -1,0 +1,61 @@
+//! Fetching an image from its registry.
+
+use kiln_oci::{Digest, Platform, Reference};
+
+use super::Images;
+use crate::{Credential, Result};
+
+/// When the registry is asked for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullWhen {
+    /// Every time.
+    Always,
+    /// If it is not here.
+    Missing,
+    /// Never.
+    Never,
+}
+
+/// What a pull came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// What was asked for, in full form.
+    pub reference: Reference,
+    /// The digest of the manifest or index that it names.
+    pub digest: Digest,
+    /// The image's id.
+    pub id: Digest,
+    /// Whether the name means something else than before.
+    pub changed: bool,
+}
+
+impl Images<'_> {
+    /// Whether a container of `image` needs a pull first. Fails if it does and must not.
+    pub fn needs_pull(&self, image: &str, platform: Option<&str>, when: PullWhen) -> Result<bool> {
+        let here = match self.find(image) {
+            Ok(found) => fits(&found.config.platform, platform)?,
+            Err(error) if error.kind == crate::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        match when {
+            PullWhen::Always => Ok(true),
+            PullWhen::Missing => Ok(!here),
+            PullWhen::Never if here => Ok(false),
+            PullWhen::Never => Err(super::read::no_such_image(image)),
+        }
+    }
+}
+
+impl Images<'_> {
+    /// Whether the registry `host` takes `credential`.
+    pub async fn login(&self, host: &str, credential: &Credential) -> Result<()> {
+        Ok(self.engine.client().login(host, credential).await?)
+    }
+}
+
+fn fits(have: &Platform, wanted: Option<&str>) -> Result<bool> {
+    match wanted {
+        None => Ok(true),
+        Some(text) => Ok(have.serves(&text.parse()?).is_some()),
+    }
+}

@@ -1,0 +1,75 @@
+//! Writing images to an archive that Docker and OCI tools read.
+
+use std::io::{self, Read, Write};
+
+use kiln_cache::{Resource, Store};
+use kiln_oci::archive::{self, Blobs, SavedImage};
+use kiln_oci::{Descriptor, DiffId, Reference};
+
+use super::{Images, StoredImage};
+use crate::{Error, Result};
+
+impl Images<'_> {
+    /// Writes images with all their layers to `out`. An image that is given by name is saved under that name, one given
+    /// by id under all of its names.
+    pub fn save(&self, names: &[String], out: impl Write) -> Result<()> {
+        let store = self.engine.store();
+        let lease = store.leases.create()?;
+        let mut images = Vec::new();
+        for name in names {
+            let image = self.find(name)?;
+            lease.hold(&Resource::Image(image.descriptor.digest.clone()))?;
+            let typed = super::read::full_name(name);
+            let own: Option<Reference> =
+                image.names.iter().find(|own| Some(own.to_string()) == typed).cloned();
+            let names = own.map_or_else(|| image.names.clone(), |own| vec![own]);
+            images.push((SavedImage { names, manifest: image.manifest_bytes.clone() }, image));
+        }
+        let (saved, stored): (Vec<SavedImage>, Vec<StoredImage>) = images.into_iter().unzip();
+        let blobs = StoreBlobs { store, images: &stored };
+        archive::write(out, &merge(saved), &blobs)
+            .and_then(|mut out| out.flush())
+            .map_err(|error| Error::internal("write the archive", error))
+    }
+}
+
+/// One image that was named twice is in the archive once, under both names.
+fn merge(images: Vec<SavedImage>) -> Vec<SavedImage> {
+    let mut merged: Vec<SavedImage> = Vec::new();
+    for image in images {
+        match merged.iter_mut().find(|other| other.manifest == image.manifest) {
+            Some(other) => other.names.extend(image.names),
+            None => merged.push(image),
+        }
+    }
+    merged
+}
+
+/// Blobs of the store; a layer that is there as a snapshot alone is packed while it is read.
+struct StoreBlobs<'a> {
+    store: &'a Store,
+    images: &'a [StoredImage],
+}
+
+impl StoreBlobs<'_> {
+    /// The layers of an image up to the one whose tar is `descriptor`.
+    fn chain(&self, descriptor: &Descriptor) -> Option<&[DiffId]> {
+        self.images.iter().find_map(|image| {
+            let chain = &image.config.rootfs.diff_ids;
+            let index = chain.iter().position(|diff_id| diff_id.0 == descriptor.digest)?;
+            Some(&chain[..=index])
+        })
+    }
+}
+
+impl Blobs for StoreBlobs<'_> {
+    fn open(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Read + Send + '_>> {
+        let content = &self.store.content;
+        if content.info(&descriptor.digest).map_err(io::Error::other)?.is_some() {
+            return Ok(Box::new(content.reader(&descriptor.digest).map_err(io::Error::other)?));
+        }
+        let missing = || io::Error::other(format!("the blob `{}` is not in the store", descriptor.digest));
+        let chain = self.chain(descriptor).ok_or_else(missing)?;
+        self.store.layers.open_tar(chain, chain.len() - 1).map_err(io::Error::other)
+    }
+}
