@@ -40,7 +40,8 @@ impl Engine {
     /// The machine, the state root and what is in it.
     pub fn info(&self) -> Result<Info> {
         let containers = self.containers().list(&ListOptions { all: true })?;
-        let count = |wanted: &[Status]| containers.iter().filter(|c| wanted.contains(&c.state.status)).count();
+        let count =
+            |wanted: &[Status]| containers.iter().filter(|c| wanted.contains(&c.state.status)).count();
         let platform = kiln_oci::Platform::host();
         let running = count(&[Status::Running, Status::Restarting]);
         let paused = count(&[Status::Paused]);
@@ -56,7 +57,11 @@ impl Engine {
             architecture: platform.architecture,
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory: memory(),
-            cgroup_version: if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { 2 } else { 1 },
+            cgroup_version: if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+                2
+            } else {
+                1
+            },
             cgroup_parent: self.cgroup_parent(),
             mirrors: mirrors(self),
         })
@@ -65,7 +70,10 @@ impl Engine {
 
 fn mirrors(engine: &Engine) -> Vec<(String, Vec<String>)> {
     let registries = engine.config().registries.iter();
-    registries.map(|(host, config)| (host.clone(), config.mirrors.clone())).filter(|(_, m)| !m.is_empty()).collect()
+    registries
+        .map(|(host, config)| (host.clone(), config.mirrors.clone()))
+        .filter(|(_, m)| !m.is_empty())
+        .collect()
 }
 
 fn first_line(path: &str) -> String {

@@ -24,11 +24,10 @@ impl From<kiln_registry_client::Error> for Error {
             Registry::NotFound => ErrorKind::NotFound,
             Registry::Unauthorized => ErrorKind::Unauthorized,
             Registry::Denied | Registry::Refused => ErrorKind::Forbidden,
-            Registry::Unavailable | Registry::Invalid => ErrorKind::Unavailable,
-            Registry::InvalidInput => ErrorKind::InvalidInput,
+            Registry::Unavailable | Registry::Invalid | Registry::Corrupt => ErrorKind::Unavailable,
             Registry::Local => ErrorKind::Internal,
         };
-        let hint = error.hint.clone();
+        let hint = error.hint.as_deref().map(str::to_owned);
         rewrap(kind, &error, hint)
     }
 }

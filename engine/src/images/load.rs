@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use kiln_cache::{Arriving, Lease, Resource, Store};
 use kiln_oci::archive::{Archive, LoadedImage, LoadedLayer};
 use kiln_oci::compression::decompress;
-use kiln_oci::{Descriptor, Digest, DiffId, Manifest, MediaType, Reference};
+use kiln_oci::{Descriptor, DiffId, Digest, Manifest, MediaType, Reference};
 
 use super::Images;
 use crate::{Error, Result};

@@ -42,7 +42,9 @@ impl Images<'_> {
         if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(no_such_image(text));
         }
-        images.find(text).map_err(|error| if error.is_not_found() { no_such_image(text) } else { error.into() })
+        images
+            .find(text)
+            .map_err(|error| if error.is_not_found() { no_such_image(text) } else { error.into() })
     }
 
     pub(super) fn read(&self, image: &Image) -> Result<StoredImage> {
@@ -64,9 +66,10 @@ impl Images<'_> {
         let document = parse_manifest(&bytes, Some(root.media_type.as_str()));
         match document.map_err(|error| broken(&root.digest, error))? {
             Document::Manifest(manifest) => Ok((bytes, manifest)),
-            Document::Index(_) if depth == parse::MAX_INDEX_DEPTH => {
-                Err(Error::new(ErrorKind::Internal, format!("the index `{}` is nested too deep", root.digest)))
-            }
+            Document::Index(_) if depth == parse::MAX_INDEX_DEPTH => Err(Error::new(
+                ErrorKind::Internal,
+                format!("the index `{}` is nested too deep", root.digest),
+            )),
             Document::Index(index) => match index.select(platform) {
                 Some(chosen) => self.manifest(chosen, platform, depth + 1),
                 None => Err(Error::not_found(format!("the image `{}` is not for `{platform}`", root.digest))),
@@ -113,7 +116,8 @@ pub(super) fn full_name(text: &str) -> Option<String> {
 }
 
 pub(super) fn no_such_image(name: &str) -> Error {
-    Error::not_found(format!("no image `{name}` here")).with_hint("`kiln images` lists those that are, `kiln pull` fetches")
+    Error::not_found(format!("no image `{name}` here"))
+        .with_hint("`kiln images` lists those that are, `kiln pull` fetches")
 }
 
 fn broken(digest: &Digest, error: parse::ParseError) -> Error {

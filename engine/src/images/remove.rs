@@ -67,8 +67,13 @@ impl Images<'_> {
             }
             let running = container.state.pid.is_some();
             if running || !force {
-                let error = Error::conflict(format!("the container `{}` uses the image `{name}`", container.name));
-                let hint = if running { "remove the container first" } else { "remove the container, or give `--force`" };
+                let error =
+                    Error::conflict(format!("the container `{}` uses the image `{name}`", container.name));
+                let hint = if running {
+                    "remove the container first"
+                } else {
+                    "remove the container, or give `--force`"
+                };
                 return Err(error.with_hint(hint));
             }
         }
