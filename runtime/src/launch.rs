@@ -1,10 +1,20 @@
 //! The parent's side of a container's life.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
-use crate::cgroup::Cgroup;
-use crate::error::{Error, Result};
+use kiln_sys::child::{InitPlan, StepError};
+use kiln_sys::process::{self, WaitStatus};
+pub use kiln_sys::pty::WindowSize;
+
+use crate::cgroup::{self, Cgroup, Devices};
+use crate::error::{Error, Preparing, Result};
+use crate::plan;
+use crate::prepare::{self, program, stubs::Stubs};
 use crate::run_spec::RunSpec;
+
+const SIGKILL: i32 = 9;
 
 /// Where a process reads and writes.
 #[derive(Debug, Default)]
@@ -23,20 +33,11 @@ pub enum Stdio {
         /// Standard error.
         stderr: OwnedFd,
     },
-    /// A terminal of the container; its master is [`Running::master`].
+    /// A terminal of the container; its master is [`Running::take_master`].
     Pty {
         /// Its first size.
         size: Option<WindowSize>,
     },
-}
-
-/// The size of a terminal in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowSize {
-    /// Lines.
-    pub rows: u16,
-    /// Characters a line.
-    pub columns: u16,
 }
 
 /// How a container ended.
@@ -61,8 +62,12 @@ impl ExitStatus {
 #[derive(Debug)]
 pub struct Running {
     pid: u32,
+    pidfd: Arc<OwnedFd>,
+    keeper: Option<JoinHandle<kiln_sys::Result<WaitStatus>>>,
     master: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
+    stubs: Stubs,
+    status: Option<ExitStatus>,
 }
 
 impl Running {
@@ -76,39 +81,176 @@ impl Running {
         self.master.take()
     }
 
-    /// Its control group.
+    /// Its control group; `None` for a process added to a container.
     pub fn cgroup(&self) -> Option<&Cgroup> {
         self.cgroup.as_ref()
     }
 
-    /// Sends a signal to the first process.
-    pub fn kill(&self, _signal: i32) -> Result<()> {
-        Ok(())
+    /// Sends a signal to the first process; one that has ended is fine.
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        send(&self.pidfd, signal)
     }
 
     /// A handle that sends signals while somebody else waits.
     pub fn killer(&self) -> Killer {
-        Killer {}
+        Killer { pidfd: Arc::clone(&self.pidfd) }
     }
 
-    /// Waits for the end of the first process, kills and removes what is left of the container.
+    /// Waits for the end of the first process, with which everything in the container ends, and removes
+    /// the control group and the mount points that were made.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        Err(Error::Invalid("the launcher is not built yet".to_owned()))
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        let Some(keeper) = self.keeper.take() else {
+            return Err(Error::Invalid("the container's end is unknown".to_owned()));
+        };
+        let ended = keeper.join().map_err(|_| Error::Invalid("the waiting thread panicked".to_owned()))?;
+        let ended = ended.preparing(|| format!("wait for process {}", self.pid))?;
+        let oom_killed = self.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+        let signal = match ended {
+            WaitStatus::Signaled(signal) => Some(signal),
+            WaitStatus::Exited(_) => None,
+        };
+        let status = ExitStatus { code: ended.code(), signal, oom_killed };
+        self.status = Some(status);
+        self.clean_up()?;
+        Ok(status)
+    }
+
+    pub(crate) fn with_master(mut self, master: Option<OwnedFd>) -> Self {
+        self.master = master;
+        self
+    }
+
+    fn clean_up(&mut self) -> Result<()> {
+        self.stubs.remove();
+        match self.cgroup.take() {
+            Some(cgroup) => Ok(remove_cgroup(&cgroup)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.keeper.is_some() {
+            let _ = self.kill(SIGKILL);
+            let _ = self.wait();
+        }
     }
 }
 
 /// Sends signals to a container's first process.
 #[derive(Clone, Debug)]
-pub struct Killer {}
+pub struct Killer {
+    pidfd: Arc<OwnedFd>,
+}
 
 impl Killer {
     /// Sends a signal; a process that has ended is fine.
-    pub fn kill(&self, _signal: i32) -> Result<()> {
-        Ok(())
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        send(&self.pidfd, signal)
+    }
+}
+
+fn send(pidfd: &OwnedFd, signal: i32) -> Result<()> {
+    match process::pidfd_send_signal(pidfd.as_fd(), signal) {
+        Err(error) if error.errno == kiln_sys::Errno::SRCH => Ok(()),
+        other => other.preparing(|| "signal the container".to_owned()),
     }
 }
 
 /// Starts a container.
-pub fn start(_spec: RunSpec, _stdio: Stdio) -> Result<Running> {
-    Err(Error::Invalid("the launcher is not built yet".to_owned()))
+pub fn start(spec: RunSpec, stdio: Stdio) -> Result<Running> {
+    let cgroup = create_cgroup(&spec)?;
+    let result = start_in(&spec, stdio, cgroup.as_ref());
+    match result {
+        Ok(mut running) => {
+            running.cgroup = cgroup;
+            Ok(running)
+        }
+        Err(error) => {
+            if let Some(cgroup) = cgroup {
+                // The first error is the one to tell.
+                let _ = remove_cgroup(&cgroup);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn start_in(spec: &RunSpec, stdio: Stdio, cgroup: Option<&Cgroup>) -> Result<Running> {
+    let mut prepared = prepare::prepare(spec, stdio, cgroup)?;
+    let plan = plan::of(spec, prepared.resolved)?;
+    match keep(plan, None) {
+        Ok(mut running) => {
+            running.master = prepared.master;
+            running.stubs = prepared.stubs;
+            Ok(running)
+        }
+        Err(error) => {
+            prepared.stubs.remove();
+            Err(explain(error, &spec.process.args))
+        }
+    }
+}
+
+/// Launches on a thread that then waits: the process dies with the thread that cloned it.
+pub(crate) fn keep(plan: InitPlan, pid_namespace: Option<OwnedFd>) -> std::result::Result<Running, StepError> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let keeper = std::thread::Builder::new().name("kiln-keeper".to_owned()).stack_size(128 * 1024);
+    let keeper = keeper.spawn(move || {
+        let launched = join_pids(pid_namespace).and_then(|()| kiln_sys::child::launch(&plan));
+        // Mounts of the container are alive as long as the plan's descriptors are.
+        drop(plan);
+        match launched {
+            Ok(child) => {
+                let pidfd = Arc::new(child.pidfd);
+                let _ = sender.send(Ok((child.pid, Arc::clone(&pidfd))));
+                process::wait(pidfd.as_fd())
+            }
+            Err(error) => {
+                let _ = sender.send(Err(error));
+                Ok(WaitStatus::Exited(125))
+            }
+        }
+    });
+    let gone = |call, errno| StepError::outside("launch", call, errno);
+    let keeper = keeper.map_err(|e| {
+        gone("clone", kiln_sys::Errno::from_io_error(&e).unwrap_or(kiln_sys::Errno::AGAIN))
+    })?;
+    let (pid, pidfd) = receiver.recv().map_err(|_| gone("clone", kiln_sys::Errno::CHILD))??;
+    let keeper = Some(keeper);
+    Ok(Running { pid, pidfd, keeper, master: None, cgroup: None, stubs: Stubs::default(), status: None })
+}
+
+fn join_pids(namespace: Option<OwnedFd>) -> std::result::Result<(), StepError> {
+    let Some(namespace) = namespace else { return Ok(()) };
+    kiln_sys::namespace::enter_pid_namespace(namespace.as_fd())
+        .map_err(|e| StepError::outside("join-namespaces pid", e.call, e.errno))
+}
+
+/// A failed `execve` is about the program, not about the container.
+pub(crate) fn explain(error: StepError, args: &[String]) -> Error {
+    if error.is_exec {
+        program::refused(args.first().map_or("", String::as_str), error.errno)
+    } else {
+        Error::Step(error)
+    }
+}
+
+/// An empty parent means that the container gets no group of its own.
+fn create_cgroup(spec: &RunSpec) -> Result<Option<Cgroup>> {
+    if spec.cgroup_parent.is_empty() {
+        return Ok(None);
+    }
+    let devices = if spec.security.is_unconfined() { Devices::All } else { Devices::Default };
+    let options = cgroup::Options { devices, freezable: spec.freezable };
+    Ok(Some(Cgroup::create(&spec.cgroup_parent, &spec.id, &spec.resources, options)?))
+}
+
+fn remove_cgroup(cgroup: &Cgroup) -> cgroup::Result<()> {
+    cgroup.kill_all()?;
+    cgroup.remove()
 }

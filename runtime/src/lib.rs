@@ -12,6 +12,9 @@ pub mod executor;
 pub mod init;
 pub mod launch;
 pub mod network;
+pub mod plan;
+pub mod prepare;
+pub mod profile;
 pub mod run_spec;
 
 pub use error::{Error, ErrorKind, Result};

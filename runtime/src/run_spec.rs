@@ -34,12 +34,14 @@ pub struct RunSpec {
     pub security: Security,
     /// Runs a small reaper as process 1 and the command below it.
     pub init: bool,
-    /// The cgroup beneath which its own is made, such as `kiln/<root tag>`.
+    /// The cgroup beneath which its own is made, such as `kiln/<root tag>`; empty means it gets none.
     pub cgroup_parent: String,
     /// Resource limits of the first process; what is not named is inherited.
     pub rlimits: Vec<Rlimit>,
     /// Size of `/dev/shm` in bytes; `None` means Docker's 64 MiB.
     pub shm_size: Option<u64>,
+    /// Whether it can be frozen (containers can, build steps need not).
+    pub freezable: bool,
 }
 
 /// A process in a container.

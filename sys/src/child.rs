@@ -45,6 +45,13 @@ pub struct StepError {
     pub is_exec: bool,
 }
 
+impl StepError {
+    /// A failure in the parent, before there was a child.
+    pub fn outside(step: &str, call: &'static str, errno: Errno) -> Self {
+        Self { step: step.to_owned(), call, subject: String::new(), errno, is_exec: false }
+    }
+}
+
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "container step `{}`: {}: {}", self.step, self.call, describe(self.errno))

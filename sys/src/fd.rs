@@ -39,6 +39,20 @@ pub fn recv_fds(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<(usize, Vec<
     Ok((message.bytes, fds))
 }
 
+/// Opens `/dev/null` for reading and writing.
+pub fn open_null() -> Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).on("open", "/dev/null")
+}
+
+/// The same open file under a number above the standard ones.
+pub fn above_stdio(fd: OwnedFd) -> Result<OwnedFd> {
+    if std::os::fd::AsRawFd::as_raw_fd(&fd) > 2 {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, 3).on("fcntl", "a descriptor")
+}
+
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn cloexec_from(first: u32) -> Result<()> {
     // SAFETY: only sets a flag on descriptors; none is closed.

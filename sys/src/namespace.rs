@@ -35,6 +35,16 @@ pub fn in_network_namespace<T: Send>(ns: BorrowedFd<'_>, f: impl FnOnce() -> T +
     })
 }
 
+/// Makes the children that this thread will start live in the process ids of the process behind `pidfd`.
+///
+/// The thread itself stays; it can start no more threads afterwards.
+pub fn enter_pid_namespace(pidfd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: plain call; only where this thread's future children live changes.
+    let result = unsafe { libc::setns(std::os::fd::AsRawFd::as_raw_fd(&pidfd), libc::CLONE_NEWPID) };
+    let errno = || rustix::io::Errno::from_io_error(&std::io::Error::last_os_error());
+    if result == 0 { Ok(()) } else { Err(errno().unwrap_or(rustix::io::Errno::IO)).on("setns", "process ids") }
+}
+
 /// Opens a namespace file such as `/proc/<pid>/ns/net`.
 pub fn open_namespace(path: &Path) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).on("open", path)

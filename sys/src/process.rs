@@ -99,6 +99,76 @@ pub fn die_with_parent() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).on("prctl", "PR_SET_PDEATHSIG")
 }
 
+/// Keeps other processes of the same user from tracing this one and from opening what it has open.
+pub fn forbid_dumps() -> Result<()> {
+    let behavior = rustix::process::DumpableBehavior::NotDumpable;
+    rustix::process::set_dumpable_behavior(behavior).on("prctl", "PR_SET_DUMPABLE")
+}
+
+/// `SIGCHLD`.
+pub const SIGCHLD: i32 = libc::SIGCHLD;
+
+/// Signals of this process as a queue instead of interruptions.
+#[derive(Debug)]
+pub struct SignalInbox {
+    all: libc::sigset_t,
+}
+
+impl SignalInbox {
+    /// Blocks every signal for this thread; from now on they wait to be taken by [`SignalInbox::next`].
+    pub fn new() -> Result<Self> {
+        // SAFETY: the set is valid for writes, and a zeroed one is a valid value.
+        unsafe {
+            let mut all = std::mem::zeroed();
+            libc::sigfillset(&mut all);
+            if libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut()) != 0 {
+                return Err(last("pthread_sigmask", "all signals"));
+            }
+            Ok(Self { all })
+        }
+    }
+
+    /// Waits for the next signal and takes it.
+    pub fn next(&self) -> Result<i32> {
+        let mut signal = 0;
+        // SAFETY: both pointers are valid for the call.
+        match unsafe { libc::sigwait(&self.all, &mut signal) } {
+            0 => Ok(signal),
+            errno => Err(Error::new("sigwait", "all signals", Errno::from_raw_os_error(errno))),
+        }
+    }
+
+    /// Starts a command that does not inherit the blocked signals.
+    pub fn spawn(&self, command: &mut std::process::Command) -> std::io::Result<std::process::Child> {
+        use std::os::unix::process::CommandExt;
+        // SAFETY: the closure only makes one call that is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                let none: libc::sigset_t = std::mem::zeroed();
+                libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+                Ok(())
+            });
+        }
+        command.spawn()
+    }
+}
+
+/// Sends a signal to a child that has not been reaped, by its number.
+pub fn kill(pid: u32, signal: i32) -> Result<()> {
+    let raw = to_pid(pid)?.as_raw_nonzero().get();
+    // SAFETY: plain numbers.
+    if unsafe { libc::kill(raw, signal) } == 0 { Ok(()) } else { Err(last("kill", &pid.to_string())) }
+}
+
+/// Like [`reap_any`], but `None` also when every child still runs.
+pub fn try_reap_any() -> Result<Option<(u32, WaitStatus)>> {
+    match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+        Ok(found) => Ok(found.map(|(pid, status)| (pid.as_raw_nonzero().get().unsigned_abs(), plain(status)))),
+        Err(Errno::CHILD) => Ok(None),
+        Err(errno) => Err(Error::new("waitid", "any child", errno)),
+    }
+}
+
 /// Reaps any ended child; `None` when there is no child left.
 pub fn reap_any() -> Result<Option<(u32, WaitStatus)>> {
     loop {

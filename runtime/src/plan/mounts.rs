@@ -1,0 +1,184 @@
+//! The mounts of a container, in the order in which they are made.
+
+use kiln_sys::child::{Handle, Step};
+use kiln_sys::mount::MountFlags;
+
+use super::{CgroupView, InitProgram, Resolved, c};
+use crate::error::Result;
+use crate::profile::{DEVICE_LINKS, DEVICES, SHM_BYTES};
+use crate::run_spec::{MountKind, NetworkSetup, RunSpec, UserMount};
+
+const CHARACTER_DEVICE: u32 = 0o020_000;
+const REGULAR_FILE: u32 = 0o100_000;
+const REMOUNT: u64 = 32;
+
+/// Where the reaper's files are.
+pub(crate) const INIT_FOLDER: &str = "/dev/.kiln-init";
+
+const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+/// Adds every mount.
+pub(super) fn add(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result<()> {
+    steps.push(mount("proc", "/proc", "proc", SAFE, "")?);
+    add_sysctls(steps, spec)?;
+    add_dev(steps, spec, resolved)?;
+    add_sys(steps, spec, &resolved.cgroup_view)?;
+    for (tree, target) in &resolved.files {
+        steps.push(Step::Attach(tree.clone(), c(target)?));
+    }
+    if !spec.security.is_unconfined() {
+        add_masks(steps, resolved)?;
+    }
+    if let Some(init) = &resolved.init {
+        add_init(steps, init)?;
+    }
+    for (mount, tree) in spec.mounts.iter().zip(&resolved.trees) {
+        add_user(steps, mount, tree.as_ref().map(|t| (&t.tree, t.is_dir)))?;
+    }
+    Ok(())
+}
+
+/// As in Docker: any user may bind low ports and ping, in a network namespace of the container's own.
+fn add_sysctls(steps: &mut Vec<Step>, spec: &RunSpec) -> Result<()> {
+    if matches!(spec.network, NetworkSetup::Host) {
+        return Ok(());
+    }
+    for (name, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")] {
+        let path = c(&format!("/proc/sys/net/ipv4/{name}"))?;
+        steps.push(Step::WriteFile { path, value: c(value)? });
+    }
+    Ok(())
+}
+
+fn add_dev(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
+    steps.push(mount("tmpfs", "/dev", "tmpfs", flags, "mode=755,size=65536k")?);
+    for (name, major, minor) in DEVICES {
+        let path = c(&format!("/dev/{name}"))?;
+        let device = kiln_sys::fs::makedev(major, minor);
+        steps.push(Step::MakeNode { path, mode: CHARACTER_DEVICE | 0o666, device });
+    }
+    for (name, target) in DEVICE_LINKS {
+        steps.push(Step::MakeLink { target: c(target)?, path: c(&format!("/dev/{name}"))? });
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        steps.push(Step::MakeDir { path: c(&format!("/dev/{name}"))?, mode: 0o755 });
+    }
+    add_pts(steps, resolved.devpts.as_ref())?;
+    let size = format!("mode=1777,size={}", spec.shm_size.unwrap_or(SHM_BYTES));
+    steps.push(mount("shm", "/dev/shm", "tmpfs", SAFE, &size)?);
+    steps.push(mount("mqueue", "/dev/mqueue", "mqueue", SAFE, "")?);
+    Ok(())
+}
+
+/// The options of every `devpts` instance: type `tty` has number 5 in all distributions.
+pub(crate) const DEVPTS_OPTIONS: [(&str, &str); 3] = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+
+fn add_pts(steps: &mut Vec<Step>, prepared: Option<&Handle>) -> Result<()> {
+    let Some(devpts) = prepared else {
+        let options = DEVPTS_OPTIONS.map(|(name, value)| format!("{name}={value}")).join(",");
+        steps.push(mount("devpts", "/dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, &options)?);
+        return Ok(());
+    };
+    steps.push(Step::Attach(devpts.clone(), c("/dev/pts")?));
+    // The first terminal of a fresh instance, before anybody else is in the container.
+    steps.push(Step::MakeNode { path: c("/dev/console")?, mode: REGULAR_FILE | 0o600, device: 0 });
+    steps.push(mount("/dev/pts/0", "/dev/console", "", MountFlags::BIND, "")?);
+    Ok(())
+}
+
+fn add_sys(steps: &mut Vec<Step>, spec: &RunSpec, cgroups: &CgroupView) -> Result<()> {
+    let access = if spec.security.is_unconfined() { MountFlags::NONE } else { MountFlags::READONLY };
+    steps.push(mount("sysfs", "/sys", "sysfs", SAFE | access, "")?);
+    match cgroups {
+        CgroupView::None => {}
+        CgroupView::Unified => {
+            steps.push(mount("cgroup", "/sys/fs/cgroup", "cgroup2", SAFE | access, "")?);
+        }
+        CgroupView::Legacy(hierarchies) => {
+            steps.push(mount("tmpfs", "/sys/fs/cgroup", "tmpfs", SAFE, "mode=755")?);
+            for controllers in hierarchies {
+                let path = format!("/sys/fs/cgroup/{}", controllers.trim_start_matches("name="));
+                steps.push(Step::MakeDir { path: c(&path)?, mode: 0o755 });
+                steps.push(mount("cgroup", &path, "cgroup", SAFE | access, controllers)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_masks(steps: &mut Vec<Step>, resolved: &Resolved) -> Result<()> {
+    for (path, is_dir) in &resolved.masked {
+        steps.push(if *is_dir {
+            mount("tmpfs", path, "tmpfs", MountFlags::READONLY, "")?
+        } else {
+            mount("/dev/null", path, "", MountFlags::BIND, "")?
+        });
+    }
+    let bind = MountFlags::BIND | MountFlags::REC;
+    let readonly = MountFlags(MountFlags::BIND.0 | REMOUNT) | MountFlags::READONLY | SAFE;
+    for path in &resolved.readonly {
+        steps.push(mount(path, path, "", bind, "")?);
+        steps.push(mount("none", path, "", readonly, "")?);
+    }
+    Ok(())
+}
+
+fn add_init(steps: &mut Vec<Step>, init: &InitProgram) -> Result<()> {
+    steps.push(Step::MakeDir { path: c(INIT_FOLDER)?, mode: 0o755 });
+    for (tree, name) in &init.files {
+        let path = format!("{INIT_FOLDER}/{name}");
+        steps.push(Step::MakeNode { path: c(&path)?, mode: REGULAR_FILE | 0o555, device: 0 });
+        steps.push(Step::Attach(tree.clone(), c(&path)?));
+    }
+    Ok(())
+}
+
+fn add_user(steps: &mut Vec<Step>, user: &UserMount, tree: Option<(&Handle, bool)>) -> Result<()> {
+    add_place_in_dev(steps, user, tree.is_none_or(|(_, is_dir)| is_dir))?;
+    match (&user.kind, tree) {
+        (MountKind::Tmpfs { size, mode }, _) => {
+            let mut options = format!("mode={:o}", mode.unwrap_or(0o1777));
+            if let Some(size) = size {
+                options += &format!(",size={size}");
+            }
+            let access = if user.readonly { MountFlags::READONLY } else { MountFlags::NONE };
+            steps.push(mount("tmpfs", &user.target, "tmpfs", SAFE | access, &options)?);
+        }
+        (MountKind::Bind { .. }, Some((tree, _))) => {
+            steps.push(Step::Attach(tree.clone(), c(&user.target)?));
+        }
+        (MountKind::Bind { source }, None) => {
+            let tree = Handle::unopened(format!("bind:{}", source.display()));
+            steps.push(Step::Attach(tree, c(&user.target)?));
+        }
+    }
+    Ok(())
+}
+
+/// `/dev` is made in the child, so that mount points in it are, too.
+fn add_place_in_dev(steps: &mut Vec<Step>, user: &UserMount, is_dir: bool) -> Result<()> {
+    if !user.target.starts_with("/dev/") {
+        return Ok(());
+    }
+    let ends: Vec<usize> = user.target.match_indices('/').map(|(at, _)| at).filter(|at| *at > 4).collect();
+    for end in ends {
+        steps.push(Step::MakeDir { path: c(&user.target[..end])?, mode: 0o755 });
+    }
+    if is_dir {
+        steps.push(Step::MakeDir { path: c(&user.target)?, mode: 0o755 });
+    } else if !DEVICES.iter().any(|(name, ..)| user.target == format!("/dev/{name}")) {
+        steps.push(Step::MakeNode { path: c(&user.target)?, mode: REGULAR_FILE | 0o600, device: 0 });
+    }
+    Ok(())
+}
+
+fn mount(source: &str, target: &str, fs_type: &str, flags: MountFlags, data: &str) -> Result<Step> {
+    Ok(Step::Mount {
+        source: c(source)?,
+        target: c(target)?,
+        fs_type: c(fs_type)?,
+        flags: flags.0,
+        data: c(data)?,
+    })
+}
