@@ -197,7 +197,10 @@ fn start_in(spec: &RunSpec, stdio: Stdio, cgroup: Option<&Cgroup>) -> Result<Run
 }
 
 /// Launches on a thread that then waits: the process dies with the thread that cloned it.
-pub(crate) fn keep(plan: InitPlan, pid_namespace: Option<OwnedFd>) -> std::result::Result<Running, StepError> {
+pub(crate) fn keep(
+    plan: InitPlan,
+    pid_namespace: Option<OwnedFd>,
+) -> std::result::Result<Running, StepError> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let keeper = std::thread::Builder::new().name("kiln-keeper".to_owned()).stack_size(128 * 1024);
     let keeper = keeper.spawn(move || {
@@ -217,9 +220,8 @@ pub(crate) fn keep(plan: InitPlan, pid_namespace: Option<OwnedFd>) -> std::resul
         }
     });
     let gone = |call, errno| StepError::outside("launch", call, errno);
-    let keeper = keeper.map_err(|e| {
-        gone("clone", kiln_sys::Errno::from_io_error(&e).unwrap_or(kiln_sys::Errno::AGAIN))
-    })?;
+    let keeper = keeper
+        .map_err(|e| gone("clone", kiln_sys::Errno::from_io_error(&e).unwrap_or(kiln_sys::Errno::AGAIN)))?;
     let (pid, pidfd) = receiver.recv().map_err(|_| gone("clone", kiln_sys::Errno::CHILD))??;
     let keeper = Some(keeper);
     Ok(Running { pid, pidfd, keeper, master: None, cgroup: None, stubs: Stubs::default(), status: None })

@@ -10,9 +10,9 @@ use kiln_sys::caps::{self, CapSet};
 use kiln_sys::child::{Arguments, Exec, Handle, Ids, InitPlan, Namespaces, Step};
 
 use crate::error::{Error, Result};
-pub(crate) use mounts::{DEVPTS_OPTIONS, INIT_FOLDER};
 use crate::profile;
 use crate::run_spec::{NetworkSetup, Process, Rlimit, RunSpec, Security};
+pub(crate) use mounts::{DEVPTS_OPTIONS, INIT_FOLDER};
 
 /// What the parent looked up and opened for a run.
 #[derive(Debug)]
@@ -93,7 +93,8 @@ pub fn of(spec: &RunSpec, resolved: Resolved) -> Result<InitPlan> {
     if spec.readonly_rootfs {
         steps.push(Step::ReadonlyRoot);
     }
-    let program = Program { candidates: &resolved.candidates, env: &resolved.env, init: resolved.init.as_ref() };
+    let program =
+        Program { candidates: &resolved.candidates, env: &resolved.env, init: resolved.init.as_ref() };
     let security = (&spec.security, spec.rlimits.as_slice());
     add_process(&mut steps, &spec.process, security, &resolved.ids, resolved.stdio, &program)?;
     Ok(InitPlan { namespaces: namespaces(spec), steps })
@@ -137,7 +138,7 @@ pub(crate) fn add_process(
 
 fn add_restrictions(steps: &mut Vec<Step>, security: &Security, ids: &Ids) -> Result<()> {
     let caps = profile::capabilities(security)?;
-    if caps != CapSet::all() {
+    if caps != CapSet::held() {
         steps.push(Step::Bounding(caps.0, caps::last()));
     }
     if security.no_new_privileges {

@@ -188,9 +188,9 @@ fn target_of(mount: &UserMount) -> Result<PathBuf> {
 /// Makes sure that a target exists in whatever will be mounted there by then.
 fn place(view: &View, stubs: &mut Stubs, target: &Path, kind: Kind) -> Result<()> {
     match view.place(target) {
-        Place::In(root, inner) => {
-            stubs.place(root, &inner, kind).preparing(|| format!("make the mount point `{}`", target.display()))
-        }
+        Place::In(root, inner) => stubs
+            .place(root, &inner, kind)
+            .preparing(|| format!("make the mount point `{}`", target.display())),
         // Mounted over another bind of the same file.
         Place::File(_) if kind == Kind::File => Ok(()),
         Place::File(_) | Place::Later => {
@@ -316,8 +316,10 @@ fn masked_paths() -> Vec<(String, bool)> {
 fn thermal_folders() -> Vec<String> {
     let folders = std::fs::read_dir(CPU_FOLDER).into_iter().flatten().flatten();
     let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut paths: Vec<_> =
-        names.filter(|n| n.starts_with("cpu")).map(|n| format!("{CPU_FOLDER}/{n}/thermal_throttle")).collect();
+    let mut paths: Vec<_> = names
+        .filter(|n| n.starts_with("cpu"))
+        .map(|n| format!("{CPU_FOLDER}/{n}/thermal_throttle"))
+        .collect();
     paths.sort();
     paths
 }

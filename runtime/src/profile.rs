@@ -83,7 +83,8 @@ pub fn capabilities(security: &Security) -> Result<CapSet> {
     for name in security.cap_add.iter().filter(|name| !is_all(name)) {
         set = set.union(named(name)?);
     }
-    Ok(CapSet(set.0 & CapSet::all().0))
+    // What we do not have ourselves we cannot give.
+    Ok(CapSet(set.0 & CapSet::held().0))
 }
 
 fn default_capabilities() -> CapSet {
@@ -113,8 +114,8 @@ mod tests {
         assert_eq!(set(false, &[], &[]), 0xa804_25fb);
         assert_eq!(set(false, &["SYS_ADMIN"], &["cap_chown"]), 0xa824_25fa);
         assert_eq!(set(false, &["NET_RAW"], &["ALL"]), 1 << 13);
-        assert_eq!(set(false, &["all"], &["SYS_ADMIN"]), CapSet::all().0 & !(1 << 21));
-        assert_eq!(set(true, &[], &[]), CapSet::all().0);
+        assert_eq!(set(false, &["all"], &["SYS_ADMIN"]), CapSet::held().0 & !(1 << 21));
+        assert_eq!(set(true, &[], &[]), CapSet::held().0);
         assert!(capabilities(&Security { cap_add: vec!["X".into()], ..Default::default() }).is_err());
     }
 }

@@ -60,6 +60,17 @@ impl CapSet {
         Self(u64::MAX >> (63 - last()))
     }
 
+    /// Every capability that this process may give to its children.
+    pub fn held() -> Self {
+        static HELD: OnceLock<CapSet> = OnceLock::new();
+        *HELD.get_or_init(|| {
+            let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            let line = |name| text.lines().find_map(|line| line.strip_prefix(name));
+            let set = |name| line(name).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+            Self(set("CapPrm:") & set("CapBnd:"))
+        })
+    }
+
     /// The capability of this name, with or without `CAP_`, in any case.
     pub fn named(name: &str) -> Option<Self> {
         let upper = name.to_ascii_uppercase();

@@ -53,6 +53,11 @@ pub fn above_stdio(fd: OwnedFd) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(&fd, 3).on("fcntl", "a descriptor")
 }
 
+/// A copy that programs executed by this process inherit.
+pub fn inheritable_copy(fd: &impl std::os::fd::AsFd) -> Result<OwnedFd> {
+    rustix::io::dup(fd).on("dup", "a descriptor")
+}
+
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn cloexec_from(first: u32) -> Result<()> {
     // SAFETY: only sets a flag on descriptors; none is closed.

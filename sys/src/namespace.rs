@@ -42,7 +42,11 @@ pub fn enter_pid_namespace(pidfd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: plain call; only where this thread's future children live changes.
     let result = unsafe { libc::setns(std::os::fd::AsRawFd::as_raw_fd(&pidfd), libc::CLONE_NEWPID) };
     let errno = || rustix::io::Errno::from_io_error(&std::io::Error::last_os_error());
-    if result == 0 { Ok(()) } else { Err(errno().unwrap_or(rustix::io::Errno::IO)).on("setns", "process ids") }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(errno().unwrap_or(rustix::io::Errno::IO)).on("setns", "process ids")
+    }
 }
 
 /// Opens a namespace file such as `/proc/<pid>/ns/net`.

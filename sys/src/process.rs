@@ -163,7 +163,9 @@ pub fn kill(pid: u32, signal: i32) -> Result<()> {
 /// Like [`reap_any`], but `None` also when every child still runs.
 pub fn try_reap_any() -> Result<Option<(u32, WaitStatus)>> {
     match rustix::process::waitpid(None, WaitOptions::NOHANG) {
-        Ok(found) => Ok(found.map(|(pid, status)| (pid.as_raw_nonzero().get().unsigned_abs(), plain(status)))),
+        Ok(found) => {
+            Ok(found.map(|(pid, status)| (pid.as_raw_nonzero().get().unsigned_abs(), plain(status))))
+        }
         Err(Errno::CHILD) => Ok(None),
         Err(errno) => Err(Error::new("waitid", "any child", errno)),
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use kiln_sys::caps::CapSet;
 use kiln_sys::seccomp::{Instruction, Program};
 
-use crate::profile::syscalls::{Check, EPERM, ENOSYS, Table, Verdict, native};
+use crate::profile::syscalls::{Check, ENOSYS, EPERM, Table, Verdict, native};
 
 const LOAD: u16 = 0x20;
 const JUMP: u16 = 0x05;
@@ -176,13 +176,19 @@ mod tests {
         let program = compile(&[X86_64], CapSet(0xa804_25fb));
         let run = |number, argument| evaluate(&program, X86_64.audit_arch, number, argument);
         let denied = FAIL | u32::from(EPERM);
-        for (family, expected) in [(2, ALLOW), (38, denied), (39, ALLOW), (40, denied), (1 << 32 | 38, denied)] {
+        for (family, expected) in
+            [(2, ALLOW), (38, denied), (39, ALLOW), (40, denied), (1 << 32 | 38, denied)]
+        {
             assert_eq!(run(41, family), expected, "family {family}");
         }
-        for (persona, expected) in [(0, ALLOW), (8, ALLOW), (0x2_0008, ALLOW), (0xffff_ffff, ALLOW), (4, denied)] {
+        for (persona, expected) in
+            [(0, ALLOW), (8, ALLOW), (0x2_0008, ALLOW), (0xffff_ffff, ALLOW), (4, denied)]
+        {
             assert_eq!(run(135, persona), expected, "personality {persona:#x}");
         }
-        for (flags, expected) in [(17, ALLOW), (0x1000_0000, denied), (0x2_0011, denied), (0x0100_0000, ALLOW)] {
+        for (flags, expected) in
+            [(17, ALLOW), (0x1000_0000, denied), (0x2_0011, denied), (0x0100_0000, ALLOW)]
+        {
             assert_eq!(run(56, flags), expected, "clone flags {flags:#x}");
         }
         assert_eq!(evaluate(&program, 7, 0, 0), KILL_PROCESS);

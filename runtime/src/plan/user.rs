@@ -26,7 +26,8 @@ pub struct User {
 /// Looks up `user[:group]` and more groups in the tables beneath `root`.
 pub fn lookup(root: &Root, user: &str, extra: &[String]) -> Result<User> {
     let read = |path: &'static str| {
-        let bytes = root.read_limited(path, TABLE_MAX).preparing(|| format!("read `/{path}` of the image"))?;
+        let bytes =
+            root.read_limited(path, TABLE_MAX).preparing(|| format!("read `/{path}` of the image"))?;
         Ok::<_, Error>(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     find(&read("etc/passwd")?, &read("etc/group")?, user, extra)
@@ -80,7 +81,9 @@ fn passwd_entry(passwd: &str, user: &str) -> Result<Entry> {
     }
     match number {
         Some(uid) => Ok(Entry { name: String::new(), uid, gid: 0, home: "/".to_owned() }),
-        None => Err(Error::Invalid(format!("unable to find user `{user}`: no matching entry in the image's passwd file"))),
+        None => Err(Error::Invalid(format!(
+            "unable to find user `{user}`: no matching entry in the image's passwd file"
+        ))),
     }
 }
 
@@ -98,7 +101,10 @@ fn memberships(table: &str, user: &str) -> Vec<u32> {
     if user.is_empty() {
         return Vec::new();
     }
-    groups(table).filter(|(.., members)| members.split(',').any(|m| m == user)).map(|(_, gid, _)| gid).collect()
+    groups(table)
+        .filter(|(.., members)| members.split(',').any(|m| m == user))
+        .map(|(_, gid, _)| gid)
+        .collect()
 }
 
 fn groups(table: &str) -> impl Iterator<Item = (&str, u32, &str)> {
@@ -122,7 +128,9 @@ fn number(text: &str, what: &str) -> Result<Option<u32>> {
     }
     let canonical = text.parse::<u32>().ok().filter(|id| *id <= ID_MAX && id.to_string() == text);
     canonical.map(Some).ok_or_else(|| {
-        Error::Invalid(format!("invalid {what} `{text}`: numeric ids are 0 to {ID_MAX}, without leading zeros"))
+        Error::Invalid(format!(
+            "invalid {what} `{text}`: numeric ids are 0 to {ID_MAX}, without leading zeros"
+        ))
     })
 }
 

@@ -73,51 +73,51 @@ pub const X86_64: Table = Table {
     // nfsservctl, getpmsg, putpmsg, afs_syscall, tuxcall, security, vserver, kexec_load, add_key, request_key,
     // keyctl, migrate_pages, move_pages, kexec_file_load, userfaultfd, io_uring_*
     denied: &[
-        134, 136, 139, 155, 156, 167, 168, 174, 177, 178, 180, 181, 182, 183, 184, 185, 236, 246, 248, 249, 250,
-        256, 279, 320, 323, 425, 426, 427,
+        134, 136, 139, 155, 156, 167, 168, 174, 177, 178, 180, 181, 182, 183, 184, 185, 236, 246, 248, 249,
+        250, 256, 279, 320, 323, 425, 426, 427,
     ],
     gated: &[
-        (103, SYS_ADMIN | SYSLOG),       // syslog
-        (153, SYS_TTY_CONFIG),           // vhangup
-        (163, SYS_PACCT),                // acct
-        (164, SYS_TIME),                 // settimeofday
-        (165, SYS_ADMIN),                // mount
-        (166, SYS_ADMIN),                // umount2
-        (169, SYS_BOOT),                 // reboot
-        (170, SYS_ADMIN),                // sethostname
-        (171, SYS_ADMIN),                // setdomainname
-        (172, SYS_RAWIO),                // iopl
-        (173, SYS_RAWIO),                // ioperm
-        (175, SYS_MODULE),               // init_module
-        (176, SYS_MODULE),               // delete_module
-        (179, SYS_ADMIN),                // quotactl
-        (212, SYS_ADMIN),                // lookup_dcookie
-        (227, SYS_TIME),                 // clock_settime
-        (237, SYS_NICE),                 // mbind
-        (238, SYS_NICE),                 // set_mempolicy
-        (239, SYS_NICE),                 // get_mempolicy
-        (272, SYS_ADMIN),                // unshare
-        (298, SYS_ADMIN | PERFMON),      // perf_event_open
-        (300, SYS_ADMIN),                // fanotify_init
-        (304, DAC_READ_SEARCH),          // open_by_handle_at
-        (308, SYS_ADMIN),                // setns
-        (312, SYS_PTRACE),               // kcmp
-        (313, SYS_MODULE),               // finit_module
-        (321, SYS_ADMIN | BPF),          // bpf
-        (428, SYS_ADMIN),                // open_tree
-        (429, SYS_ADMIN),                // move_mount
-        (430, SYS_ADMIN),                // fsopen
-        (431, SYS_ADMIN),                // fsconfig
-        (432, SYS_ADMIN),                // fsmount
-        (433, SYS_ADMIN),                // fspick
-        (438, SYS_PTRACE),               // pidfd_getfd
-        (440, SYS_PTRACE),               // process_madvise
-        (442, SYS_ADMIN),                // mount_setattr
-        (443, SYS_ADMIN),                // quotactl_fd
-        (450, SYS_NICE),                 // set_mempolicy_home_node
-        (459, SYS_ADMIN),                // lsm_get_self_attr
-        (460, SYS_ADMIN),                // lsm_set_self_attr
-        (461, SYS_ADMIN),                // lsm_list_modules
+        (103, SYS_ADMIN | SYSLOG),  // syslog
+        (153, SYS_TTY_CONFIG),      // vhangup
+        (163, SYS_PACCT),           // acct
+        (164, SYS_TIME),            // settimeofday
+        (165, SYS_ADMIN),           // mount
+        (166, SYS_ADMIN),           // umount2
+        (169, SYS_BOOT),            // reboot
+        (170, SYS_ADMIN),           // sethostname
+        (171, SYS_ADMIN),           // setdomainname
+        (172, SYS_RAWIO),           // iopl
+        (173, SYS_RAWIO),           // ioperm
+        (175, SYS_MODULE),          // init_module
+        (176, SYS_MODULE),          // delete_module
+        (179, SYS_ADMIN),           // quotactl
+        (212, SYS_ADMIN),           // lookup_dcookie
+        (227, SYS_TIME),            // clock_settime
+        (237, SYS_NICE),            // mbind
+        (238, SYS_NICE),            // set_mempolicy
+        (239, SYS_NICE),            // get_mempolicy
+        (272, SYS_ADMIN),           // unshare
+        (298, SYS_ADMIN | PERFMON), // perf_event_open
+        (300, SYS_ADMIN),           // fanotify_init
+        (304, DAC_READ_SEARCH),     // open_by_handle_at
+        (308, SYS_ADMIN),           // setns
+        (312, SYS_PTRACE),          // kcmp
+        (313, SYS_MODULE),          // finit_module
+        (321, SYS_ADMIN | BPF),     // bpf
+        (428, SYS_ADMIN),           // open_tree
+        (429, SYS_ADMIN),           // move_mount
+        (430, SYS_ADMIN),           // fsopen
+        (431, SYS_ADMIN),           // fsconfig
+        (432, SYS_ADMIN),           // fsmount
+        (433, SYS_ADMIN),           // fspick
+        (438, SYS_PTRACE),          // pidfd_getfd
+        (440, SYS_PTRACE),          // process_madvise
+        (442, SYS_ADMIN),           // mount_setattr
+        (443, SYS_ADMIN),           // quotactl_fd
+        (450, SYS_NICE),            // set_mempolicy_home_node
+        (459, SYS_ADMIN),           // lsm_get_self_attr
+        (460, SYS_ADMIN),           // lsm_set_self_attr
+        (461, SYS_ADMIN),           // lsm_list_modules
     ],
     socket: 41,
     personality: 135,
@@ -133,8 +133,8 @@ pub const I386: Table = Table {
     // vm86, _sysctl, nfsservctl, getpmsg, putpmsg, pivot_root, vserver, kexec_load, add_key, request_key, keyctl,
     // migrate_pages, move_pages, userfaultfd, io_uring_*
     denied: &[
-        62, 86, 87, 113, 115, 127, 130, 135, 137, 149, 166, 167, 169, 188, 189, 217, 273, 283, 286, 287, 288, 294,
-        317, 374, 425, 426, 427,
+        62, 86, 87, 113, 115, 127, 130, 135, 137, 149, 166, 167, 169, 188, 189, 217, 273, 283, 286, 287, 288,
+        294, 317, 374, 425, 426, 427,
     ],
     gated: &[
         (21, SYS_ADMIN),

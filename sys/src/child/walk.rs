@@ -350,14 +350,24 @@ fn execute(exec: &Exec) -> Done {
 }
 
 fn reset_signals() {
-    // SAFETY: zeroed structures are the default action and the empty set; numbers that cannot be
-    // changed are refused by the kernel, harmlessly. The action table is this process's own.
+    const SIGNALS: c_int = 64;
+    // Handler, flags, restorer and mask as the kernel takes them: all zero is the default action.
+    let default = [0u64; 4];
+    let none = 0u64;
+    // SAFETY: both are valid for the size that the kernel is told; numbers that cannot be changed are
+    // refused, harmlessly. The action table and the mask are this process's own. The C library's
+    // wrappers would leave out the signals it keeps for itself.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        for signal in 1..32 {
-            libc::sigaction(signal, &raw const default, null_mut());
+        for signal in 1..=SIGNALS {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                null_mut::<c_void>(),
+                size_of::<u64>(),
+            );
         }
-        let none: libc::sigset_t = std::mem::zeroed();
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, null_mut());
+        let how = libc::SIG_SETMASK;
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const none, null_mut::<c_void>(), size_of::<u64>());
     }
 }
