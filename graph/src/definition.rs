@@ -1,6 +1,6 @@
 //! The graph: vertices in an order in which every edge leads backwards.
 
-use crate::{Op, VertexMeta};
+use crate::{Op, SourceOp, VertexMeta};
 
 /// A vertex of one [`Definition`]; only `Definition::add` makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +85,14 @@ impl Definition {
         self.check(&op, &inputs, &meta)?;
         self.vertices.push(Vertex { op, inputs, meta });
         Ok(VertexId(self.vertices.len() - 1))
+    }
+
+    /// Replaces a source by another, for a builder that learns what it selects while it adds the source's users.
+    /// Does nothing to a vertex that is no source.
+    pub fn set_source(&mut self, id: VertexId, source: SourceOp) {
+        if let Some(Vertex { op: op @ Op::Source(_), .. }) = self.vertices.get_mut(id.0) {
+            *op = Op::Source(source);
+        }
     }
 
     fn check(&self, op: &Op, inputs: &[Edge], meta: &VertexMeta) -> Result<(), DefinitionError> {

@@ -1,0 +1,122 @@
+//! Complaints about a Dockerfile, and how they look.
+
+use std::fmt::Write;
+
+use crate::{SourceFile, Span};
+
+/// Lines shown before and after the ones that are meant.
+const CONTEXT: u32 = 2;
+/// Longest excerpt; a heredoc of thousands of lines is cut.
+const MAX_EXCERPT: u32 = 20;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The build goes on.
+    Warning,
+    /// There is no build.
+    Error,
+}
+
+/// One complaint about one place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The build check that found it, for example `MaintainerDeprecated`.
+    pub rule: Option<&'static str>,
+    /// Where; `None` for what no line is to blame for.
+    pub span: Option<Span>,
+    /// What: lower case, no full stop, literals in backticks.
+    pub message: String,
+    /// What to do next.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(span: Span, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Diagnostic { severity: Severity::Error, rule: None, span: Some(span), message, help: None }
+    }
+
+    /// A warning at a place.
+    pub fn warning(rule: &'static str, span: Span, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Diagnostic { severity: Severity::Warning, rule: Some(rule), span: Some(span), message, help: None }
+    }
+
+    /// An error that no line is to blame for.
+    pub fn global(message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Error, rule: None, span: None, message: message.into(), help: None }
+    }
+
+    /// The same with a hint.
+    pub fn with_help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// Whether there is no build.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// The lines in question as BuildKit prints them, then the message, then the hint; ends without a line feed.
+    pub fn render(&self, source: &SourceFile, color: bool) -> String {
+        let mut out = self.span.map(|span| excerpt(source, span)).unwrap_or_default();
+        let (word, paint) = match self.severity {
+            Severity::Error => ("error", "\x1b[1;31m"),
+            Severity::Warning => ("warning", "\x1b[1;33m"),
+        };
+        let (on, off) = if color { (paint, "\x1b[0m") } else { ("", "") };
+        let rule = self.rule.map(|rule| format!(" ({rule})")).unwrap_or_default();
+        let _ = write!(out, "{on}{word}:{off} {}{rule}", self.message);
+        if let Some(help) = &self.help {
+            let _ = write!(out, "\nhint: {help}");
+        }
+        out
+    }
+}
+
+/// `name:line`, a rule, the lines around `span` with `>>>` at those inside, a rule.
+pub fn excerpt(source: &SourceFile, span: Span) -> String {
+    const RULE: &str = "--------------------\n";
+    let first = span.first.max(1);
+    let last = span.last.clamp(first, first.saturating_add(MAX_EXCERPT));
+    let mut out = format!("{}:{first}\n{RULE}", source.name());
+    let from = first.saturating_sub(CONTEXT).max(1);
+    let to = last.saturating_add(CONTEXT);
+    let count = (to - from + 1) as usize;
+    let text = source.text();
+    for (line, number) in text.split('\n').skip(from as usize - 1).take(count).zip(from..) {
+        let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let _ = writeln!(out, "{number:>4} | {mark} {line}");
+    }
+    out + RULE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_its_lines() {
+        let source = SourceFile::new("Dockerfile", "FROM debian\n\nRUNN echo\n");
+        let diagnostic = Diagnostic::error(Span::line(3), "unknown instruction `RUNN`")
+            .with_help(Some("did you mean `RUN`?".to_owned()));
+        let expected = "Dockerfile:3\n\
+            --------------------\n   1 |     FROM debian\n   2 |     \n   3 | >>> RUNN echo\n   4 |     \n\
+            --------------------\nerror: unknown instruction `RUNN`\nhint: did you mean `RUN`?";
+        assert_eq!(diagnostic.render(&source, false), expected);
+    }
+
+    #[test]
+    fn places_outside_the_text_are_harmless() {
+        let source = SourceFile::new("D", "a");
+        assert!(excerpt(&source, Span::new(0, 0)).contains(">>> a"));
+        assert!(!excerpt(&source, Span::new(u32::MAX, u32::MAX)).contains(">>>"));
+    }
+}

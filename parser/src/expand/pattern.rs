@@ -1,0 +1,142 @@
+//! The patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?` and escapes.
+
+/// Longest pattern, in characters.
+const MAX_PATTERN: usize = 1024;
+/// Longest value that a pattern is applied to, in characters.
+const MAX_SUBJECT: usize = 64 << 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Literal(char),
+    One,
+    Any,
+}
+
+/// A pattern; matching takes time proportional to pattern times text.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern(Vec<Piece>);
+
+/// Drops escapes.
+pub(super) fn unescape(text: &str, escape: char) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.extend(if c == escape { chars.next() } else { Some(c) });
+    }
+    out
+}
+
+impl Pattern {
+    /// `None` if it is too long.
+    pub(super) fn new(text: &str, escape: char) -> Option<Self> {
+        let mut pieces = Vec::new();
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '*' if pieces.last() == Some(&Piece::Any) => {}
+                '*' => pieces.push(Piece::Any),
+                '?' => pieces.push(Piece::One),
+                _ if c == escape => pieces.extend(chars.next().map(Piece::Literal)),
+                _ => pieces.push(Piece::Literal(c)),
+            }
+        }
+        (pieces.len() <= MAX_PATTERN).then_some(Pattern(pieces))
+    }
+
+    pub(super) fn trim_prefix(&self, value: &str, longest: bool) -> Option<String> {
+        let text = subject(value)?;
+        let end = self.end(text.iter().copied(), longest).unwrap_or(0);
+        Some(text[end..].iter().collect())
+    }
+
+    pub(super) fn trim_suffix(&self, value: &str, longest: bool) -> Option<String> {
+        let text = subject(value)?;
+        let backwards = Pattern(self.0.iter().rev().copied().collect());
+        let taken = backwards.end(text.iter().rev().copied(), longest).unwrap_or(0);
+        Some(text[..text.len() - taken].iter().collect())
+    }
+
+    /// Replaces the first or every longest match; `None` where something is too long.
+    pub(super) fn replace(&self, value: &str, with: &str, all: bool, max: usize) -> Option<String> {
+        let text = subject(value)?;
+        let starts = self.starts(&text);
+        let (mut out, mut at, mut left) = (String::new(), 0, if all { usize::MAX } else { 1 });
+        while at < text.len() && out.len() <= max {
+            let end = if left > 0 && starts[at] { self.end(text[at..].iter().copied(), true) } else { None };
+            match end.filter(|length| *length > 0) {
+                Some(length) => {
+                    out.push_str(with);
+                    (at, left) = (at + length, left - 1);
+                }
+                None => {
+                    out.push(text[at]);
+                    at += 1;
+                }
+            }
+        }
+        (out.len() <= max).then_some(out)
+    }
+
+    /// Where a match that begins at the start of `text` ends.
+    fn end(&self, text: impl Iterator<Item = char>, longest: bool) -> Option<usize> {
+        let mut states = vec![false; self.0.len() + 1];
+        states[0] = true;
+        self.close(&mut states);
+        let mut found = states[self.0.len()].then_some(0);
+        for (at, c) in text.enumerate() {
+            if (found.is_some() && !longest) || !self.step(&mut states, c) {
+                break;
+            }
+            if states[self.0.len()] {
+                found = Some(at + 1);
+            }
+        }
+        found
+    }
+
+    /// At which positions a match begins: the backwards pattern run from the end, begun anew everywhere.
+    fn starts(&self, text: &[char]) -> Vec<bool> {
+        let backwards = Pattern(self.0.iter().rev().copied().collect());
+        let mut states = vec![false; self.0.len() + 1];
+        let mut found = vec![false; text.len()];
+        for (at, c) in text.iter().enumerate().rev() {
+            states[0] = true;
+            backwards.close(&mut states);
+            backwards.step(&mut states, *c);
+            found[at] = states[self.0.len()];
+        }
+        found
+    }
+
+    /// Takes one character; whether any state is left.
+    fn step(&self, states: &mut [bool], c: char) -> bool {
+        // Downwards, so that each state is read before it is written.
+        for at in (1..states.len()).rev() {
+            let stays = states[at] && self.0.get(at) == Some(&Piece::Any);
+            let comes = states[at - 1]
+                && match self.0[at - 1] {
+                    Piece::Any => false,
+                    Piece::One => true,
+                    Piece::Literal(wanted) => wanted == c,
+                };
+            states[at] = stays || comes;
+        }
+        states[0] = states[0] && self.0.first() == Some(&Piece::Any);
+        self.close(states);
+        states.contains(&true)
+    }
+
+    /// A star may match nothing.
+    fn close(&self, states: &mut [bool]) {
+        for (at, piece) in self.0.iter().enumerate() {
+            if *piece == Piece::Any && states[at] {
+                states[at + 1] = true;
+            }
+        }
+    }
+}
+
+fn subject(value: &str) -> Option<Vec<char>> {
+    let text: Vec<char> = value.chars().collect();
+    (text.len() <= MAX_SUBJECT).then_some(text)
+}

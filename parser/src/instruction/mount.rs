@@ -1,0 +1,287 @@
+//! `--mount=type=…,target=…`: one comma-separated record.
+
+use super::{Problem, nearest};
+
+/// What is mounted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MountKind {
+    /// Files of a stage, an image or the context.
+    #[default]
+    Bind,
+    /// A directory that outlives the build.
+    Cache,
+    /// Memory.
+    Tmpfs,
+    /// A secret.
+    Secret,
+    /// An agent's socket.
+    Ssh,
+}
+
+/// One mount as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MountSpec {
+    /// `type`.
+    pub kind: MountKind,
+    /// `target`, `dst`, `destination`.
+    pub target: Option<String>,
+    /// `source`, `src`.
+    pub source: Option<String>,
+    /// `from`.
+    pub from: Option<String>,
+    /// `readonly` or `readwrite`.
+    pub readonly: Option<bool>,
+    /// `id`.
+    pub id: Option<String>,
+    /// `sharing`.
+    pub sharing: Option<String>,
+    /// `mode`.
+    pub mode: Option<u32>,
+    /// `uid`.
+    pub uid: Option<u32>,
+    /// `gid`.
+    pub gid: Option<u32>,
+    /// `required`.
+    pub required: bool,
+    /// `env`.
+    pub env: Option<String>,
+    /// `size` in bytes.
+    pub size: Option<u64>,
+}
+
+const KEYS: [&str; 18] = [
+    "type",
+    "target",
+    "dst",
+    "destination",
+    "source",
+    "src",
+    "from",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "id",
+    "sharing",
+    "mode",
+    "uid",
+    "gid",
+    "required",
+    "env",
+];
+
+/// Reads a record and checks that its keys fit its type.
+pub(crate) fn parse_mount(text: &str) -> Result<MountSpec, Problem> {
+    mount_of(&mount_fields(text)?)
+}
+
+/// The fields of a record.
+pub(crate) fn mount_fields(text: &str) -> Result<Vec<String>, Problem> {
+    csv(text).ok_or_else(|| Problem::new(format!("failed to parse `--mount={text}`: open quote")))
+}
+
+/// What fields mean together.
+pub(crate) fn mount_of(fields: &[String]) -> Result<MountSpec, Problem> {
+    let mut spec = MountSpec { kind: kind_of(fields)?, ..MountSpec::default() };
+    fields.iter().try_for_each(|field| set(&mut spec, field))?;
+    validate(&spec)?;
+    Ok(spec)
+}
+
+/// The `from` of a record, which has no variables.
+pub(super) fn from_of(text: &str) -> Option<String> {
+    let fields = csv(text)?;
+    let from = |field: &String| {
+        let (key, value) = field.split_once('=')?;
+        key.eq_ignore_ascii_case("from").then(|| value.to_owned())
+    };
+    fields.iter().find_map(from).filter(|from| !from.is_empty())
+}
+
+fn kind_of(fields: &[String]) -> Result<MountKind, Problem> {
+    let value = fields
+        .iter()
+        .filter_map(|field| field.split_once('='))
+        .filter(|(key, _)| key.eq_ignore_ascii_case("type"));
+    Ok(match value.map(|(_, value)| value).next_back() {
+        None | Some("bind") => MountKind::Bind,
+        Some("cache") => MountKind::Cache,
+        Some("tmpfs") => MountKind::Tmpfs,
+        Some("secret") => MountKind::Secret,
+        Some("ssh") => MountKind::Ssh,
+        Some(other) => {
+            let kinds = ["bind", "cache", "tmpfs", "secret", "ssh"];
+            let help = nearest(other, &kinds).map(|known| format!("did you mean `{known}`?"));
+            return Err(Problem { message: format!("unsupported mount type `{other}`"), help });
+        }
+    })
+}
+
+fn set(spec: &mut MountSpec, field: &str) -> Result<(), Problem> {
+    let (key, value) = field.split_once('=').map_or((field, None), |(key, value)| (key, Some(value)));
+    let key = key.to_ascii_lowercase();
+    let kind = spec.kind;
+    let wrong = || Problem::new(format!("unexpected key `{key}` for mount type `{}`", name(kind)));
+    let text = || {
+        value
+            .map(str::to_owned)
+            .ok_or_else(|| Problem::new(format!("invalid field `{field}`: it must be `key=value`")))
+    };
+    use MountKind::{Bind, Cache, Secret, Ssh, Tmpfs};
+    match key.as_str() {
+        "type" => {}
+        "target" | "dst" | "destination" => spec.target = Some(text()?),
+        "source" | "src" if matches!(kind, Tmpfs | Ssh) => return Err(wrong()),
+        "source" | "src" => spec.source = Some(text()?),
+        "from" if matches!(kind, Secret | Ssh) => return Err(wrong()),
+        "from" => spec.from = Some(text()?).filter(|from| !from.is_empty()),
+        "readonly" | "ro" => spec.readonly = Some(boolean(&key, value)?),
+        "readwrite" | "rw" => spec.readonly = Some(!boolean(&key, value)?),
+        "id" => spec.id = Some(text()?),
+        "sharing" if kind != Cache => return Err(wrong()),
+        "sharing" => spec.sharing = Some(sharing(text()?)?),
+        "mode" | "uid" | "gid" if matches!(kind, Bind | Tmpfs) => return Err(wrong()),
+        "mode" => spec.mode = Some(number(&key, &text()?, 8)?),
+        "uid" => spec.uid = Some(number(&key, &text()?, 10)?),
+        "gid" => spec.gid = Some(number(&key, &text()?, 10)?),
+        "required" if !matches!(kind, Secret | Ssh) => return Err(wrong()),
+        "required" => spec.required = boolean(&key, value)?,
+        "env" if kind != Secret => return Err(wrong()),
+        "env" => spec.env = Some(text()?),
+        "size" if kind != Tmpfs => return Err(wrong()),
+        "size" => spec.size = Some(size(&text()?)?),
+        _ => {
+            let help = nearest(&key, &KEYS).map(|known| format!("did you mean `{known}`?"));
+            return Err(Problem { message: format!("unexpected key `{key}` in `{field}`"), help });
+        }
+    }
+    Ok(())
+}
+
+fn validate(spec: &MountSpec) -> Result<(), Problem> {
+    match spec.kind {
+        MountKind::Bind | MountKind::Cache | MountKind::Tmpfs
+            if spec.target.as_deref().unwrap_or("").is_empty() =>
+        {
+            Err(Problem::new(format!("no target specified for mount type `{}`", name(spec.kind))))
+        }
+        MountKind::Secret if spec.id.is_some() && spec.source.is_some() => {
+            Err(Problem::new("both `id` and `source` are given for a secret mount"))
+        }
+        MountKind::Secret if spec.id.is_none() && spec.source.is_none() && spec.target.is_none() => {
+            Err(Problem::new("invalid secret mount: one of `source`, `id` and `target` is required"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn name(kind: MountKind) -> &'static str {
+    match kind {
+        MountKind::Bind => "bind",
+        MountKind::Cache => "cache",
+        MountKind::Tmpfs => "tmpfs",
+        MountKind::Secret => "secret",
+        MountKind::Ssh => "ssh",
+    }
+}
+
+fn boolean(key: &str, value: Option<&str>) -> Result<bool, Problem> {
+    match value {
+        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some(other) => Err(Problem::new(format!("invalid value for `{key}`: `{other}`"))),
+    }
+}
+
+fn sharing(text: String) -> Result<String, Problem> {
+    if matches!(text.as_str(), "shared" | "private" | "locked") {
+        return Ok(text);
+    }
+    let help = Some("it is one of `shared`, `private`, `locked`".to_owned());
+    Err(Problem { message: format!("unsupported sharing value `{text}`"), help })
+}
+
+fn number(key: &str, text: &str, radix: u32) -> Result<u32, Problem> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let value = digits.then(|| u32::from_str_radix(text, radix).ok()).flatten();
+    value.ok_or_else(|| Problem::new(format!("invalid value `{text}` for `{key}`")))
+}
+
+/// Bytes with an optional binary unit: `64m`, `1.5GiB`, `1024`.
+fn size(text: &str) -> Result<u64, Problem> {
+    let wrong = || Problem::new(format!("invalid value for `size`: `{text}`"));
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let unit = lower[digits.len()..].trim();
+    let unit = unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(unit);
+    let shift = ["", "k", "m", "g", "t", "p"].iter().position(|known| *known == unit).ok_or_else(wrong)?;
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    let bytes = number * f64::powi(1024.0, shift as i32);
+    if !(0.0..9e18).contains(&bytes) {
+        return Err(wrong());
+    }
+    Ok(bytes as u64)
+}
+
+/// One CSV record: commas between fields, a field may be in quotes, `""` in it is a quote.
+fn csv(text: &str) -> Option<Vec<String>> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let field = fields.last_mut()?;
+        match c {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            _ => field.push(c),
+        }
+    }
+    (!quoted).then_some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(text: &str) -> Result<MountSpec, String> {
+        parse_mount(text).map_err(|problem| problem.message)
+    }
+
+    #[test]
+    fn every_kind() {
+        let bind = mount("target=/a,src=b,from=c,rw").unwrap();
+        assert_eq!(
+            (bind.kind, bind.readonly, bind.from.as_deref()),
+            (MountKind::Bind, Some(false), Some("c"))
+        );
+        let cache = mount("TYPE=cache,dst=/a,id=x,sharing=locked,mode=0700,uid=1,gid=2").unwrap();
+        assert_eq!((cache.mode, cache.sharing.as_deref()), (Some(0o700), Some("locked")));
+        assert_eq!(mount("type=tmpfs,target=/t,size=64m").unwrap().size, Some(64 << 20));
+        assert!(mount("type=secret,id=k,env=K,required").unwrap().required);
+        assert_eq!(mount("type=ssh").unwrap().kind, MountKind::Ssh);
+        assert_eq!(mount("\"target=/a,b\"").unwrap().target.as_deref(), Some("/a,b"));
+    }
+
+    #[test]
+    fn keys_must_fit() {
+        for bad in [
+            "",
+            "type=bind",
+            "type=secrt,id=x",
+            "type=tmpfs,target=/a,from=b,sharing=shared",
+            "target=/a,mode=1",
+            "type=ssh,source=/a",
+            "type=secret,id=a,source=b",
+            "type=secret",
+            "type=cache,target=/a,sharing=x",
+            "target=/a,tagret=b",
+            "target",
+            "type=cache,target=/a,mode=9",
+            "\"target=/a",
+            "type=tmpfs,target=/a,size=x",
+        ] {
+            assert!(mount(bad).is_err(), "{bad}");
+        }
+    }
+}

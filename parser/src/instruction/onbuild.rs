@@ -1,0 +1,62 @@
+//! `ONBUILD instruction`: stored as text, read again where it fires.
+
+use super::{Line, Problem, parse as parse_line};
+use crate::flags::split;
+
+/// An instruction for images built from this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Onbuild {
+    /// Its text, with heredocs behind it as the image configuration keeps them.
+    pub text: String,
+}
+
+pub(super) fn parse(line: &Line<'_>) -> Result<Onbuild, Problem> {
+    // Flags that stand here belong to no instruction.
+    let rest = line.only_argument()?;
+    let inner = split(rest);
+    if let Some(problem) = forbidden_trigger(&inner.keyword) {
+        return Err(problem);
+    }
+    parse_line(&inner, line.heredocs.clone(), line.escape)?;
+    let mut text = rest.to_owned();
+    for heredoc in &line.heredocs {
+        text.push('\n');
+        text.push_str(&heredoc.content);
+        text.push_str(&heredoc.name);
+    }
+    Ok(Onbuild { text })
+}
+
+/// Why an instruction cannot be a trigger.
+pub(crate) fn forbidden_trigger(keyword: &str) -> Option<Problem> {
+    match keyword.to_ascii_uppercase().as_str() {
+        "ONBUILD" => Some(Problem::new("chaining ONBUILD via `ONBUILD ONBUILD` is not allowed")),
+        known @ ("MAINTAINER" | "FROM") => {
+            Some(Problem::new(format!("{known} is not allowed as an ONBUILD trigger")))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ast::Instruction;
+    use crate::instruction::check;
+
+    #[test]
+    fn triggers_are_checked_and_kept_as_text() {
+        let onbuild = Onbuild { text: "COPY --link . /app".to_owned() };
+        assert_eq!(check("ONBUILD COPY --link . /app").unwrap(), Instruction::Onbuild(onbuild));
+        for bad in [
+            "ONBUILD",
+            "ONBUILD FROM a",
+            "ONBUILD ONBUILD RUN x",
+            "ONBUILD maintainer x",
+            "ONBUILD COPY a",
+            "ONBUILD X",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One stage: its base, its instructions, its state in between.
+
+use kiln_graph::{ActionInput, Edge, FileAction, FileOp, Op, Owner, VertexMeta};
+use kiln_oci::{ImageConfig, Platform, Reference};
+
+use super::Lowerer;
+use super::scope::{Scope, Variables};
+use crate::ast::Instruction;
+use crate::plan::{Base, NoCache, StagePlan};
+use crate::{Diagnostic, Node};
+
+/// What `PATH` is where the base has none.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A stage so far.
+#[derive(Debug, Clone)]
+pub(super) struct StageState {
+    /// Its files; `None` is the empty filesystem.
+    pub(super) edge: Option<Edge>,
+    /// Its configuration and history.
+    pub(super) config: ImageConfig,
+    /// What `$name` means and a `RUN` sees: `ENV` and `ARG`.
+    pub(super) variables: Variables,
+    /// Arguments declared, in order.
+    pub(super) build_args: Vec<(String, Option<String>)>,
+    /// Whether this stage itself had a `CMD`.
+    pub(super) cmd_set: bool,
+    /// What its processes run on.
+    pub(super) platform: Platform,
+    /// Entries of `config.history` that came with the base image.
+    pub(super) base_history: usize,
+    /// The image at the bottom.
+    pub(super) base: Option<Reference>,
+    /// How progress names its steps.
+    pub(super) counter: Counter,
+    /// Whether remembered results are not used.
+    pub(super) ignore_cache: bool,
+}
+
+/// `[name 2/3] `.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counter {
+    name: String,
+    total: usize,
+    at: usize,
+}
+
+impl Counter {
+    /// The next step's prefix.
+    pub(super) fn next(&mut self) -> String {
+        if self.total == 0 {
+            return String::new();
+        }
+        self.at += 1;
+        let Counter { name, total, at } = self;
+        let space = if name.is_empty() { "" } else { " " };
+        let width = total.ilog10() as usize + 1;
+        format!("[{name}{space}{at:width$}/{total}] ")
+    }
+}
+
+impl StageState {
+    /// The state of `FROM scratch`.
+    pub(super) fn scratch(platform: &Platform) -> Self {
+        let mut config = ImageConfig::empty(platform.clone());
+        config.config.working_dir = "/".to_owned();
+        StageState::over(None, config, platform)
+    }
+
+    fn over(edge: Option<Edge>, mut config: ImageConfig, platform: &Platform) -> Self {
+        if !config.config.env.iter().any(|entry| entry.starts_with("PATH=")) && platform.os != "windows" {
+            config.config.env.push(DEFAULT_PATH.to_owned());
+        }
+        StageState {
+            edge,
+            variables: Variables::from_env(&config.config.env),
+            config,
+            build_args: Vec::new(),
+            cmd_set: false,
+            platform: platform.clone(),
+            base_history: 0,
+            base: None,
+            counter: Counter::default(),
+            ignore_cache: false,
+        }
+    }
+
+    /// The shell of shell-form instructions.
+    pub(super) fn shell(&self) -> Vec<String> {
+        let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
+        self.config.config.shell.clone().filter(|shell| !shell.is_empty()).unwrap_or_else(default)
+    }
+
+    /// Where relative paths begin.
+    pub(super) fn cwd(&self) -> &str {
+        let dir = &self.config.config.working_dir;
+        if dir.is_empty() { "/" } else { dir }
+    }
+
+    pub(super) fn meta(&mut self, node: &Node, title: &str) -> VertexMeta {
+        VertexMeta {
+            name: format!("{}{title}", self.counter.next()),
+            span: Some((node.span.first, node.span.last)),
+            ignore_cache: self.ignore_cache,
+            stage: Some(self.counter.name.clone()).filter(|name| !name.is_empty()),
+        }
+    }
+}
+
+impl Lowerer<'_> {
+    /// Lowers a whole stage.
+    pub(super) fn stage(&mut self, index: usize) -> Result<StageState, Diagnostic> {
+        let plan = self.plan;
+        let stage = &plan.stages[index];
+        let triggers = std::mem::take(&mut self.dependencies.triggers[index]);
+        let mut state = self.base(stage, &triggers)?;
+        for node in triggers.iter().chain(&stage.nodes) {
+            self.instruction(stage, &mut state, node)?;
+        }
+        Ok(state)
+    }
+
+    fn base(&mut self, stage: &StagePlan, triggers: &[Node]) -> Result<StageState, Diagnostic> {
+        let mut counter = self.counter(stage, triggers);
+        let mut state = match &stage.base {
+            Base::Scratch => StageState::scratch(&stage.platform),
+            Base::Stage(index) => {
+                let parent = self.states[*index].clone();
+                parent.unwrap_or_else(|| StageState::scratch(&stage.platform))
+            }
+            Base::Image(image) => {
+                let found = self.bases.get(image).cloned();
+                let reference =
+                    found.as_ref().map_or_else(|| image.reference.clone(), |found| found.reference.clone());
+                let meta = VertexMeta {
+                    name: format!("{}FROM {reference}", counter.next()),
+                    span: Some((stage.span.first, stage.span.last)),
+                    ignore_cache: false,
+                    stage: Some(counter.name.clone()).filter(|name| !name.is_empty()),
+                };
+                let edge = self.image(image, meta)?;
+                let config =
+                    found.map_or_else(|| ImageConfig::empty(stage.platform.clone()), |found| found.config);
+                let mut state = StageState::over(Some(edge), config, &stage.platform);
+                state.config.created = None;
+                state.base_history = state.config.history.len();
+                state.base = Some(reference);
+                state
+            }
+        };
+        state.config.config.on_build.clear();
+        state.config.platform = stage.platform.clone();
+        state.cmd_set = false;
+        state.counter = counter;
+        state.ignore_cache = self.ignores_cache(stage);
+        Ok(state)
+    }
+
+    fn counter(&self, stage: &StagePlan, triggers: &[Node]) -> Counter {
+        let makes_layer = |node: &&Node| {
+            use Instruction::{Add, Copy, Run, Workdir};
+            matches!(node.instruction, Add(_) | Copy(_) | Run(_) | Workdir(_))
+        };
+        let steps = triggers.iter().chain(&stage.nodes).filter(makes_layer).count();
+        let total = steps + usize::from(matches!(stage.base, Base::Image(_)));
+        let several = self.plan.stages.len() > 1;
+        let unnamed = || if several { format!("stage-{}", stage.index) } else { String::new() };
+        Counter { name: stage.name.clone().unwrap_or_else(unnamed), total, at: 0 }
+    }
+
+    fn ignores_cache(&self, stage: &StagePlan) -> bool {
+        match &self.plan.options.no_cache {
+            NoCache::Off => false,
+            NoCache::All => true,
+            NoCache::Stages(names) => names.iter().any(|name| {
+                stage.name.as_deref() == Some(name.to_lowercase().as_str())
+                    || *name == stage.index.to_string()
+            }),
+        }
+    }
+
+    fn instruction(
+        &mut self,
+        stage: &StagePlan,
+        state: &mut StageState,
+        node: &Node,
+    ) -> Result<(), Diagnostic> {
+        let plan = self.plan;
+        let budget = std::mem::take(&mut self.budget);
+        let scope = Scope::new(node, state, plan.escape, &budget);
+        let result = match &node.instruction {
+            Instruction::Run(run) => self.lower_run(stage, state, &scope, run),
+            Instruction::Copy(copy) => self.lower_copy(stage, state, &scope, copy),
+            Instruction::Add(add) => self.lower_add(state, &scope, add),
+            Instruction::Workdir(path) => self.lower_workdir(state, &scope, path),
+            other => super::config::apply(plan, state, &scope, other),
+        };
+        drop(scope);
+        self.budget = budget;
+        result
+    }
+
+    /// A directory layer even where the directory exists, but for `/`.
+    fn lower_workdir(
+        &mut self,
+        state: &mut StageState,
+        scope: &Scope<'_>,
+        path: &str,
+    ) -> Result<(), Diagnostic> {
+        let path = scope.word(path)?;
+        if path.is_empty() {
+            return Err(scope.error("WORKDIR is empty after variables are replaced"));
+        }
+        let path = super::copy::join(state.cwd(), &path);
+        state.config.config.working_dir.clone_from(&path);
+        let layer = path != "/";
+        if layer {
+            let owner = Owner::parse(&state.config.config.user);
+            let input = state.edge.map_or(ActionInput::Scratch, |_| ActionInput::Input(0));
+            let action =
+                FileAction::Mkdir { input, path: path.clone(), mode: 0o755, make_parents: true, owner };
+            let meta = state.meta(scope.node, &scope.title());
+            let op = Op::File(FileOp { actions: vec![action] });
+            state.edge = Some(self.add(op, state.edge.into_iter().collect(), meta)?.output());
+        }
+        let created_by = format!("WORKDIR {path}");
+        if layer {
+            state.record_layer(created_by)
+        } else {
+            state.record(created_by)
+        }
+        Ok(())
+    }
+}

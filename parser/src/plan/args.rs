@@ -1,0 +1,99 @@
+//! Arguments that hold for the whole file: the global `ARG`s, platforms, proxies.
+
+use std::collections::BTreeMap;
+
+use kiln_oci::Platform;
+
+use crate::ast::{Dockerfile, Instruction};
+use crate::expand::{Budget, Expander};
+use crate::plan::PlanOptions;
+use crate::{Diagnostic, Node};
+
+const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// Whether an argument says how to reach the world; such need no `ARG` and are kept out of keys and history.
+pub(crate) fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| *proxy == name || proxy.to_ascii_lowercase() == name)
+}
+
+/// What `FROM` may use and what an `ARG` without default inherits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GlobalArgs(BTreeMap<String, String>);
+
+impl GlobalArgs {
+    /// The platforms and then the global `ARG`s, each seeing those before it.
+    pub(super) fn new(
+        file: &Dockerfile,
+        options: &PlanOptions,
+        budget: &Budget,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Self {
+        let mut args = GlobalArgs(platform_args(options));
+        for node in &file.global_args {
+            if let Err(diagnostic) = args.declare(node, file.directives.escape, options, budget) {
+                errors.push(diagnostic);
+            }
+        }
+        args
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
+    /// Every name, for suggestions.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    fn declare(
+        &mut self,
+        node: &Node,
+        escape: char,
+        options: &PlanOptions,
+        budget: &Budget,
+    ) -> Result<(), Diagnostic> {
+        let Instruction::Arg(arg) = &node.instruction else { return Ok(()) };
+        for (name, default) in &arg.arguments {
+            let value = match (options.build_args.get(name), default) {
+                (Some(given), _) => given.clone(),
+                (None, Some(default)) => {
+                    let lookup = |name: &str| self.get(name);
+                    let expanded = Expander::new(escape, &lookup, budget).word(default);
+                    expanded.map_err(|error| Diagnostic::error(node.span, format!("ARG {name}: {error}")))?
+                }
+                (None, None) => continue,
+            };
+            self.0.insert(name.clone(), value);
+        }
+        Ok(())
+    }
+}
+
+fn platform_args(options: &PlanOptions) -> BTreeMap<String, String> {
+    let mut args = BTreeMap::new();
+    for (prefix, platform) in [("BUILD", &options.build_platform), ("TARGET", &options.platform)] {
+        let text = if prefix == "TARGET" { format_all(platform) } else { platform.to_string() };
+        let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
+        args.insert(format!("{prefix}PLATFORM"), text);
+        args.insert(format!("{prefix}OS"), platform.os.clone());
+        args.insert(format!("{prefix}OSVERSION"), or_empty(&platform.os_version));
+        args.insert(format!("{prefix}ARCH"), platform.architecture.clone());
+        args.insert(format!("{prefix}VARIANT"), or_empty(&platform.variant));
+    }
+    let stage = options.target.clone().unwrap_or_else(|| "default".to_owned());
+    args.insert("TARGETSTAGE".to_owned(), stage);
+    for (name, value) in &mut args {
+        if let Some(given) = options.build_args.get(name) {
+            value.clone_from(given);
+        }
+    }
+    args
+}
+
+/// The platform with the version of its system, as `TARGETPLATFORM` has it.
+fn format_all(platform: &Platform) -> String {
+    let version = platform.os_version.as_ref().map(|version| format!("({version})")).unwrap_or_default();
+    let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+    format!("{}{version}/{}{variant}", platform.os, platform.architecture)
+}

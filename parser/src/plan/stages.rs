@@ -1,0 +1,185 @@
+//! Stages with their bases known.
+
+use kiln_oci::{Platform, Reference};
+
+use super::{BaseImage, GlobalArgs, Plan, PlanOptions};
+use crate::ast::{Dockerfile, Stage};
+use crate::expand::{Budget, Expander};
+use crate::instruction::nearest;
+use crate::{Diagnostic, Node, Span};
+
+/// The name of the empty base.
+const SCRATCH: &str = "scratch";
+
+/// A stage whose `FROM` is expanded.
+#[derive(Debug, Clone)]
+pub(crate) struct StagePlan {
+    pub(crate) index: usize,
+    pub(crate) name: Option<String>,
+    pub(crate) base: Base,
+    pub(crate) platform: Platform,
+    pub(crate) span: Span,
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// What a stage begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Base {
+    Scratch,
+    Image(BaseImage),
+    Stage(usize),
+}
+
+/// Everything of a plan but the images that it needs.
+pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let budget = Budget::default();
+    let mut options = options.clone();
+    name_target(file, &mut options);
+    let global = GlobalArgs::new(file, &options, &budget, &mut errors);
+    let mut stages = Vec::with_capacity(file.stages.len());
+    let scope = Scope { global: &global, options: &options, budget: &budget, escape: file.directives.escape };
+    for stage in &file.stages {
+        match scope.stage(stage, &stages) {
+            Ok(stage) => stages.push(stage),
+            Err(diagnostic) => {
+                errors.push(diagnostic);
+                stages.push(scope.broken(stage, stages.len()));
+            }
+        }
+    }
+    let target = find_target(&stages, &options).map_err(|error| errors.push(error));
+    match target {
+        Ok(target) if errors.is_empty() => Ok(Plan {
+            base_images: Vec::new(),
+            escape: file.directives.escape,
+            options,
+            stages,
+            target,
+            global,
+            warnings: Vec::new(),
+        }),
+        _ => Err(errors),
+    }
+}
+
+/// `TARGETSTAGE` is the name of the last stage where no target is asked for.
+fn name_target(file: &Dockerfile, options: &mut PlanOptions) {
+    options.target = options.target.take().filter(|target| !target.is_empty());
+    let last = file.stages.last().and_then(|stage| stage.from.name.clone());
+    if let (None, Some(name)) = (&options.target, last) {
+        options.build_args.entry("TARGETSTAGE".to_owned()).or_insert(name);
+    }
+}
+
+fn find_target(stages: &[StagePlan], options: &PlanOptions) -> Result<usize, Diagnostic> {
+    let Some(target) = &options.target else {
+        return stages.len().checked_sub(1).ok_or_else(|| Diagnostic::global("the file has no build stage"));
+    };
+    let lower = target.to_lowercase();
+    let by_name = stages.iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
+    let by_number = || target.parse().ok().filter(|index: &usize| *index < stages.len());
+    by_name.or_else(by_number).ok_or_else(|| {
+        let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+        let help = match nearest(&lower, &names) {
+            Some(known) => Some(format!("did you mean `{known}`?")),
+            None if names.is_empty() => None,
+            None => Some(format!("the stages are `{}`", names.join("`, `"))),
+        };
+        Diagnostic::global(format!("target stage `{target}` could not be found")).with_help(help)
+    })
+}
+
+struct Scope<'a> {
+    global: &'a GlobalArgs,
+    options: &'a PlanOptions,
+    budget: &'a Budget,
+    escape: char,
+}
+
+impl Scope<'_> {
+    fn stage(&self, stage: &Stage, earlier: &[StagePlan]) -> Result<StagePlan, Diagnostic> {
+        let image = self.expand(&stage.from.image, stage.span)?;
+        if image.is_empty() {
+            let message = format!("base name (`{}`) should not be blank", stage.from.image);
+            return Err(Diagnostic::error(stage.span, message).with_help(self.undefined(&stage.from.image)));
+        }
+        let platform = match &stage.from.platform {
+            Some(text) => self.platform(text, stage.span)?,
+            None => self.options.platform.clone(),
+        };
+        let base = self.base(&image, &platform, stage.span, earlier)?;
+        let platform = match base {
+            Base::Stage(index) => earlier[index].platform.clone(),
+            Base::Scratch | Base::Image(_) => platform,
+        };
+        Ok(StagePlan {
+            index: earlier.len(),
+            name: stage.from.name.clone(),
+            base,
+            platform,
+            span: stage.span,
+            nodes: stage.instructions.clone(),
+        })
+    }
+
+    /// Stands for a stage that has an error, so that later ones are checked too.
+    fn broken(&self, stage: &Stage, index: usize) -> StagePlan {
+        StagePlan {
+            index,
+            name: stage.from.name.clone(),
+            base: Base::Scratch,
+            platform: self.options.platform.clone(),
+            span: stage.span,
+            nodes: Vec::new(),
+        }
+    }
+
+    fn base(
+        &self,
+        image: &str,
+        platform: &Platform,
+        span: Span,
+        earlier: &[StagePlan],
+    ) -> Result<Base, Diagnostic> {
+        if image == SCRATCH {
+            return Ok(Base::Scratch);
+        }
+        if let Some(index) = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(image)) {
+            return Ok(Base::Stage(index));
+        }
+        base_image(image, platform, span).map(Base::Image)
+    }
+
+    fn expand(&self, text: &str, span: Span) -> Result<String, Diagnostic> {
+        let lookup = |name: &str| self.global.get(name);
+        let expanded = Expander::new(self.escape, &lookup, self.budget).word(text);
+        expanded.map_err(|error| Diagnostic::error(span, format!("FROM {text}: {error}")))
+    }
+
+    fn platform(&self, text: &str, span: Span) -> Result<Platform, Diagnostic> {
+        let expanded = self.expand(text, span)?;
+        if expanded.is_empty() {
+            let message = format!("empty platform value from expression `{text}`");
+            return Err(Diagnostic::error(span, message).with_help(self.undefined(text)));
+        }
+        expanded.parse().map_err(|error| Diagnostic::error(span, format!("FROM --platform={text}: {error}")))
+    }
+
+    /// A hint where a variable in `text` was declared under a similar name only.
+    fn undefined(&self, text: &str) -> Option<String> {
+        let name = text.split('$').nth(1)?.trim_start_matches('{');
+        let name = name.split(|c: char| !(c == '_' || c.is_alphanumeric())).next()?;
+        if self.global.get(name).is_some() {
+            return None;
+        }
+        let known = nearest(name, &self.global.names()).map(|known| format!("did you mean `{known}`?"));
+        Some(known.unwrap_or_else(|| format!("`{name}` is not declared by an ARG before the first FROM")))
+    }
+}
+
+/// An image as text, in full form.
+pub(crate) fn base_image(text: &str, platform: &Platform, span: Span) -> Result<BaseImage, Diagnostic> {
+    let reference = text.parse::<Reference>().map_err(|error| Diagnostic::error(span, error.to_string()))?;
+    Ok(BaseImage { reference: reference.with_default_tag(), platform: platform.clone() })
+}
