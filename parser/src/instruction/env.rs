@@ -16,7 +16,6 @@ pub(super) fn parse(line: &Line<'_>) -> Result<Env, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::ast::Instruction;
     use crate::instruction::check;
 
