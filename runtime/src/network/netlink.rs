@@ -132,10 +132,12 @@ impl Client {
 
     /// Waits for those of every message from `first` on.
     fn acknowledgements(&mut self, first: u32) -> io::Result<()> {
-        (first..=self.sequence).fold(Ok(()), |result, sequence| {
-            let answer = self.answers(sequence).map(drop);
-            result.and(answer)
-        })
+        let mut result = Ok(());
+        for sequence in first..=self.sequence {
+            let answer = self.answers(sequence);
+            result = result.and(answer.map(drop));
+        }
+        result
     }
 
     fn answers(&mut self, sequence: u32) -> io::Result<Vec<Vec<u8>>> {
