@@ -26,3 +26,4 @@ pub use file::{ActionInput, CopyAction, FileAction, FileOp, Owner, Principal};
 pub use meta::VertexMeta;
 pub use op::{DiffOp, MergeOp, Op};
 pub use source::{SourceOp, Submodules};
+pub use state::State;

@@ -108,7 +108,8 @@ impl Scope<'_> {
             Some(text) => self.platform(text, stage.span)?,
             None => self.options.platform.clone(),
         };
-        let base = self.base(&image, &platform, stage.span, earlier)?;
+        let base = self.base(&image, &platform, stage.span, earlier);
+        let base = base.map_err(|error| error.with_help(self.undefined(&stage.from.image)))?;
         let platform = match base {
             Base::Stage(index) => earlier[index].platform.clone(),
             Base::Scratch | Base::Image(_) => platform,
