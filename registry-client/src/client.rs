@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use kiln_oci::verify::Verifier;
 use kiln_oci::{Descriptor, MediaType, Reference};
 use reqwest::Method;
 
@@ -96,11 +97,34 @@ impl Client {
     ///
     /// Only `reference`'s registry and repository count.
     pub async fn blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<BlobStream> {
+        self.open(reference, descriptor, Verifier::new(&descriptor.digest, descriptor.size)).await
+    }
+
+    /// The same, but only the size is verified: for callers that hash the bytes themselves on another thread.
+    ///
+    /// Where the digest then is wrong, they call [`Client::distrust_mirrors`] before they ask once more.
+    pub async fn blob_unhashed(&self, reference: &Reference, descriptor: &Descriptor) -> Result<BlobStream> {
+        self.open(reference, descriptor, Verifier::of_size(&descriptor.digest, descriptor.size)).await
+    }
+
+    /// No mirror of `reference`'s registry is asked for this blob again.
+    pub fn distrust_mirrors(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
+        let mirrors = Endpoint::mirrors(reference.registry(), &self.shared.transport.config)?;
+        mirrors.iter().for_each(|mirror| self.distrust.add(&mirror.name, &descriptor.digest));
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        verifier: Verifier,
+    ) -> Result<BlobStream> {
         let (last, mirrors) = self.sources(reference)?;
         let honest = |mirror: &Session| !self.distrust.has(&mirror.endpoint.name, &descriptor.digest);
         let mut sources: VecDeque<Session> = mirrors.into_iter().filter(honest).collect();
         sources.push_back(last);
-        fetch(sources, descriptor, &self.distrust).await
+        fetch(sources, descriptor, verifier, &self.distrust).await
     }
 
     /// A small blob as a whole, for example a configuration; one that is longer than `limit` is not asked for.

@@ -58,7 +58,7 @@ impl Stream for BlobStream {
 pub(crate) struct Distrust(Mutex<HashSet<(String, Digest)>>);
 
 impl Distrust {
-    fn add(&self, host: &str, digest: &Digest) {
+    pub(crate) fn add(&self, host: &str, digest: &Digest) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((host.to_owned(), digest.clone()));
     }
 
@@ -88,6 +88,7 @@ struct Download {
 pub(crate) async fn fetch(
     sources: VecDeque<Session>,
     descriptor: &Descriptor,
+    verifier: Verifier,
     distrust: &Arc<Distrust>,
 ) -> Result<BlobStream> {
     let mut download = Download {
@@ -96,7 +97,7 @@ pub(crate) async fn fetch(
         descriptor: descriptor.clone(),
         distrust: Arc::clone(distrust),
         answer: None,
-        verifier: Verifier::new(&descriptor.digest, descriptor.size),
+        verifier,
         skip: 0,
         attempts: Attempts::new(true),
         waited: Duration::ZERO,

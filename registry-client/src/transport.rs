@@ -244,20 +244,17 @@ fn connection_failed(hop: &Request, error: reqwest::Error) -> Failure {
     Failure { cause, error }
 }
 
-fn find_source<E: std::error::Error + 'static>(error: &dyn std::error::Error) -> Option<&E> {
-    let mut next = error.source();
-    while let Some(source) = next {
-        if let Some(found) = source.downcast_ref::<E>() {
-            return Some(found);
-        }
-        // `io::Error` hides the error it carries from `source`.
-        let carried = source.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        if let Some(found) = carried.and_then(|carried| carried.downcast_ref::<E>()) {
-            return Some(found);
-        }
-        next = source.source();
+fn find_source<'a, E: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
+    if let Some(found) = error.downcast_ref::<E>() {
+        return Some(found);
     }
-    None
+    // `io::Error` passes over the error it carries in `source`.
+    match error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref()) {
+        Some(carried) => find_source(carried),
+        None => find_source(error.source()?),
+    }
 }
 
 pub(crate) fn stalled(request: &Request, stall: Duration) -> Failure {

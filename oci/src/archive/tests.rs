@@ -56,7 +56,10 @@ fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn load(bytes: Vec<u8>) -> Result<Vec<(Vec<String>, Vec<String>)>, ArchiveError> {
+/// An image's names and the contents of its layers.
+type Loaded = (Vec<String>, Vec<String>);
+
+fn load(bytes: Vec<u8>) -> Result<Vec<Loaded>, ArchiveError> {
     let mut archive = Archive::open(Cursor::new(bytes))?;
     let mut out = Vec::new();
     for image in archive.images()? {

@@ -144,7 +144,10 @@ impl Authority {
         // A little early, for the way to the registry takes time too.
         let expires = Instant::now() + Duration::from_secs(life) * 9 / 10;
         let token = Token { header: header.clone(), expires };
-        self.known().entry(endpoint.name.clone()).or_default().tokens.insert(scopes.join(" "), token);
+        let mut known = self.known();
+        let tokens = &mut known.entry(endpoint.name.clone()).or_default().tokens;
+        tokens.retain(|_, token| token.expires > Instant::now());
+        tokens.insert(scopes.join(" "), token);
         Ok(header)
     }
 

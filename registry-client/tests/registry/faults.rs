@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::common::{REPOSITORY, blob, client, fetch, manifest, mirrored, reference};
+use futures_util::StreamExt;
 use kiln_oci::{Descriptor, Digest, MediaType};
 use kiln_registry_client::{ErrorKind, Pushed};
 use kiln_test_support::registry::{Fault, Registry};
@@ -209,6 +210,19 @@ async fn a_mirror_that_lied_is_not_asked_for_that_blob_again() {
     assert_eq!(fetch(&client, &reference, &descriptor).await.unwrap_err().kind, ErrorKind::Corrupt);
     assert_eq!(fetch(&client, &reference, &descriptor).await.unwrap(), bytes);
     assert_eq!(mirror.count("GET", "/blobs/"), 1);
+}
+
+#[tokio::test]
+async fn whoever_hashes_alone_says_who_lied() {
+    let (upstream, mirror) = (Registry::start(), Registry::start());
+    let (bytes, descriptor) = blob(100_000);
+    upstream.put_blob(REPOSITORY, bytes.clone());
+    mirror.put_blob_as(REPOSITORY, &descriptor.digest, vec![0; 100_000]);
+    let (client, reference) = (mirrored(&upstream, &[&mirror]), reference(&upstream, ""));
+    let first = client.blob_unhashed(&reference, &descriptor).await.unwrap();
+    assert_eq!(first.map(|chunk| chunk.unwrap().len()).fold(0, |a, b| async move { a + b }).await, 100_000);
+    client.distrust_mirrors(&reference, &descriptor).unwrap();
+    assert_eq!(fetch(&client, &reference, &descriptor).await.unwrap(), bytes);
 }
 
 #[tokio::test]
