@@ -1,0 +1,67 @@
+//! The suite of snapshot drivers, and what is particular to overlayfs.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use kiln_snapshot::{
+    Error, Key, MAX_LOWERS, MemoryMeta, Name, NativeSnapshotter, OverlaySnapshotter, Snapshotter,
+    detached_root,
+};
+
+mod overlay {
+    use super::*;
+
+    kiln_snapshot::snapshotter_suite!(|root| {
+        Box::new(OverlaySnapshotter::open(root, Arc::new(MemoryMeta::new())).unwrap())
+    });
+
+    fn chain(snapshots: &OverlaySnapshotter, length: usize) -> Option<Name> {
+        let mut parent = None;
+        for at in 0..length {
+            let (key, name) = (Key(format!("k{at}")), Name(format!("n{at}")));
+            snapshots.prepare(&key, parent.as_ref()).unwrap();
+            std::fs::write(snapshots.changes_dir(&key).unwrap().join(format!("f{at}")), "x").unwrap();
+            snapshots.commit(&name, &key).unwrap();
+            parent = Some(name);
+        }
+        parent
+    }
+
+    #[test]
+    fn as_many_layers_as_the_kernel_takes_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = OverlaySnapshotter::open(dir.path(), Arc::new(MemoryMeta::new())).unwrap();
+        let top = chain(&snapshots, MAX_LOWERS);
+        let root = detached_root(&snapshots.prepare(&Key("all".into()), top.as_ref()).unwrap()).unwrap();
+        assert!(kiln_sys::fs::statat(root.as_fd(), "f0").is_ok());
+        assert!(kiln_sys::fs::statat(root.as_fd(), "f499").is_ok());
+        drop(root);
+        snapshots.commit(&Name("top".into()), &Key("all".into())).unwrap();
+        let before = std::fs::read_dir(dir.path()).unwrap().count();
+        let error = snapshots.prepare(&Key("more".into()), Some(&Name("top".into()))).unwrap_err();
+        assert!(matches!(error, Error::TooManyLayers { count: 501, limit: 500 }), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
+        assert!(snapshots.mounts(&Key("more".into())).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_committed_layer_has_no_work_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = OverlaySnapshotter::open(dir.path(), Arc::new(MemoryMeta::new())).unwrap();
+        chain(&snapshots, 2);
+        let layer = snapshots.layer_dir(&Name("n1".into())).unwrap();
+        let names: Vec<_> = std::fs::read_dir(layer.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["fs"]);
+    }
+}
+
+mod native {
+    use super::*;
+
+    kiln_snapshot::snapshotter_suite!(|root| {
+        Box::new(NativeSnapshotter::open(root, Arc::new(MemoryMeta::new())).unwrap())
+    });
+}
