@@ -5,7 +5,7 @@ pub(crate) fn octal(field: &[u8]) -> Option<u64> {
     let blank = |b: &u8| matches!(b, b' ' | 0);
     let start = field.iter().position(|b| !blank(b)).unwrap_or(field.len());
     let end = field[start..].iter().position(blank).map_or(field.len(), |length| start + length);
-    if !field[end..].iter().all(|b| blank(b)) {
+    if !field[end..].iter().all(blank) {
         return None;
     }
     field[start..end].iter().try_fold(0u64, |value, &digit| match digit {
