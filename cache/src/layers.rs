@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::content::LocalContent;
 use crate::db::{Db, Durability, unique};
 use crate::error::{Error, Result};
-use crate::lease::{Lease, Leases, Resource};
+use crate::lease::{Lease, Resource};
 use flights::Flights;
 pub(crate) use rows::{are_available, blobs_of_layer, chain_below};
 
@@ -53,18 +53,12 @@ pub struct LayerStore {
     db: Arc<Db>,
     content: LocalContent,
     snapshots: Arc<dyn Snapshotter>,
-    leases: Leases,
     flights: Flights,
 }
 
 impl LayerStore {
-    pub(crate) fn new(
-        db: Arc<Db>,
-        content: LocalContent,
-        snapshots: Arc<dyn Snapshotter>,
-        leases: Leases,
-    ) -> Self {
-        LayerStore { db, content, snapshots, leases, flights: Flights::default() }
+    pub(crate) fn new(db: Arc<Db>, content: LocalContent, snapshots: Arc<dyn Snapshotter>) -> Self {
+        LayerStore { db, content, snapshots, flights: Flights::default() }
     }
 
     /// The layers of a chain with their sizes, if all have been seen.

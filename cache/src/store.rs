@@ -114,7 +114,7 @@ impl Store {
         let syncer = Syncer::new(root.clone(), Arc::clone(&db));
         let mut store = Store {
             images: ImageStore::new(root, Arc::clone(&db), content.clone(), syncer.clone()),
-            layers: LayerStore::new(Arc::clone(&db), content.clone(), Arc::clone(&snapshots), leases.clone()),
+            layers: LayerStore::new(Arc::clone(&db), content.clone(), Arc::clone(&snapshots)),
             records: BuildCache::new(Arc::clone(&db)),
             sources: Sources::new(Arc::clone(&db)),
             contexts: ContextIndexes::new(Arc::clone(&db)),

@@ -37,7 +37,11 @@ fn updates_of_two_stores_do_not_overwrite_each_other() {
     one.objects("volume").insert("v", None, &0_u64).unwrap();
     let add = |store: &Store| {
         for _ in 0..100 {
-            store.objects("volume").update("v", |count: &mut u64| Ok::<_, Error>(*count += 1)).unwrap();
+            let increment = |count: &mut u64| {
+                *count += 1;
+                Ok::<_, Error>(())
+            };
+            store.objects("volume").update("v", increment).unwrap();
         }
     };
     thread::scope(|scope| {
