@@ -1,0 +1,96 @@
+//! What a build needs from whoever asked for it: contexts, secrets and agents.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where the files of local sources are.
+pub trait ContextSource: Send + Sync {
+    /// The directory of the context `name` (`context`, or a named context). Its files are read in place while the
+    /// build runs; nothing is written there.
+    fn directory(&self, name: &str) -> Result<PathBuf, SessionError>;
+}
+
+/// The values of secrets. They never reach a cache key, a log or a layer.
+pub trait Secrets: Send + Sync {
+    /// The value, or `None` where there is no such secret.
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError>;
+}
+
+/// The sockets of SSH agents.
+pub trait SshAgents: Send + Sync {
+    /// The agent's socket, or `None` where there is no such agent.
+    fn socket(&self, id: &str) -> Result<Option<PathBuf>, SessionError>;
+}
+
+/// Why the other side could not give what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct SessionError {
+    /// What was asked for, for example ``local context `docs` ``.
+    pub what: String,
+    /// Why it could not be had.
+    pub reason: String,
+}
+
+/// Everything that whoever asked for a build offers it.
+#[derive(Clone)]
+pub struct Session {
+    /// The contexts.
+    pub contexts: Arc<dyn ContextSource>,
+    /// The secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// The agents.
+    pub ssh: Arc<dyn SshAgents>,
+}
+
+impl Session {
+    /// A session with contexts and nothing else.
+    pub fn of_contexts(contexts: Arc<dyn ContextSource>) -> Self {
+        Session { contexts, secrets: Arc::new(Nothing), ssh: Arc::new(Nothing) }
+    }
+
+    /// A session that offers nothing.
+    pub fn empty() -> Self {
+        Session::of_contexts(Arc::new(Nothing))
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+/// Contexts by name, as directories of this machine.
+impl ContextSource for std::collections::BTreeMap<String, PathBuf> {
+    fn directory(&self, name: &str) -> Result<PathBuf, SessionError> {
+        self.get(name).cloned().ok_or_else(|| no_context(name))
+    }
+}
+
+fn no_context(name: &str) -> SessionError {
+    SessionError { what: format!("local context `{name}`"), reason: "no such context was given".to_owned() }
+}
+
+/// Offers nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nothing;
+
+impl ContextSource for Nothing {
+    fn directory(&self, name: &str) -> Result<PathBuf, SessionError> {
+        Err(no_context(name))
+    }
+}
+
+impl Secrets for Nothing {
+    fn secret(&self, _id: &str) -> Result<Option<Vec<u8>>, SessionError> {
+        Ok(None)
+    }
+}
+
+impl SshAgents for Nothing {
+    fn socket(&self, _id: &str) -> Result<Option<PathBuf>, SessionError> {
+        Ok(None)
+    }
+}
