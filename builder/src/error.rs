@@ -1,0 +1,162 @@
+//! Why a build failed: the step, the cause, and the end of its log.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::session::SessionError;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The process of a step ended with another code than it should.
+    #[error("process `{command}` did not complete successfully: exit code: {code}{}", if *oom_killed { ": killed because it ran out of memory" } else { "" })]
+    Exit {
+        /// The command, as people wrote it.
+        command: String,
+        /// The exit code; 128 + n where signal n ended it.
+        code: i32,
+        /// Whether the kernel killed it for want of memory.
+        oom_killed: bool,
+    },
+    /// A path that must be there is not.
+    #[error("`{path}` is not in {place}")]
+    NotFound {
+        /// The path as written.
+        path: String,
+        /// `the build context`, `the stage …`.
+        place: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Understood and not done by this version.
+    #[error("{0} is not executed yet by this version of kiln")]
+    Unsupported(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// An image is not what it should be.
+    #[error("image `{reference}`: {reason}")]
+    Image {
+        /// Which image.
+        reference: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Whoever asked for the build could not give something.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A snapshot, copy or layer tar failed.
+    #[error(transparent)]
+    Snapshot(#[from] kiln_snapshot::Error),
+    /// A registry failed.
+    #[error(transparent)]
+    Registry(#[from] kiln_registry_client::Error),
+    /// The container did not start.
+    #[error(transparent)]
+    Runtime(#[from] kiln_runtime::Error),
+    /// A system call failed.
+    #[error(transparent)]
+    Sys(#[from] kiln_sys::Error),
+    /// Reading or writing failed.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was being done, with its object.
+        action: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The build was given up.
+    #[error("cancelled")]
+    Cancelled,
+    /// A defect of kiln.
+    #[error("internal error: {0}")]
+    Panic(String),
+}
+
+impl Cause {
+    /// The cause that a panic's payload tells.
+    pub fn panicked(payload: &(dyn Any + Send)) -> Cause {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        Cause::Panic(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default())
+    }
+
+    /// An I/O error with what was being done.
+    pub fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Cause {
+        let action = action.into();
+        move |source| Cause::Io { action, source }
+    }
+
+    /// What to do about it, where something can be said.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Cause::NotFound { hint, .. } | Cause::Image { hint, .. } => hint.as_deref(),
+            Cause::Registry(error) => error.hint.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// How a step failed, for everybody who waited for it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The cause.
+    pub cause: Arc<Cause>,
+    /// The last lines that it wrote.
+    pub log: Arc<[String]>,
+}
+
+impl Failure {
+    /// A failure without a log.
+    pub fn of(cause: Cause) -> Failure {
+        Failure { cause: Arc::new(cause), log: Arc::new([]) }
+    }
+
+    /// The failure of what was given up.
+    pub fn cancelled() -> Failure {
+        Failure::of(Cause::Cancelled)
+    }
+
+    /// Whether it was given up rather than failed.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(*self.cause, Cause::Cancelled)
+    }
+}
+
+/// Why a build failed.
+#[derive(Debug, Clone)]
+pub struct BuildError {
+    /// The step's name, for example `[build 2/3] RUN make`.
+    pub step: String,
+    /// First and last line of the source that asked for the step, from 1.
+    pub span: Option<(u32, u32)>,
+    /// What happened.
+    pub failure: Failure,
+}
+
+impl BuildError {
+    /// Whether the build was given up rather than failed.
+    pub fn is_cancelled(&self) -> bool {
+        self.failure.is_cancelled()
+    }
+
+    /// What to do about it, where something can be said.
+    pub fn hint(&self) -> Option<&str> {
+        self.failure.cause.hint()
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step, self.failure.cause)
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.failure.cause)
+    }
+}
