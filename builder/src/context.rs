@@ -1,0 +1,129 @@
+//! A local context: a directory of whoever asked, read in place and hidden in part by ignore rules.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_graph::ignore::Patterns;
+use kiln_oci::Digest;
+use kiln_snapshot::checksum::Memo;
+use kiln_snapshot::filter::{Filter, Verdict};
+use kiln_sys::fs::Root;
+
+use crate::error::Cause;
+
+/// A directory outside the store, seen through its ignore rules.
+pub struct LocalFiles {
+    /// Which context it is.
+    pub name: String,
+    /// Where it is; for messages and mounts, files are opened beneath `root`.
+    pub path: PathBuf,
+    /// The directory itself.
+    pub root: Root,
+    exclude: Patterns,
+    include: Option<Patterns>,
+    memo: Option<Arc<dyn Memo + Send + Sync>>,
+}
+
+impl LocalFiles {
+    /// Opens the directory `path`. `exclude` are the lines of a `.dockerignore`; `include`, where not empty, leaves
+    /// only what its patterns match; `memo` remembers digests of unchanged files.
+    pub fn open(
+        name: &str,
+        path: &Path,
+        include: &[String],
+        exclude: &[String],
+        memo: Option<Arc<dyn Memo + Send + Sync>>,
+    ) -> Result<LocalFiles, Cause> {
+        let root = Root::open(path)?;
+        let patterns = |lines: &[String]| {
+            Patterns::new(lines.iter().map(String::as_str)).map_err(|error| Cause::Invalid(error.to_string()))
+        };
+        let include = if include.is_empty() { None } else { Some(patterns(include)?) };
+        Ok(LocalFiles {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            root,
+            exclude: patterns(exclude)?,
+            include,
+            memo,
+        })
+    }
+
+    /// What the source is as a whole, files aside; who uses files asks for the digest of those.
+    pub fn digest(&self) -> Digest {
+        Digest::of(format!("local {}", self.name).as_bytes())
+    }
+
+    /// Whether some files of the directory are hidden.
+    pub fn is_filtered(&self) -> bool {
+        self.include.is_some() || !self.exclude.is_empty()
+    }
+
+    /// What the rules say of a path relative to the context's root.
+    pub fn verdict(&self, path: &[u8], is_dir: bool) -> Verdict {
+        if path.is_empty() {
+            return Verdict::Take;
+        }
+        let path = Path::new(OsStr::from_bytes(path));
+        let hidden = self.exclude.matches(path, is_dir).excluded;
+        let wanted = self.include.as_ref().is_none_or(|include| include.matches(path, is_dir).excluded);
+        match (hidden || !wanted, is_dir) {
+            (false, _) => Verdict::Take,
+            (true, false) => Verdict::Prune,
+            (true, true) if hidden && self.exclude.can_prune(path) => Verdict::Prune,
+            (true, true) => Verdict::Descend,
+        }
+    }
+
+    /// The line of the ignore file that hides a path, from 1.
+    pub fn hidden_by(&self, path: &Path, is_dir: bool) -> Option<u32> {
+        let verdict = self.exclude.matches(path, is_dir);
+        verdict.line.filter(|_| verdict.excluded)
+    }
+
+    /// The rules as seen from the directory `prefix` inside.
+    pub fn beneath<'a>(&'a self, prefix: &'a Path) -> Beneath<'a> {
+        Beneath { files: self, prefix: prefix.strip_prefix("/").unwrap_or(prefix).as_os_str().as_bytes() }
+    }
+
+    /// Where digests of unchanged files are kept.
+    pub fn memo(&self) -> Option<&dyn Memo> {
+        self.memo.as_deref().map(|memo| memo as &dyn Memo)
+    }
+}
+
+/// A context's rules for paths relative to a directory in it.
+pub struct Beneath<'a> {
+    files: &'a LocalFiles,
+    prefix: &'a [u8],
+}
+
+impl Filter for Beneath<'_> {
+    fn verdict(&self, path: &[u8], is_dir: bool) -> Verdict {
+        self.files.verdict(&join(self.prefix, path), is_dir)
+    }
+}
+
+/// Two relative paths with a slash between them where both are there.
+pub fn join(prefix: &[u8], path: &[u8]) -> Vec<u8> {
+    match (prefix.is_empty(), path.is_empty()) {
+        (true, _) => path.to_vec(),
+        (_, true) => prefix.to_vec(),
+        _ => [prefix, b"/", path].concat(),
+    }
+}
+
+impl fmt::Debug for LocalFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalFiles").field("name", &self.name).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Beneath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Beneath").field("files", self.files).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! What a vertex does, one op a file, and the one place that knows them all.
+
+pub mod exec;
+pub mod file;
+pub mod image;
+pub mod local;
+mod unsupported;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use kiln_graph::{Definition, SourceOp, Vertex};
+use kiln_oci::Digest;
+
+use crate::error::Cause;
+use crate::flight::Crowd;
+use crate::session::Session;
+use crate::stores::Stores;
+use crate::value::Value;
+
+/// What a vertex is to the solver: parts of keys, and a way to run it. One instance a vertex and job.
+pub trait Op: Send + Sync {
+    /// The op's part of the definition key; says everything that the result depends on, inputs aside.
+    fn definition(&self) -> Digest;
+
+    /// The op's part of the content key; may leave out what the inputs' content says better.
+    fn content_definition(&self) -> Digest {
+        self.definition()
+    }
+
+    /// For a source: what it is, as of now, once for the job. `None` for an op with inputs.
+    fn pin<'a>(&'a self, _session: &'a Session) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The digest of what the op uses of its input number `input`.
+    fn content<'a>(&'a self, _input: usize, value: &'a Value) -> BoxFuture<'a, Result<Digest, Cause>> {
+        Box::pin(async move { Ok(value.digest()) })
+    }
+
+    /// Makes the outputs.
+    fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>>;
+
+    /// Whether its result is remembered; a source's is not, its parts are remembered where they are.
+    fn remembered(&self) -> bool {
+        true
+    }
+}
+
+/// What a source turned out to be.
+#[derive(Debug, Clone)]
+pub struct Pin {
+    /// Its identity: the digest of a manifest and platform, of a tree, of a commit.
+    pub identity: Digest,
+    /// Its value, where pinning it was having it.
+    pub value: Option<Value>,
+}
+
+/// The op of a vertex.
+pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex) -> Arc<dyn Op> {
+    let digests = Digests { definition: vertex.op.digest(), content: vertex.op.content_digest() };
+    match &vertex.op {
+        kiln_graph::Op::Source(SourceOp::Image { reference, platform }) => {
+            Arc::new(image::ImageOp::new(stores.clone(), reference.clone(), platform.clone()))
+        }
+        kiln_graph::Op::Source(SourceOp::Local { name, include, exclude, follow: _ }) => {
+            Arc::new(local::LocalOp::new(stores.clone(), name.clone(), include.clone(), exclude.clone()))
+        }
+        kiln_graph::Op::Exec(exec) => {
+            Arc::new(exec::Exec::new(stores.clone(), exec.clone(), digests, vertex.meta.name.clone()))
+        }
+        kiln_graph::Op::File(file) => Arc::new(file::File::new(stores.clone(), file.clone(), digests)),
+        other => Arc::new(unsupported::Unsupported::new(other, digests)),
+    }
+}
+
+/// The ops of a definition, in the order of its vertices.
+pub fn resolve_all(stores: &Arc<Stores>, definition: &Definition) -> Vec<Arc<dyn Op>> {
+    definition.vertices().map(|(_, vertex)| resolve(stores, vertex)).collect()
+}
+
+/// The two digests of an op in the graph.
+#[derive(Debug, Clone)]
+pub struct Digests {
+    /// For keys by definition.
+    pub definition: Digest,
+    /// For keys by content.
+    pub content: Digest,
+}

@@ -1,0 +1,60 @@
+//! The source that is a directory of whoever asked for the build.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use kiln_oci::Digest;
+
+use super::{Op, Pin};
+use crate::context::LocalFiles;
+use crate::error::Cause;
+use crate::flight::Crowd;
+use crate::index::Index;
+use crate::session::Session;
+use crate::solver::blocking;
+use crate::stores::Stores;
+use crate::value::Value;
+
+/// Reads a local context in place. Nothing is read before an op asks for files.
+#[derive(Debug)]
+pub struct LocalOp {
+    stores: Arc<Stores>,
+    name: String,
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
+
+impl LocalOp {
+    /// The context `name` without what `exclude` hides.
+    pub fn new(stores: Arc<Stores>, name: String, include: Vec<String>, exclude: Vec<String>) -> Self {
+        LocalOp { stores, name, include, exclude }
+    }
+}
+
+impl Op for LocalOp {
+    fn definition(&self) -> Digest {
+        Digest::of(format!("local {}", self.name).as_bytes())
+    }
+
+    fn pin<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
+        Box::pin(async {
+            let (stores, name, session) = (self.stores.clone(), self.name.clone(), session.clone());
+            let (include, exclude) = (self.include.clone(), self.exclude.clone());
+            let files = blocking(move || {
+                let path = session.contexts.directory(&name)?;
+                let index = Index::load(&stores.store, &path);
+                LocalFiles::open(&name, &path, &include, &exclude, Some(Arc::new(index)))
+            });
+            let files = Arc::new(files.await?);
+            Ok(Some(Pin { identity: self.definition(), value: Some(Value::Files(files)) }))
+        })
+    }
+
+    fn run<'a>(&'a self, _inputs: Vec<Value>, _crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
+        Box::pin(async { Err(Cause::Invalid(format!("local context `{}` was not pinned", self.name))) })
+    }
+
+    fn remembered(&self) -> bool {
+        false
+    }
+}

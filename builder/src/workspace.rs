@@ -1,0 +1,138 @@
+//! A filesystem being changed, and one being looked at; both are gone when dropped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kiln_cache::Store;
+use kiln_cache::lease::{Lease, Resource};
+use kiln_oci::DiffId;
+use kiln_snapshot::{Key, Name, Snapshotter};
+use kiln_sys::fs::Root;
+use kiln_sys::mount::Mount;
+
+use crate::error::Cause;
+use crate::value::Layers;
+
+/// A writable filesystem on top of layers. Committed it becomes one more layer, dropped it never was.
+#[derive(Debug)]
+pub struct Workspace {
+    held: Held,
+    parent: Layers,
+    parent_ids: Vec<DiffId>,
+}
+
+/// A read-only look at layers.
+#[derive(Debug)]
+pub struct View {
+    held: Held,
+}
+
+/// An active snapshot and the lease by which a crash of ours is cleaned up.
+#[derive(Debug)]
+struct Held {
+    store: Arc<Store>,
+    key: Key,
+    mounts: Vec<Mount>,
+    // Dropped after the snapshot is removed; until then another process would remove it if we died.
+    _lease: Lease,
+}
+
+/// Who works in a snapshot or looks at one; the layers must be unpacked already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
+}
+
+impl Held {
+    fn new(store: &Arc<Store>, layers: &Layers, access: Access) -> Result<Held, Cause> {
+        let key = fresh_key();
+        let parent = name_of(layers);
+        let lease = store.leases.create()?;
+        lease.hold(&Resource::Active(key.clone()))?;
+        let mounts = match access {
+            Access::Write => store.snapshots.prepare(&key, parent.as_ref()),
+            Access::Read => store.snapshots.view(&key, parent.as_ref()),
+        }?;
+        Ok(Held { store: store.clone(), key, mounts, _lease: lease })
+    }
+
+    fn root(&self) -> Result<Root, Cause> {
+        match self.mounts.as_slice() {
+            [root] => Ok(Root::from_fd(root.detached()?)),
+            other => Err(Cause::Invalid(format!("a snapshot with {} mounts instead of one", other.len()))),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What cannot be removed now stays on the lease and is removed by the next start.
+        drop(self.store.snapshots.remove_active(&self.key));
+    }
+}
+
+impl Workspace {
+    /// A writable filesystem that holds what `parent` holds.
+    pub fn on(store: &Arc<Store>, parent: &Layers) -> Result<Workspace, Cause> {
+        let held = Held::new(store, parent, Access::Write)?;
+        Ok(Workspace { held, parent: parent.clone(), parent_ids: parent.diff_ids() })
+    }
+
+    /// How to mount it.
+    pub fn mounts(&self) -> Vec<Mount> {
+        self.held.mounts.clone()
+    }
+
+    /// The filesystem as a mount that nobody else sees.
+    pub fn root(&self) -> Result<Root, Cause> {
+        self.held.root()
+    }
+
+    /// The snapshot's key.
+    pub fn key(&self) -> &Key {
+        &self.held.key
+    }
+
+    /// Where what is written lands on disk.
+    pub fn changes_dir(&self) -> Result<PathBuf, Cause> {
+        Ok(self.held.store.snapshots.changes_dir(&self.held.key)?)
+    }
+
+    /// Makes a layer of what was written.
+    pub fn commit(self) -> Result<Layers, Cause> {
+        let layer = self.held.store.layers.commit(&self.held.key, &self.parent_ids)?;
+        Ok(self.parent.push(layer))
+    }
+}
+
+impl View {
+    /// A look at `layers`.
+    pub fn of(store: &Arc<Store>, layers: &Layers) -> Result<View, Cause> {
+        Ok(View { held: Held::new(store, layers, Access::Read)? })
+    }
+
+    /// The filesystem as a mount that nobody else sees.
+    pub fn root(&self) -> Result<Root, Cause> {
+        self.held.root()
+    }
+}
+
+fn name_of(layers: &Layers) -> Option<Name> {
+    layers.chain_id().map(|chain| Name(chain.as_str().to_owned()))
+}
+
+/// A key that no other process and no other step has.
+pub(crate) fn fresh_key() -> Key {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    Key(format!("build-{}-{}-{}", std::process::id(), start_nanos(), NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// When this process first asked; a process id alone comes back.
+fn start_nanos() -> u128 {
+    static START: std::sync::OnceLock<u128> = std::sync::OnceLock::new();
+    *START.get_or_init(|| {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+    })
+}
