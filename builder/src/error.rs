@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::session::SessionError;
+use crate::stores::NetworkError;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,12 @@ pub enum Cause {
     /// A snapshot, copy or layer tar failed.
     #[error(transparent)]
     Snapshot(#[from] kiln_snapshot::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Cache(#[from] kiln_cache::Error),
+    /// The step's network could not be set up.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// A registry failed.
     #[error(transparent)]
     Registry(#[from] kiln_registry_client::Error),
@@ -94,6 +101,7 @@ impl Cause {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Cause::NotFound { hint, .. } | Cause::Image { hint, .. } => hint.as_deref(),
+            Cause::Network(error) => error.hint.as_deref(),
             Cause::Registry(error) => error.hint.as_deref(),
             _ => None,
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use kiln_graph::{Definition, Edge, Vertex, VertexId};
 use kiln_oci::Digest;
@@ -19,47 +19,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{BuildError, Cause, Failure};
 use crate::flight::{Crowd, Flights, Waiter};
 use crate::key::{CacheKey, KeyKind, KeyParts};
+use crate::ops::{Op, Pin};
 use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId};
 use crate::session::Session;
 use crate::value::{Layers, Value};
-
-/// What a vertex is to the solver: parts of keys, and a way to run it. One instance a vertex and job.
-pub trait Op: Send + Sync {
-    /// The op's part of the definition key; says everything that the result depends on, inputs aside.
-    fn definition(&self) -> Digest;
-
-    /// The op's part of the content key; may leave out what the inputs' content says better.
-    fn content_definition(&self) -> Digest {
-        self.definition()
-    }
-
-    /// For a source: what it is, as of now, once for the job. `None` for an op with inputs.
-    fn pin<'a>(&'a self, _session: &'a Session) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    /// The digest of what the op uses of its input number `input`.
-    fn content<'a>(&'a self, _input: usize, value: &'a Value) -> BoxFuture<'a, Result<Digest, Cause>> {
-        Box::pin(async move { Ok(value.digest()) })
-    }
-
-    /// Makes the outputs.
-    fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>>;
-
-    /// Whether its result is remembered; a source is not, it remembers its parts itself.
-    fn remembered(&self) -> bool {
-        true
-    }
-}
-
-/// What a source turned out to be.
-#[derive(Debug, Clone)]
-pub struct Pin {
-    /// Its identity: the digest of a manifest and platform, of a tree, of a commit.
-    pub identity: Digest,
-    /// Its value, where pinning it was having it.
-    pub value: Option<Value>,
-}
 
 /// What is remembered of earlier builds. Blocking; called on the blocking pool.
 pub trait Records: Send + Sync {
@@ -402,7 +365,7 @@ impl Job {
                 continue;
             }
             let vertex = self.vertex(id);
-            let ask = !keyed.vertices[&id].fresh && self.ops[id.index()].remembered();
+            let ask = !keyed.vertices[&id].tainted && self.ops[id.index()].remembered();
             let hit = match ask {
                 true => records.lookup(&keyed.vertices[&id].key, vertex.op.outputs()),
                 false => Ok(None),
@@ -444,8 +407,10 @@ struct Keyed {
 struct KeyedVertex {
     parts: KeyParts,
     key: CacheKey,
-    /// Whether it, or something below it, must run anew.
+    /// Whether it must run anew, whatever is remembered.
     fresh: bool,
+    /// Whether something below it must; a result by definition would then leave that out.
+    tainted: bool,
 }
 
 impl Keyed {
@@ -466,11 +431,12 @@ impl Keyed {
     fn fold_one(&self, job: &Job, id: VertexId) -> KeyedVertex {
         let vertex = job.vertex(id);
         let is_source = vertex.inputs.is_empty() && self.pins.contains_key(&id);
-        let mut fresh = !is_source && (job.no_cache || vertex.meta.ignore_cache);
+        let fresh = !is_source && (job.no_cache || vertex.meta.ignore_cache);
+        let mut tainted = fresh;
         let mut inputs = Vec::with_capacity(vertex.inputs.len());
         for (number, edge) in vertex.inputs.iter().enumerate() {
             let below = &self.vertices[&edge.vertex];
-            fresh |= below.fresh;
+            tainted |= below.tainted;
             inputs.push(match self.selected.get(&(id, number)) {
                 Some(digest) => digest.clone(),
                 None => below.key.output(edge.output),
@@ -481,7 +447,7 @@ impl Keyed {
             None => KeyParts { kind: KeyKind::Definition, op: job.ops[id.index()].definition(), inputs },
         };
         let key = parts.key();
-        KeyedVertex { parts, key, fresh }
+        KeyedVertex { parts, key, fresh, tainted }
     }
 
     fn value(&self, id: VertexId) -> Option<Value> {

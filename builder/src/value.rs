@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use kiln_oci::{ChainId, Digest, DiffId};
-use kiln_cache::layers::LayerRef;
+use kiln_cache::{Lease, LayerRef};
 
 use crate::context::LocalFiles;
+use crate::pull::Image;
 
 /// What a step makes and others use.
 #[derive(Debug, Clone)]
@@ -36,48 +37,79 @@ impl Value {
 }
 
 /// A filesystem as a stack of layers, lowest first, whatever forms they are in. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Layers(Arc<[LayerRef]>);
+#[derive(Clone)]
+pub struct Layers {
+    stack: Arc<[LayerRef]>,
+    chain: Option<ChainId>,
+    /// The image that the lowest layers come from, where some of them may have to be fetched yet.
+    image: Option<Arc<Image>>,
+    /// What keeps the layers from being collected.
+    lease: Option<Arc<Lease>>,
+}
 
 impl Layers {
     /// The empty filesystem.
     pub fn scratch() -> Layers {
-        Layers(Arc::new([]))
+        Layers::new(Vec::new())
     }
 
-    /// A stack.
+    /// A stack that is in the store.
     pub fn new(stack: Vec<LayerRef>) -> Layers {
-        Layers(stack.into())
+        let ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
+        Layers { chain: ChainId::of(&ids), stack: stack.into(), image: None, lease: None }
     }
 
-    /// The same with one more on top.
-    pub fn push(&self, layer: LayerRef) -> Layers {
-        Layers(self.0.iter().cloned().chain([layer]).collect())
+    /// The layers of an image. Sizes of layers that were never here are not known and are 0.
+    pub fn of_image(image: Arc<Image>) -> Layers {
+        let layer = |diff_id: &DiffId| LayerRef { diff_id: diff_id.clone(), size: 0 };
+        let stack = image.config.rootfs.diff_ids.iter().map(layer).collect();
+        Layers { image: Some(image), ..Layers::new(stack) }
+    }
+
+    /// The same with one more on top, kept by `lease` as long as the value lives.
+    pub fn push(&self, layer: LayerRef, lease: Option<Arc<Lease>>) -> Layers {
+        let chain = Some(ChainId::extend(self.chain.as_ref(), &layer.diff_id));
+        let stack = self.stack.iter().cloned().chain([layer]).collect();
+        Layers { stack, chain, image: self.image.clone(), lease }
     }
 
     /// The stack, lowest first.
     pub fn stack(&self) -> &[LayerRef] {
-        &self.0
+        &self.stack
     }
 
     /// The identities of the stack.
     pub fn diff_ids(&self) -> Vec<DiffId> {
-        self.0.iter().map(|layer| layer.diff_id.clone()).collect()
+        self.stack.iter().map(|layer| layer.diff_id.clone()).collect()
     }
 
     /// The identity of the whole; `None` for the empty filesystem.
     pub fn chain_id(&self) -> Option<ChainId> {
-        ChainId::of(&self.diff_ids())
+        self.chain.clone()
     }
 
     /// The identity of the whole as a digest.
     pub fn digest(&self) -> Digest {
         self.chain_id().map_or_else(|| Digest::of(b"scratch"), |chain| chain.0)
     }
+
+    /// The image that the lowest layers come from, where it is known.
+    pub fn image(&self) -> Option<&Arc<Image>> {
+        self.image.as_ref()
+    }
 }
+
+/// Two stacks are the same filesystem if their identities are the same.
+impl PartialEq for Layers {
+    fn eq(&self, other: &Layers) -> bool {
+        self.chain == other.chain
+    }
+}
+
+impl Eq for Layers {}
 
 impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|layer| layer.diff_id.0.short().to_owned())).finish()
+        f.debug_list().entries(self.stack.iter().map(|layer| layer.diff_id.0.short().to_owned())).finish()
     }
 }

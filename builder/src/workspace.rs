@@ -34,8 +34,8 @@ struct Held {
     store: Arc<Store>,
     key: Key,
     mounts: Vec<Mount>,
-    // Dropped after the snapshot is removed; until then another process would remove it if we died.
-    _lease: Lease,
+    // Outlives the snapshot: should this process die, the next one removes what the lease holds.
+    lease: Arc<Lease>,
 }
 
 /// Who works in a snapshot or looks at one; the layers must be unpacked already.
@@ -49,13 +49,13 @@ impl Held {
     fn new(store: &Arc<Store>, layers: &Layers, access: Access) -> Result<Held, Cause> {
         let key = fresh_key();
         let parent = name_of(layers);
-        let lease = store.leases.create()?;
+        let lease = Arc::new(store.leases.create()?);
         lease.hold(&Resource::Active(key.clone()))?;
         let mounts = match access {
             Access::Write => store.snapshots.prepare(&key, parent.as_ref()),
             Access::Read => store.snapshots.view(&key, parent.as_ref()),
         }?;
-        Ok(Held { store: store.clone(), key, mounts, _lease: lease })
+        Ok(Held { store: store.clone(), key, mounts, lease })
     }
 
     fn root(&self) -> Result<Root, Cause> {
@@ -102,8 +102,9 @@ impl Workspace {
 
     /// Makes a layer of what was written.
     pub fn commit(self) -> Result<Layers, Cause> {
-        let layer = self.held.store.layers.commit(&self.held.key, &self.parent_ids)?;
-        Ok(self.parent.push(layer))
+        let lease = self.held.lease.clone();
+        let layer = self.held.store.layers.commit(&lease, &self.held.key, &self.parent_ids)?;
+        Ok(self.parent.push(layer, Some(lease)))
     }
 }
 

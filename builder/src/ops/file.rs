@@ -1,0 +1,226 @@
+//! The op that edits files: `COPY`, `ADD`, `WORKDIR` and here-documents, without a container.
+
+mod copy;
+mod owner;
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use kiln_graph::{ActionInput, CopyAction, FileAction, FileOp};
+use kiln_oci::{Digest, Digester};
+use kiln_sys::fs::{self, Root};
+
+use super::{Digests, Op};
+use crate::error::Cause;
+use crate::flight::Crowd;
+use crate::pull;
+use crate::select::{self, Source};
+use crate::solver::blocking;
+use crate::stores::Stores;
+use crate::value::{Layers, Value};
+use crate::workspace::{View, Workspace};
+
+/// Edits files.
+#[derive(Debug)]
+pub struct File {
+    stores: Arc<Stores>,
+    op: Arc<FileOp>,
+    digests: Digests,
+}
+
+impl File {
+    /// The edits of `op`.
+    pub fn new(stores: Arc<Stores>, op: FileOp, digests: Digests) -> Self {
+        File { stores, op: Arc::new(op), digests }
+    }
+
+    /// The copies that take from input `input`.
+    fn copies_from(&self, input: usize) -> Vec<CopyAction> {
+        let copies = self.op.actions.iter().filter_map(|action| match action {
+            FileAction::Copy(copy) if copy.source == ActionInput::Input(number(input)) => Some(copy.clone()),
+            _ => None,
+        });
+        copies.collect()
+    }
+
+    /// Whether the edits change input `input`, so that all of it counts.
+    fn changes(&self, input: usize) -> bool {
+        self.op.actions.iter().any(|action| action.input() == ActionInput::Input(number(input)))
+    }
+
+    /// The layers that the first action changes; later actions go on where the one before ended.
+    fn base(&self, inputs: &[Value]) -> Result<Layers, Cause> {
+        let follows = |(at, action): (usize, &FileAction)| action.input() == ActionInput::Action(number(at));
+        if !self.op.actions.iter().skip(1).enumerate().all(follows) {
+            return Err(Cause::Unsupported("a file operation whose actions are not a chain".to_owned()));
+        }
+        match self.op.actions.first().map(FileAction::input) {
+            Some(ActionInput::Input(input)) => match inputs.get(input as usize) {
+                Some(Value::Layers(layers)) => Ok(layers.clone()),
+                _ => Err(Cause::Invalid("a local context cannot be written to".to_owned())),
+            },
+            _ => Ok(Layers::scratch()),
+        }
+    }
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+impl Op for File {
+    fn definition(&self) -> Digest {
+        self.digests.definition.clone()
+    }
+
+    fn content_definition(&self) -> Digest {
+        self.digests.content.clone()
+    }
+
+    fn content<'a>(&'a self, input: usize, value: &'a Value) -> BoxFuture<'a, Result<Digest, Cause>> {
+        Box::pin(async move {
+            let copies = self.copies_from(input);
+            if copies.is_empty() || self.changes(input) {
+                return Ok(value.digest());
+            }
+            if let Value::Layers(layers) = value {
+                pull::unpack(&self.stores, layers, &crate::progress::Silent).await?;
+            }
+            let (store, value) = (self.stores.store.clone(), value.clone());
+            blocking(move || {
+                let opened = Opened::new(&store, &value)?;
+                let mut all = Digester::sha256();
+                for copy in &copies {
+                    let selected = select::select(opened.source(), copy)?;
+                    all.update(select::digest(opened.source(), copy, &selected)?.as_str().as_bytes());
+                }
+                Ok(all.finish())
+            })
+            .await
+        })
+    }
+
+    fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
+        Box::pin(async move {
+            let base = self.base(&inputs)?;
+            for layers in inputs.iter().filter_map(Value::layers).chain([&base]) {
+                pull::unpack(&self.stores, layers, crowd).await?;
+            }
+            let (stores, op, cancel) = (self.stores.clone(), self.op.clone(), crowd.cancel().clone());
+            let layers = blocking(move || {
+                let workspace = Workspace::on(&stores.store, &base)?;
+                let target = workspace.root()?;
+                for action in &op.actions {
+                    if cancel.is_cancelled() {
+                        return Err(Cause::Cancelled);
+                    }
+                    perform(&stores, action, &inputs, &target)?;
+                }
+                drop(target);
+                workspace.commit()
+            });
+            Ok(vec![Value::Layers(layers.await?)])
+        })
+    }
+}
+
+/// An input, ready to be read.
+enum Opened<'a> {
+    Files(&'a crate::context::LocalFiles),
+    Layers { root: Root, _view: View },
+}
+
+impl<'a> Opened<'a> {
+    fn new(store: &Arc<kiln_cache::Store>, value: &'a Value) -> Result<Opened<'a>, Cause> {
+        Ok(match value {
+            Value::Files(files) => Opened::Files(files),
+            Value::Layers(layers) => {
+                let view = View::of(store, layers)?;
+                Opened::Layers { root: view.root()?, _view: view }
+            }
+        })
+    }
+
+    fn source(&self) -> Source<'_> {
+        match self {
+            Opened::Files(files) => Source { root: &files.root, files: Some(files) },
+            Opened::Layers { root, .. } => Source { root, files: None },
+        }
+    }
+}
+
+fn perform(stores: &Stores, action: &FileAction, inputs: &[Value], target: &Root) -> Result<(), Cause> {
+    match action {
+        FileAction::Copy(copy) => {
+            let ActionInput::Input(source) = copy.source else {
+                return Err(Cause::Unsupported("a copy from an earlier file action".to_owned()));
+            };
+            let value = inputs.get(source as usize).ok_or_else(|| Cause::Invalid("a missing input".to_owned()))?;
+            let opened = Opened::new(&stores.store, value)?;
+            copy::copy(opened.source(), copy, target)
+        }
+        FileAction::Mkfile { input: _, path, data, mode, owner } => {
+            let owner = owner::lookup(owner.as_ref(), target)?;
+            write_file(target, Path::new(path), data, *mode, owner)
+        }
+        FileAction::Mkdir { input: _, path, mode, make_parents, owner } => {
+            let owner = owner::lookup(owner.as_ref(), target)?;
+            make_dir(target, Path::new(path), *mode, *make_parents, owner)
+        }
+        FileAction::Rm { input: _, path, allow_wildcard, allow_missing } => {
+            remove(target, path, *allow_wildcard, *allow_missing)
+        }
+        FileAction::Symlink { input: _, target: text, path, owner } => {
+            let owner = owner::lookup(owner.as_ref(), target)?;
+            let (parent, name) = target.parent_of(path)?;
+            fs::symlinkat(text, parent.as_fd(), &name)?;
+            Ok(fs::chownat(parent.as_fd(), &name, owner)?)
+        }
+    }
+}
+
+fn write_file(target: &Root, path: &Path, data: &[u8], mode: u32, owner: fs::Owner) -> Result<(), Cause> {
+    if let Some(parent) = path.parent() {
+        target.create_dir_all(parent, 0o755, Some(fs::Owner { uid: 0, gid: 0 }))?;
+    }
+    let (parent, name) = target.parent_of(path)?;
+    match fs::unlinkat(parent.as_fd(), &name) {
+        Err(error) if error.is_not_found() => {}
+        result => result?,
+    }
+    let mut file = fs::create_file(parent.as_fd(), &name, 0o600)?;
+    file.write_all(data).map_err(Cause::io(format!("write `{}`", path.display())))?;
+    fs::fchown(file.as_fd(), owner)?;
+    Ok(fs::fchmod(file.as_fd(), mode)?)
+}
+
+fn make_dir(target: &Root, path: &Path, mode: u32, parents: bool, owner: fs::Owner) -> Result<(), Cause> {
+    if parents {
+        target.create_dir_all(path, mode, Some(owner))?;
+        return Ok(());
+    }
+    let (parent, name) = target.parent_of(path)?;
+    match fs::mkdirat(parent.as_fd(), &name, mode) {
+        Err(error) if error.is_exists() => return Ok(()),
+        result => result?,
+    }
+    fs::chownat(parent.as_fd(), &name, owner)?;
+    Ok(fs::chmodat(parent.as_fd(), &name, mode)?)
+}
+
+fn remove(target: &Root, path: &str, wildcard: bool, allow_missing: bool) -> Result<(), Cause> {
+    let mut copy = CopyAction::new(vec![path.to_owned()], "/");
+    (copy.allow_wildcard, copy.follow_symlinks) = (wildcard, false);
+    let found = match select::select(Source { root: target, files: None }, &copy) {
+        Err(Cause::NotFound { .. }) if allow_missing => return Ok(()),
+        result => result?,
+    };
+    for one in found {
+        let (parent, name) = target.parent_of(&one.path)?;
+        fs::remove_tree(parent.as_fd(), &name)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Owners by name, looked up in the filesystem that is being changed.
+
+use kiln_graph::{Owner, Principal};
+use kiln_sys::fs::{self, Root};
+
+use crate::error::Cause;
+
+/// The most bytes of `/etc/passwd` and `/etc/group` that are read.
+const MAX_ACCOUNTS: u64 = 16 << 20;
+
+/// The numbers of `owner` in the filesystem `root`; root where nobody is named.
+pub(super) fn lookup(owner: Option<&Owner>, root: &Root) -> Result<fs::Owner, Cause> {
+    let Some(owner) = owner else { return Ok(fs::Owner { uid: 0, gid: 0 }) };
+    let (uid, users_group) = match &owner.user {
+        None => (0, 0),
+        Some(Principal::Id(id)) => (*id, *id),
+        Some(Principal::Name(name)) => user(root, name)?,
+    };
+    let gid = match &owner.group {
+        None => users_group,
+        Some(Principal::Id(id)) => *id,
+        Some(Principal::Name(name)) => group(root, name)?,
+    };
+    Ok(fs::Owner { uid, gid })
+}
+
+fn user(root: &Root, name: &str) -> Result<(u32, u32), Cause> {
+    let fields = entry(root, "etc/passwd", "user", name)?;
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse().ok());
+    number(2).zip(number(3)).ok_or_else(|| unknown("user", name, "/etc/passwd", "its entry is malformed"))
+}
+
+fn group(root: &Root, name: &str) -> Result<u32, Cause> {
+    let fields = entry(root, "etc/group", "group", name)?;
+    let number = fields.get(2).and_then(|field| field.parse().ok());
+    number.ok_or_else(|| unknown("group", name, "/etc/group", "its entry is malformed"))
+}
+
+/// The fields of the line that begins with `name`.
+fn entry(root: &Root, file: &str, what: &str, name: &str) -> Result<Vec<String>, Cause> {
+    let path = format!("/{file}");
+    let Some(bytes) = root.read_limited(file, MAX_ACCOUNTS)? else {
+        return Err(unknown(what, name, &path, "there is no such file"));
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().find(|line| line.split(':').next() == Some(name));
+    let line = line.ok_or_else(|| unknown(what, name, &path, "it is not listed"))?;
+    Ok(line.split(':').map(|field| field.trim().to_owned()).collect())
+}
+
+fn unknown(what: &str, name: &str, file: &str, reason: &str) -> Cause {
+    Cause::Invalid(format!("{what} `{name}` is not in the image's `{file}`: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        std::fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\nweb:x:33:34::/srv:/bin/sh\nbad:x:y\n").unwrap();
+        std::fs::write(dir.path().join("etc/group"), "root:x:0:\nstaff:x:50:web\n").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn names_and_numbers_are_found() {
+        let (_dir, root) = root();
+        let ids = |text: &str| lookup(Owner::parse(text).as_ref(), &root).map(|owner| (owner.uid, owner.gid));
+        assert_eq!(ids("").unwrap(), (0, 0));
+        assert_eq!(ids("7").unwrap(), (7, 7));
+        assert_eq!(ids("7:8").unwrap(), (7, 8));
+        assert_eq!(ids("web").unwrap(), (33, 34));
+        assert_eq!(ids("web:staff").unwrap(), (33, 50));
+        assert_eq!(ids(":staff").unwrap(), (0, 50));
+    }
+
+    #[test]
+    fn unknown_names_are_errors_that_say_where() {
+        let (_dir, root) = root();
+        let error = |text: &str| lookup(Owner::parse(text).as_ref(), &root).unwrap_err().to_string();
+        assert_eq!(error("nobody"), "user `nobody` is not in the image's `/etc/passwd`: it is not listed");
+        assert!(error("bad").contains("malformed"));
+        assert!(error("web:nobody").contains("/etc/group"));
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_is_not_followed() {
+        let (dir, root) = root();
+        std::fs::remove_file(dir.path().join("etc/passwd")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("etc/passwd")).unwrap();
+        assert!(lookup(Owner::parse("daemon").as_ref(), &root).is_err());
+    }
+}

@@ -1,0 +1,255 @@
+//! Which files a copy takes: its paths resolved, its wildcards expanded, and one digest of it all.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use kiln_graph::ignore::Patterns;
+use kiln_graph::{CopyAction, glob};
+use kiln_oci::{Digest, Digester};
+use kiln_snapshot::checksum::{self, ChecksumOptions};
+use kiln_snapshot::filter::{Filter, Verdict};
+use kiln_sys::fs::{self, Root};
+use rayon::prelude::*;
+
+use crate::context::{LocalFiles, join};
+use crate::error::Cause;
+
+/// The most paths that the wildcards of one copy may stand for.
+const MAX_MATCHES: usize = 100_000;
+
+/// The error number of a path that goes through a file.
+const ENOTDIR: i32 = 20;
+
+/// A tree that files are copied from.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The tree.
+    pub root: &'a Root,
+    /// Its rules, where it is a local context.
+    pub files: Option<&'a LocalFiles>,
+}
+
+/// One path that a copy takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Beneath the source's root, links followed, without a leading slash.
+    pub path: PathBuf,
+    /// The name it had where it was written; what a file is called where it lands in a directory.
+    pub name: OsString,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// Everything that a copy takes of its source, in order.
+pub fn select(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Selected>, Cause> {
+    if copy.parents {
+        return Err(Cause::Unsupported("`COPY --parents`".to_owned()));
+    }
+    let mut selected = Vec::new();
+    for path in &copy.paths {
+        let pattern = clean(path);
+        if copy.allow_wildcard && glob::has_wildcards(path) {
+            let found = source.expand(&pattern)?;
+            if found.is_empty() && !copy.allow_empty_wildcard {
+                return Err(source.missing(path, &pattern));
+            }
+            selected.extend(found);
+        } else {
+            selected.push(source.literal(path, &pattern, copy.follow_symlinks)?);
+        }
+        if selected.len() > MAX_MATCHES {
+            return Err(Cause::Invalid(format!("`{path}` matches more than {MAX_MATCHES} paths")));
+        }
+    }
+    Ok(selected)
+}
+
+/// The digest of everything that a copy takes: names as they land, types, modes, content, links; no times or owners.
+pub fn digest(source: Source<'_>, copy: &CopyAction, selected: &[Selected]) -> Result<Digest, Cause> {
+    let filter = CopyFilter::new(source, copy)?;
+    let one = |selected: &Selected| -> Result<Option<Digest>, Cause> {
+        let beneath = filter.beneath(&selected.path);
+        let options =
+            ChecksumOptions { filter: Some(&beneath), owner: Some((0, 0)), memo: source.files.and_then(LocalFiles::memo) };
+        Ok(checksum::checksum(source.root, &selected.path, &options)?)
+    };
+    let digests: Vec<_> = selected.par_iter().map(one).collect::<Result<_, Cause>>()?;
+    let mut all = Digester::sha256();
+    for (selected, digest) in selected.iter().zip(digests) {
+        let digest = digest.ok_or_else(|| Cause::Invalid(format!("`{}` vanished", selected.path.display())))?;
+        let name = if selected.is_dir && copy.contents_only { &[] } else { selected.name.as_bytes() };
+        all.update(&(name.len() as u64).to_le_bytes());
+        all.update(name);
+        all.update(digest.as_str().as_bytes());
+    }
+    Ok(all.finish())
+}
+
+/// `path` without `.`, `..` and double slashes; `..` never leads out.
+fn clean(path: &str) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    clean
+}
+
+impl Source<'_> {
+    /// A path without wildcards, which must be there.
+    fn literal(&self, written: &str, path: &Path, follow: bool) -> Result<Selected, Cause> {
+        match self.look(path, follow)? {
+            Some(selected) if self.shows(&selected) => Ok(selected),
+            _ => Err(self.missing(written, path)),
+        }
+    }
+
+    /// What is at `path`, or nothing.
+    fn look(&self, path: &Path, follow: bool) -> Result<Option<Selected>, Cause> {
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let wanted = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let fd = match self.root.resolve(wanted, follow) {
+            Err(error) if error.is_not_found() || is_not_directory(&error) => return Ok(None),
+            result => result?,
+        };
+        let stat = fs::fstat(std::os::fd::AsFd::as_fd(&fd))?;
+        let path = if follow { self.real_path(&fd, path) } else { path.to_owned() };
+        Ok(Some(Selected { path, name, is_dir: stat.is_dir() }))
+    }
+
+    /// Where an open file is beneath the root, with links resolved; `path` where the kernel cannot say.
+    fn real_path(&self, fd: &std::os::fd::OwnedFd, path: &Path) -> PathBuf {
+        let real = std::fs::read_link(fs::proc_path(fd));
+        let root = std::fs::read_link(fs::proc_path(&std::os::fd::AsFd::as_fd(self.root)));
+        match (real, root) {
+            (Ok(real), Ok(root)) => real.strip_prefix(root).map_or_else(|_| path.to_owned(), Path::to_owned),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Whether the rules of a local context show the path, or something beneath it.
+    fn shows(&self, selected: &Selected) -> bool {
+        let verdict = |files: &LocalFiles| files.verdict(selected.path.as_os_str().as_bytes(), selected.is_dir);
+        self.files.is_none_or(|files| match verdict(files) {
+            Verdict::Take => true,
+            Verdict::Descend => selected.is_dir,
+            Verdict::Prune => false,
+        })
+    }
+
+    /// Every path that a pattern stands for, sorted.
+    fn expand(&self, pattern: &Path) -> Result<Vec<Selected>, Cause> {
+        let mut found = vec![PathBuf::new()];
+        for component in pattern.components() {
+            let Component::Normal(component) = component else { continue };
+            let text = component.to_string_lossy();
+            if !glob::has_wildcards(&text) {
+                found.iter_mut().for_each(|path| path.push(component));
+                continue;
+            }
+            let mut next = Vec::new();
+            for dir in &found {
+                next.extend(self.names(dir, &text)?.into_iter().map(|name| dir.join(name)));
+                if next.len() > MAX_MATCHES {
+                    let pattern = pattern.display();
+                    return Err(Cause::Invalid(format!("`{pattern}` matches more than {MAX_MATCHES} paths")));
+                }
+            }
+            found = next;
+        }
+        let mut selected = Vec::new();
+        for path in found {
+            // A link that a wildcard matches is taken as what it points to, like one that is named.
+            let Some(one) = self.look(&path, true)? else { continue };
+            if self.shows(&one) {
+                selected.push(one);
+            }
+        }
+        Ok(selected)
+    }
+
+    fn names(&self, dir: &Path, pattern: &str) -> Result<Vec<OsString>, Cause> {
+        let wanted = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let fd = match self.root.open_dir(wanted) {
+            Err(error) if error.is_not_found() || is_not_directory(&error) => return Ok(Vec::new()),
+            result => result?,
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(std::os::fd::AsFd::as_fd(&fd))? {
+            let matches = glob::matches(pattern, &entry.name.to_string_lossy());
+            if matches.map_err(|error| Cause::Invalid(error.to_string()))? {
+                names.push(OsString::from_vec(entry.name.as_bytes().to_vec()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn missing(&self, written: &str, path: &Path) -> Cause {
+        let place = match self.files {
+            Some(files) if files.name == "context" => "the build context".to_owned(),
+            Some(files) => format!("the context `{}`", files.name),
+            None => "the filesystem that is copied from".to_owned(),
+        };
+        let line = self.files.and_then(|files| {
+            files.hidden_by(path, false).or_else(|| files.hidden_by(path, true))
+        });
+        let hint = line.map(|line| format!(".dockerignore line {line} excludes it"));
+        Cause::NotFound { path: written.to_owned(), place, hint }
+    }
+}
+
+fn is_not_directory(error: &kiln_sys::Error) -> bool {
+    error.errno.raw_os_error() == ENOTDIR
+}
+
+/// What a copy leaves out: what the context hides, and what `--exclude` names.
+pub struct CopyFilter<'a> {
+    files: Option<&'a LocalFiles>,
+    exclude: Patterns,
+}
+
+impl<'a> CopyFilter<'a> {
+    /// The filter of a copy.
+    pub fn new(source: Source<'a>, copy: &CopyAction) -> Result<CopyFilter<'a>, Cause> {
+        let exclude = Patterns::new(copy.exclude.iter().map(String::as_str));
+        let exclude = exclude.map_err(|error| Cause::Invalid(error.to_string()))?;
+        Ok(CopyFilter { files: source.files, exclude })
+    }
+
+    /// The filter for paths relative to `prefix`.
+    pub fn beneath(&'a self, prefix: &'a Path) -> impl Filter + 'a {
+        let prefix = prefix.as_os_str().as_bytes();
+        move |path: &[u8], is_dir: bool| {
+            let context = self.files.map_or(Verdict::Take, |files| files.verdict(&join(prefix, path), is_dir));
+            least(context, self.excluded(path, is_dir))
+        }
+    }
+
+    fn excluded(&self, path: &[u8], is_dir: bool) -> Verdict {
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        if path.as_os_str().is_empty() || !self.exclude.matches(path, is_dir).excluded {
+            return Verdict::Take;
+        }
+        if is_dir && !self.exclude.can_prune(path) { Verdict::Descend } else { Verdict::Prune }
+    }
+}
+
+/// The stricter of two verdicts.
+fn least(a: Verdict, b: Verdict) -> Verdict {
+    match (a, b) {
+        (Verdict::Prune, _) | (_, Verdict::Prune) => Verdict::Prune,
+        (Verdict::Descend, _) | (_, Verdict::Descend) => Verdict::Descend,
+        _ => Verdict::Take,
+    }
+}
+
+impl std::fmt::Debug for CopyFilter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CopyFilter")
+    }
+}
