@@ -34,7 +34,8 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    fn name(self) -> &'static str {
+    /// The word for people.
+    pub fn name(self) -> &'static str {
         match self {
             KeyKind::Definition => "definition",
             KeyKind::Content => "content",

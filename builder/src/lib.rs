@@ -2,18 +2,34 @@
 //!
 //! [`solver`] knows keys and flights and nothing of what an op does; [`ops`] know what to do and nothing of how they
 //! are scheduled. What a build needs from whoever asked for it comes through [`session`], what it tells goes through
-//! [`progress`].
+//! [`progress`]. [`pull`](mod@pull) and [`push`](mod@push) move images between the store and registries.
 #![forbid(unsafe_code)]
 
+pub mod build;
+pub mod context;
 pub mod error;
+pub mod export;
 pub mod flight;
+mod index;
 pub mod key;
+pub mod mounts;
+pub mod ops;
 pub mod progress;
+pub mod pull;
+pub mod push;
+pub mod records;
+mod select;
 pub mod session;
 pub mod solver;
+pub mod stores;
 pub mod value;
+pub mod workspace;
 
+pub use build::{BuildJob, BuildOutput, Builder};
 pub use error::{BuildError, Cause, Failure};
+pub use export::{Destination, Export, Exported};
 pub use key::{CacheKey, KeyKind, KeyParts};
 pub use progress::{Event, EventKind, LogStream, ProgressSink, Reporter, Silent, StepId, Transfer};
 pub use session::{ContextSource, Secrets, Session, SessionError, SshAgents};
+pub use stores::{BareNetwork, NetworkError, Sandbox, SandboxNetwork, SandboxRequest, Stores};
+pub use value::{Layers, Value};

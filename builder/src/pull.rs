@@ -396,7 +396,7 @@ async fn config(
 }
 
 fn parse_root(reference: &Reference, descriptor: &Descriptor, bytes: &[u8]) -> Result<Document, Cause> {
-    parse_manifest(bytes, descriptor.media_type.as_str()).map_err(|error| broken(reference, &error.to_string()))
+    parse_manifest(bytes, Some(descriptor.media_type.as_str())).map_err(|error| broken(reference, &error.to_string()))
 }
 
 fn parse_image_config(reference: &Reference, bytes: &[u8]) -> Result<ImageConfig, Cause> {

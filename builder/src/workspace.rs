@@ -95,6 +95,16 @@ impl Workspace {
         &self.held.key
     }
 
+    /// What it stands on.
+    pub fn parent(&self) -> &Layers {
+        &self.parent
+    }
+
+    /// Has the cgroup `path` emptied and removed should this process die.
+    pub fn hold_cgroup(&self, path: &str) -> Result<(), Cause> {
+        Ok(self.held.lease.hold(&Resource::Cgroup(path.to_owned()))?)
+    }
+
     /// Where what is written lands on disk.
     pub fn changes_dir(&self) -> Result<PathBuf, Cause> {
         Ok(self.held.store.snapshots.changes_dir(&self.held.key)?)

@@ -1,0 +1,153 @@
+//! What becomes of a build's result, one exporter a file.
+
+pub mod archive;
+pub mod files;
+pub mod image;
+mod time;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use kiln_oci::{Descriptor, Digest, Reference};
+
+use crate::error::Cause;
+
+pub use image::{Composed, compose};
+pub use time::rfc3339;
+
+/// What a build's result is made into.
+#[derive(Debug)]
+pub enum Export {
+    /// An image in the store; without names a dangling one.
+    Image {
+        /// Its names.
+        names: Vec<Reference>,
+    },
+    /// An archive of an OCI layout.
+    Oci {
+        /// The names it goes by in the archive.
+        names: Vec<Reference>,
+        /// Where it is written.
+        dest: Destination,
+    },
+    /// An archive for `docker load`.
+    Docker {
+        /// The names it goes by in the archive.
+        names: Vec<Reference>,
+        /// Where it is written.
+        dest: Destination,
+    },
+    /// The files in a directory of this machine.
+    Local {
+        /// The directory; made where missing, kept where not.
+        dest: PathBuf,
+    },
+    /// The files as a tar.
+    Tar {
+        /// Where it is written.
+        dest: Destination,
+    },
+    /// Nothing: the build is done for its cache.
+    CacheOnly,
+}
+
+impl Export {
+    /// What progress says of it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Export::Image { .. } => "exporting to image",
+            Export::Oci { .. } => "exporting to oci image format",
+            Export::Docker { .. } => "exporting to docker image format",
+            Export::Local { .. } => "exporting to client directory",
+            Export::Tar { .. } => "exporting to client tarball",
+            Export::CacheOnly => "keeping the cache",
+        }
+    }
+}
+
+/// Where a stream of an export goes.
+pub enum Destination {
+    /// A file, which appears whole or not at all.
+    File(PathBuf),
+    /// A stream, for example standard output.
+    Stream(Box<dyn Write + Send>),
+}
+
+/// An image that was exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// The configuration's digest: the image's id.
+    pub config: Digest,
+    /// The names that it got in the store.
+    pub names: Vec<Reference>,
+}
+
+impl Destination {
+    /// Writes what `write` writes.
+    pub fn fill(self, write: impl FnOnce(&mut dyn Write) -> Result<(), Cause>) -> Result<(), Cause> {
+        match self {
+            Destination::Stream(mut stream) => {
+                write(&mut stream)?;
+                stream.flush().map_err(Cause::io("write the export"))
+            }
+            Destination::File(path) => fill_file(&path, write),
+        }
+    }
+}
+
+fn fill_file(
+    path: &std::path::Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Cause>,
+) -> Result<(), Cause> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let action = || format!("write `{}`", path.display());
+    let result = File::create(&part).map_err(Cause::io(action())).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.into_inner().map_err(|error| Cause::Io { action: action(), source: error.into_error() })?;
+        std::fs::rename(&part, path).map_err(Cause::io(action()))
+    });
+    if result.is_err() {
+        drop(std::fs::remove_file(&part));
+    }
+    result
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::File(path) => f.debug_tuple("File").field(path).finish(),
+            Destination::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// A writer's error as ours, unless a reader of ours put a better one inside.
+pub(crate) fn write_error(error: io::Error) -> Cause {
+    Cause::Io { action: "write the export".to_owned(), source: error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.tar");
+        let broken = Destination::File(path.clone()).fill(|out| {
+            out.write_all(b"half").unwrap();
+            Err(Cause::Cancelled)
+        });
+        assert!(broken.is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        Destination::File(path.clone()).fill(|out| out.write_all(b"whole").map_err(write_error)).unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), b"whole");
+    }
+}

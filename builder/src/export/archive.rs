@@ -1,0 +1,30 @@
+//! The exporters `oci` and `docker`: one archive that both kinds of tools read.
+
+use std::io::{self, Read};
+
+use kiln_cache::Store;
+use kiln_oci::archive::{Blobs, SavedImage, write};
+use kiln_oci::{Descriptor, Reference};
+
+use super::{Composed, Destination, write_error};
+use crate::error::Cause;
+
+/// Writes the archive of an image whose layers are blobs of the store.
+pub fn save(store: &Store, composed: &Composed, names: &[Reference], dest: Destination) -> Result<(), Cause> {
+    let image = SavedImage { names: names.to_vec(), manifest: composed.bytes.clone() };
+    dest.fill(|out| write(out, &[image], &Stored { store }).map(drop).map_err(write_error))
+}
+
+/// Blobs of a store.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    /// The store.
+    pub store: &'a Store,
+}
+
+impl Blobs for Stored<'_> {
+    fn open(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Read + Send + '_>> {
+        let file = self.store.content.reader(&descriptor.digest).map_err(io::Error::other)?;
+        Ok(Box::new(file))
+    }
+}

@@ -1,0 +1,236 @@
+//! The op that runs a process: `RUN`.
+
+mod logs;
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use kiln_graph::{ExecOp, Mount};
+use kiln_oci::{Digest, Digester};
+use kiln_runtime::{Cancel, ExitStatus, Process, RunSpec, Stdio};
+use kiln_snapshot::checksum::{self, ChecksumOptions};
+
+use super::{Digests, Op};
+use crate::error::Cause;
+use crate::flight::Crowd;
+use crate::mounts::{self, Prepared};
+use crate::progress::{LogStream, Silent};
+use crate::pull;
+use crate::session::Session;
+use crate::solver::blocking;
+use crate::stores::{SandboxRequest, Stores};
+use crate::value::Value;
+use crate::workspace::View;
+
+/// The name that a step's process finds itself under.
+const HOSTNAME: &str = "kiln";
+/// How long the rest of a log may take once the process has ended and everything in its container is dead.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs a process.
+#[derive(Debug)]
+pub struct Exec {
+    stores: Arc<Stores>,
+    op: Arc<ExecOp>,
+    digests: Digests,
+    name: String,
+}
+
+impl Exec {
+    /// The process of `op`, for people the step `name`.
+    pub fn new(stores: Arc<Stores>, op: ExecOp, digests: Digests, name: String) -> Self {
+        Exec { stores, op: Arc::new(op), digests, name }
+    }
+
+    /// The paths of input `input` that the process can see, if it sees no more and cannot change them.
+    fn read_only_paths(&self, input: usize) -> Option<Vec<String>> {
+        let mut paths = Vec::new();
+        for mount in self.op.mounts.iter().filter(|mount| mount.input().is_some_and(|it| it as usize == input)) {
+            match mount {
+                Mount::Bind { source, readonly: true, output: None, target, .. } if target != "/" => {
+                    paths.push(source.clone());
+                }
+                _ => return None,
+            }
+        }
+        Some(paths)
+    }
+}
+
+impl Op for Exec {
+    fn definition(&self) -> Digest {
+        self.digests.definition.clone()
+    }
+
+    fn content_definition(&self) -> Digest {
+        self.digests.content.clone()
+    }
+
+    fn content<'a>(&'a self, input: usize, value: &'a Value) -> BoxFuture<'a, Result<Digest, Cause>> {
+        Box::pin(async move {
+            let paths = match (self.read_only_paths(input), value) {
+                (Some(paths), _) => paths,
+                (None, Value::Files(_)) => vec!["/".to_owned()],
+                (None, Value::Layers(layers)) => return Ok(layers.digest()),
+            };
+            if let Value::Layers(layers) = value {
+                pull::unpack(&self.stores, layers, &Silent).await?;
+            }
+            let (stores, value) = (self.stores.clone(), value.clone());
+            blocking(move || digest_of_paths(&stores, &value, &paths)).await
+        })
+    }
+
+    fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
+        Box::pin(async move {
+            for layers in inputs.iter().filter_map(Value::layers) {
+                pull::unpack(&self.stores, layers, crowd).await?;
+            }
+            let (stores, op, cancel) = (self.stores.clone(), self.op.clone(), crowd.cancel().clone());
+            let session = crowd.session().unwrap_or_else(Session::empty);
+            let ready = move || Ready::new(&stores, &op, &inputs, &session, &|| cancel.is_cancelled());
+            let Ready { spec, stdio, output, prepared, sandbox } = blocking(ready).await?;
+            let status = self.execute(spec, stdio, output, crowd).await?;
+            crowd.check()?;
+            self.judge(status)?;
+            let layers = blocking(move || {
+                drop(sandbox);
+                prepared.commit()
+            });
+            Ok(vec![Value::Layers(layers.await?)])
+        })
+    }
+}
+
+impl Exec {
+    /// Runs the container to its end while its log is passed on.
+    async fn execute(
+        &self,
+        spec: RunSpec,
+        stdio: Stdio,
+        output: Output,
+        crowd: &Crowd,
+    ) -> Result<ExitStatus, Cause> {
+        let cancel = Cancel::default();
+        let logs = async {
+            tokio::join!(
+                logs::pass_on(output.stdout, LogStream::Stdout, crowd),
+                logs::pass_on(output.stderr, LogStream::Stderr, crowd)
+            )
+        };
+        tokio::pin!(logs);
+        let run = self.stores.executor.run(spec, stdio, cancel.clone());
+        tokio::pin!(run);
+        let mut drained = false;
+        let status = loop {
+            tokio::select! {
+                biased;
+                status = &mut run => break status?,
+                () = crowd.cancel().cancelled(), if !cancel.is_cancelled() => cancel.cancel(),
+                _ = &mut logs, if !drained => drained = true,
+            }
+        };
+        if !drained {
+            // Nothing in the container lives any more, so the pipes end; a descriptor that leaked must not hold us.
+            drop(tokio::time::timeout(DRAIN, logs).await);
+        }
+        Ok(status)
+    }
+
+    fn judge(&self, status: ExitStatus) -> Result<(), Cause> {
+        let valid = &self.op.valid_exit_codes;
+        let succeeded = if valid.is_empty() { status.code == 0 } else { valid.contains(&status.code) };
+        if succeeded {
+            return Ok(());
+        }
+        let command = self.op.args.join(" ");
+        Err(Cause::Exit { command, code: status.code, oom_killed: status.oom_killed })
+    }
+}
+
+/// The reading ends of a process's outputs.
+struct Output {
+    stdout: std::io::PipeReader,
+    stderr: std::io::PipeReader,
+}
+
+/// A container that can be started, and what must live until it has ended.
+struct Ready {
+    spec: RunSpec,
+    stdio: Stdio,
+    output: Output,
+    prepared: Prepared,
+    sandbox: crate::stores::Sandbox,
+}
+
+impl Ready {
+    fn new(
+        stores: &Arc<Stores>,
+        op: &ExecOp,
+        inputs: &[Value],
+        session: &Session,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Ready, Cause> {
+        let mut prepared = mounts::prepare(stores, op, inputs, session, cancelled)?;
+        let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
+        let request =
+            SandboxRequest { network: op.network, hostname: &hostname, extra_hosts: &op.extra_hosts };
+        let sandbox = stores.network.acquire(&request)?;
+        let pipe = || std::io::pipe().map_err(Cause::io("make a pipe for the log"));
+        let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
+        let null = File::open("/dev/null").map_err(Cause::io("open `/dev/null`"))?;
+        let stdio = Stdio::Fds { stdin: null.into(), stdout: out.into(), stderr: err.into() };
+        let id = prepared.id();
+        prepared.hold_cgroup(&format!("{}/{id}", stores.cgroup_parent))?;
+        let env = [&op.env[..], &op.proxy_env[..], &prepared.env[..]].concat();
+        let process = Process {
+            args: op.args.clone(),
+            env,
+            cwd: op.cwd.clone(),
+            user: op.user.clone(),
+            groups: Vec::new(),
+            tty: false,
+        };
+        let spec = RunSpec {
+            id,
+            rootfs: prepared.rootfs(),
+            readonly_rootfs: prepared.is_readonly(),
+            process,
+            hostname,
+            mounts: std::mem::take(&mut prepared.user_mounts),
+            etc: sandbox.etc.clone(),
+            network: sandbox.network.clone(),
+            resources: kiln_runtime::cgroup::Resources::default(),
+            security: mounts::security(op.security),
+            init: false,
+            cgroup_parent: stores.cgroup_parent.clone(),
+            rlimits: mounts::rlimits(&op.ulimits)?,
+            shm_size: (op.shm_size > 0).then_some(op.shm_size),
+        };
+        Ok(Ready { spec, stdio, output: Output { stdout, stderr }, prepared, sandbox })
+    }
+}
+
+fn digest_of_paths(stores: &Stores, value: &Value, paths: &[String]) -> Result<Digest, Cause> {
+    let mut all = Digester::sha256();
+    for path in paths {
+        let relative = mounts::relative(path);
+        let digest = match value {
+            Value::Files(files) => {
+                let beneath = files.beneath(&relative);
+                let options =
+                    ChecksumOptions { filter: Some(&beneath), owner: Some((0, 0)), memo: files.memo() };
+                checksum::checksum(&files.root, &relative, &options)?
+            }
+            Value::Layers(layers) => {
+                let view = View::of(&stores.store, layers)?;
+                checksum::checksum(&view.root()?, &relative, &ChecksumOptions::default())?
+            }
+        };
+        let missing = || Cause::NotFound { path: path.clone(), place: "the source of a mount".to_owned(), hint: None };
+        all.update(digest.ok_or_else(missing)?.as_str().as_bytes());
+    }
+    Ok(all.finish())
+}
