@@ -170,8 +170,14 @@ impl BuildResult {
         match export {
             Export::Image { names } => {
                 let lease = store.leases.create()?;
-                let composed =
-                    image::compose(store, &lease, &self.layers, &self.config, image::Form::AsStored, self.epoch)?;
+                let composed = image::compose(
+                    store,
+                    &lease,
+                    &self.layers,
+                    &self.config,
+                    image::Form::AsStored,
+                    self.epoch,
+                )?;
                 image::store_image(store, &composed, &names).map(Some)
             }
             Export::Oci { names, dest } | Export::Docker { names, dest } => {
@@ -195,6 +201,9 @@ fn error(step: &str, cause: Cause) -> BuildError {
 
 impl fmt::Debug for BuildJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BuildJob").field("root", &self.root).field("exports", &self.exports).finish_non_exhaustive()
+        f.debug_struct("BuildJob")
+            .field("root", &self.root)
+            .field("exports", &self.exports)
+            .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,11 @@
 //! A local context: a directory of whoever asked, read in place and hidden in part by ignore rules.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_graph::ignore::Patterns;
+use kiln_graph::ignore::IgnoreFile;
 use kiln_oci::Digest;
 use kiln_snapshot::checksum::Memo;
 use kiln_snapshot::filter::{Filter, Verdict};
@@ -22,8 +21,8 @@ pub struct LocalFiles {
     pub path: PathBuf,
     /// The directory itself.
     pub root: Root,
-    exclude: Patterns,
-    include: Option<Patterns>,
+    exclude: IgnoreFile,
+    include: Option<IgnoreFile>,
     memo: Option<Arc<dyn Memo + Send + Sync>>,
 }
 
@@ -38,9 +37,6 @@ impl LocalFiles {
         memo: Option<Arc<dyn Memo + Send + Sync>>,
     ) -> Result<LocalFiles, Cause> {
         let root = Root::open(path)?;
-        let patterns = |lines: &[String]| {
-            Patterns::new(lines.iter().map(String::as_str)).map_err(|error| Cause::Invalid(error.to_string()))
-        };
         let include = if include.is_empty() { None } else { Some(patterns(include)?) };
         Ok(LocalFiles {
             name: name.to_owned(),
@@ -67,9 +63,9 @@ impl LocalFiles {
         if path.is_empty() {
             return Verdict::Take;
         }
-        let path = Path::new(OsStr::from_bytes(path));
-        let hidden = self.exclude.matches(path, is_dir).excluded;
-        let wanted = self.include.as_ref().is_none_or(|include| include.matches(path, is_dir).excluded);
+        let hidden = self.exclude.decide(path).excluded;
+        // The include list is read by the same rules: what it would leave out is what is wanted.
+        let wanted = self.include.as_ref().is_none_or(|include| include.decide(path).excluded);
         match (hidden || !wanted, is_dir) {
             (false, _) => Verdict::Take,
             (true, false) => Verdict::Prune,
@@ -79,9 +75,9 @@ impl LocalFiles {
     }
 
     /// The line of the ignore file that hides a path, from 1.
-    pub fn hidden_by(&self, path: &Path, is_dir: bool) -> Option<u32> {
-        let verdict = self.exclude.matches(path, is_dir);
-        verdict.line.filter(|_| verdict.excluded)
+    pub fn hidden_by(&self, path: &Path) -> Option<u32> {
+        let decision = self.exclude.decide(path.as_os_str().as_bytes());
+        decision.line.filter(|_| decision.excluded)
     }
 
     /// The rules as seen from the directory `prefix` inside.
@@ -93,6 +89,12 @@ impl LocalFiles {
     pub fn memo(&self) -> Option<&dyn Memo> {
         self.memo.as_deref().map(|memo| memo as &dyn Memo)
     }
+}
+
+/// The rules that lines of an ignore file make.
+pub(crate) fn patterns(lines: &[String]) -> Result<IgnoreFile, Cause> {
+    IgnoreFile::parse(lines.join("\n").as_bytes())
+        .map_err(|error| Cause::Invalid(format!("ignore rules: {error}")))
 }
 
 /// A context's rules for paths relative to a directory in it.
@@ -118,7 +120,10 @@ pub fn join(prefix: &[u8], path: &[u8]) -> Vec<u8> {
 
 impl fmt::Debug for LocalFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalFiles").field("name", &self.name).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("LocalFiles")
+            .field("name", &self.name)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,7 +18,7 @@ use kiln_sys::fs::{Stat, Time};
 const RACY: Duration = Duration::from_millis(20);
 
 /// What is known of one context. What it learns is saved when it is dropped.
-pub struct Index {
+pub(crate) struct Index {
     store: Arc<Store>,
     root: Vec<u8>,
     known: ContextIndex,
@@ -27,7 +27,7 @@ pub struct Index {
 
 impl Index {
     /// The index of the context at `path`; an unreadable one is an empty one.
-    pub fn load(store: &Arc<Store>, path: &Path) -> Index {
+    pub(crate) fn load(store: &Arc<Store>, path: &Path) -> Index {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let root = path.as_os_str().as_bytes().to_vec();
         let known = store.contexts.load(&root).unwrap_or_default();
@@ -88,7 +88,7 @@ fn stamp(stat: &Stat) -> Stamp {
 }
 
 fn nanos(time: Time) -> i64 {
-    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanos))
+    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
 }
 
 fn is_racy(stamp: &Stamp) -> bool {

@@ -89,8 +89,13 @@ pub fn prepare(
         Some(input) => layers(inputs, *input)?,
     };
     let root = Workspace::on(&stores.store, &base)?;
-    let prepared =
-        Prepared { root, keeps: output.is_some(), user_mounts: Vec::new(), env: Vec::new(), guards: Vec::new() };
+    let prepared = Prepared {
+        root,
+        keeps: output.is_some(),
+        user_mounts: Vec::new(),
+        env: Vec::new(),
+        guards: Vec::new(),
+    };
     let mut preparing = Preparing { stores, inputs, session, cancelled, prepared };
     op.mounts[1..].iter().try_for_each(|mount| preparing.add(mount))?;
     Ok(preparing.prepared)
@@ -99,7 +104,9 @@ pub fn prepare(
 fn layers(inputs: &[Value], input: u32) -> Result<Layers, Cause> {
     match inputs.get(input as usize) {
         Some(Value::Layers(layers)) => Ok(layers.clone()),
-        Some(Value::Files(_)) => Err(Cause::Invalid("a local context cannot be a root filesystem".to_owned())),
+        Some(Value::Files(_)) => {
+            Err(Cause::Invalid("a local context cannot be a root filesystem".to_owned()))
+        }
         None => Err(Cause::Invalid(format!("input {input} is missing"))),
     }
 }
@@ -163,7 +170,8 @@ impl Preparing<'_> {
                 let mut options = CopyOptions::exact();
                 options.owner = Some(Owner { uid: 0, gid: 0 });
                 options.filter = Some(&beneath);
-                options.parents = Some(kiln_snapshot::copy::Parents { mode: 0o755, owner: Owner { uid: 0, gid: 0 } });
+                options.parents =
+                    Some(kiln_snapshot::copy::Parents { mode: 0o755, owner: Owner { uid: 0, gid: 0 } });
                 options.follow_source = true;
                 copy(&files.root, &path, &root, &path, &options)?;
                 (root, Some(workspace), None)
@@ -217,7 +225,9 @@ impl Preparing<'_> {
         }
         if let Some(name) = env {
             let text = String::from_utf8(value.clone());
-            let text = text.map_err(|_| Cause::Invalid(format!("secret `{id}` is not text, so it cannot be a variable")))?;
+            let text = text.map_err(|_| {
+                Cause::Invalid(format!("secret `{id}` is not text, so it cannot be a variable"))
+            })?;
             self.prepared.env.push(format!("{name}={text}"));
         }
         let target = match (target, env) {
@@ -238,7 +248,9 @@ impl Preparing<'_> {
                 self.prepared.env.push(format!("SSH_AUTH_SOCK={target}"));
                 Ok(())
             }
-            None if required => Err(Cause::Invalid(format!("ssh agent `{id}` is required and was not given"))),
+            None if required => {
+                Err(Cause::Invalid(format!("ssh agent `{id}` is required and was not given")))
+            }
             None => Ok(()),
         }
     }
@@ -285,7 +297,10 @@ pub fn security(security: kiln_graph::Security) -> kiln_runtime::Security {
 
 /// `name=soft[:hard]` in the runtime's words.
 pub fn rlimits(ulimits: &[String]) -> Result<Vec<Rlimit>, Cause> {
-    ulimits.iter().map(|text| rlimit(text).ok_or_else(|| Cause::Invalid(format!("`{text}` is not a ulimit")))).collect()
+    ulimits
+        .iter()
+        .map(|text| rlimit(text).ok_or_else(|| Cause::Invalid(format!("`{text}` is not a ulimit"))))
+        .collect()
 }
 
 fn rlimit(text: &str) -> Option<Rlimit> {

@@ -66,9 +66,7 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex) -> Arc<dyn Op> {
         kiln_graph::Op::Source(SourceOp::Local { name, include, exclude, follow: _ }) => {
             Arc::new(local::LocalOp::new(stores.clone(), name.clone(), include.clone(), exclude.clone()))
         }
-        kiln_graph::Op::Exec(exec) => {
-            Arc::new(exec::Exec::new(stores.clone(), exec.clone(), digests, vertex.meta.name.clone()))
-        }
+        kiln_graph::Op::Exec(exec) => Arc::new(exec::Exec::new(stores.clone(), exec.clone(), digests)),
         kiln_graph::Op::File(file) => Arc::new(file::File::new(stores.clone(), file.clone(), digests)),
         other => Arc::new(unsupported::Unsupported::new(other, digests)),
     }

@@ -94,7 +94,12 @@ pub async fn resolve(
 }
 
 /// The image that a descriptor of the store names, without asking anybody.
-pub fn local(stores: &Stores, reference: &Reference, root: &Descriptor, platform: &Platform) -> Result<Image, Cause> {
+pub fn local(
+    stores: &Stores,
+    reference: &Reference,
+    root: &Descriptor,
+    platform: &Platform,
+) -> Result<Image, Cause> {
     let content = &stores.store.content;
     let reference = reference.with_digest(root.digest.clone());
     let bytes = content.read(&root.digest, MAX_MANIFEST)?;
@@ -156,9 +161,11 @@ pub async fn unpack(stores: &Arc<Stores>, layers: &Layers, reporter: &dyn Report
         return Ok(());
     }
     let (names, there) = (store.clone(), layers.chain_id());
-    let ready = move || Ok(there.is_some_and(|chain| {
-        names.snapshots.stat(&kiln_cache::name_of(&chain)).is_ok_and(|info| info.is_some())
-    }));
+    let ready = move || {
+        Ok(there.is_some_and(|chain| {
+            names.snapshots.stat(&kiln_cache::name_of(&chain)).is_ok_and(|info| info.is_some())
+        }))
+    };
     if blocking(ready).await? {
         return Ok(());
     }
@@ -196,7 +203,8 @@ pub async fn fetch(
     }
     while let Some(index) = arriving.next().await {
         let index = index?;
-        let (store, lease, chain) = (stores.store.clone(), lease.clone(), image.diff_ids()[..=index].to_vec());
+        let (store, lease, chain) =
+            (stores.store.clone(), lease.clone(), image.diff_ids()[..=index].to_vec());
         blocking(move || Ok(store.layers.snapshot_of(&lease, &chain).map(drop)?)).await?;
         let layer = &image.manifest.layers[index];
         report(reporter, &layer.digest, "extracting", layer.size, layer.size, true);
@@ -291,7 +299,14 @@ async fn send(
     Ok(())
 }
 
-fn report(reporter: &dyn Reporter, item: &Digest, action: &'static str, current: u64, total: u64, done: bool) {
+fn report(
+    reporter: &dyn Reporter,
+    item: &Digest,
+    action: &'static str,
+    current: u64,
+    total: u64,
+    done: bool,
+) {
     let item = item.to_string();
     reporter.report(EventKind::Transfer(Transfer { item, action, current, total: Some(total), done }));
 }
@@ -373,7 +388,7 @@ async fn config(
 ) -> Result<ImageConfig, Cause> {
     let descriptor = &manifest.config;
     if !matches!(descriptor.media_type.kind(), Kind::Config) {
-        let kind = manifest.artifact_type.as_ref().unwrap_or(&descriptor.media_type);
+        let kind = manifest.artifact_type.as_deref().unwrap_or(descriptor.media_type.as_str());
         return Err(broken(reference, &format!("it is no container image but `{kind}`")));
     }
     lease.hold(&Resource::Blob(descriptor.digest.clone()))?;
@@ -396,7 +411,8 @@ async fn config(
 }
 
 fn parse_root(reference: &Reference, descriptor: &Descriptor, bytes: &[u8]) -> Result<Document, Cause> {
-    parse_manifest(bytes, Some(descriptor.media_type.as_str())).map_err(|error| broken(reference, &error.to_string()))
+    parse_manifest(bytes, Some(descriptor.media_type.as_str()))
+        .map_err(|error| broken(reference, &error.to_string()))
 }
 
 fn parse_image_config(reference: &Reference, bytes: &[u8]) -> Result<ImageConfig, Cause> {
@@ -429,9 +445,10 @@ impl Image {
             return Err(broken(&self.reference, &reason));
         }
         match self.manifest.layers.iter().find(|layer| !matches!(layer.media_type.kind(), Kind::Layer(_))) {
-            Some(layer) => {
-                Err(broken(&self.reference, &format!("layers of type `{}` are not supported", layer.media_type)))
-            }
+            Some(layer) => Err(broken(
+                &self.reference,
+                &format!("layers of type `{}` are not supported", layer.media_type),
+            )),
             None => Ok(()),
         }
     }

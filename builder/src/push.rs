@@ -54,9 +54,8 @@ pub async fn push(
     lease.hold(&Resource::Blob(image.descriptor.digest.clone()))?;
     lease.hold(&Resource::Blob(image.manifest.config.digest.clone()))?;
     let count = image.manifest.layers.len();
-    let pushing = stream::iter(0..count).map(|index| {
-        push_layer(stores, &image, index, target, &lease, reporter)
-    });
+    let pushing =
+        stream::iter(0..count).map(|index| push_layer(stores, &image, index, target, &lease, reporter));
     let pushed: Vec<(Descriptor, Pushed)> = pushing.buffered(PARALLEL).try_collect().await?;
     let config = &image.manifest.config;
     let mut counts = Counts::default();
@@ -119,9 +118,8 @@ async fn push_blob(
     reporter: &Arc<dyn Reporter>,
 ) -> Result<Pushed, Cause> {
     let sources = stores.store.sources.of(&descriptor.digest)?;
-    let elsewhere = |source: &&Source| {
-        source.registry == target.registry() && source.repository != target.repository()
-    };
+    let elsewhere =
+        |source: &&Source| source.registry == target.registry() && source.repository != target.repository();
     let mount_from = sources.iter().find(elsewhere).map(|source| source.repository.clone());
     let content = Arc::new(Stored {
         store: stores.store.clone(),
@@ -141,7 +139,8 @@ async fn push_blob(
 /// The manifest as the registry gets it: the very bytes of the store where no layer had to be packed.
 fn manifest(stores: &Stores, image: &Image, layers: Vec<Descriptor>) -> Result<(MediaType, Vec<u8>), Cause> {
     if layers == image.manifest.layers {
-        let media_type = image.manifest.media_type.clone().unwrap_or_else(|| image.descriptor.media_type.clone());
+        let media_type =
+            image.manifest.media_type.clone().unwrap_or_else(|| image.descriptor.media_type.clone());
         return Ok((media_type, stores.store.content.read(&image.descriptor.digest, image.descriptor.size)?));
     }
     let manifest = Manifest { layers, ..image.manifest.clone() };
@@ -151,7 +150,12 @@ fn manifest(stores: &Stores, image: &Image, layers: Vec<Descriptor>) -> Result<(
     Ok((media_type, bytes))
 }
 
-fn remember(stores: &Stores, target: &Reference, config: &Descriptor, layers: &[Descriptor]) -> Result<(), Cause> {
+fn remember(
+    stores: &Stores,
+    target: &Reference,
+    config: &Descriptor,
+    layers: &[Descriptor],
+) -> Result<(), Cause> {
     let source =
         Source { registry: target.registry().to_owned(), repository: target.repository().to_owned() };
     let digests: Vec<_> = layers.iter().chain([config]).map(|blob| blob.digest.clone()).collect();
@@ -195,5 +199,11 @@ impl Read for Reported {
 
 fn report(reporter: &dyn Reporter, descriptor: &Descriptor, action: &'static str, current: u64, done: bool) {
     let item = descriptor.digest.to_string();
-    reporter.report(EventKind::Transfer(Transfer { item, action, current, total: Some(descriptor.size), done }));
+    reporter.report(EventKind::Transfer(Transfer {
+        item,
+        action,
+        current,
+        total: Some(descriptor.size),
+        done,
+    }));
 }

@@ -4,15 +4,16 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use kiln_graph::ignore::Patterns;
-use kiln_graph::{CopyAction, glob};
+use kiln_graph::CopyAction;
+use kiln_graph::glob::{Pattern, has_wildcard};
+use kiln_graph::ignore::IgnoreFile;
 use kiln_oci::{Digest, Digester};
 use kiln_snapshot::checksum::{self, ChecksumOptions};
 use kiln_snapshot::filter::{Filter, Verdict};
 use kiln_sys::fs::{self, Root};
 use rayon::prelude::*;
 
-use crate::context::{LocalFiles, join};
+use crate::context::{LocalFiles, join, patterns};
 use crate::error::Cause;
 
 /// The most paths that the wildcards of one copy may stand for.
@@ -23,33 +24,33 @@ const ENOTDIR: i32 = 20;
 
 /// A tree that files are copied from.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// The tree.
-    pub root: &'a Root,
+    pub(crate) root: &'a Root,
     /// Its rules, where it is a local context.
-    pub files: Option<&'a LocalFiles>,
+    pub(crate) files: Option<&'a LocalFiles>,
 }
 
 /// One path that a copy takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selected {
+pub(crate) struct Selected {
     /// Beneath the source's root, links followed, without a leading slash.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The name it had where it was written; what a file is called where it lands in a directory.
-    pub name: OsString,
+    pub(crate) name: OsString,
     /// Whether it is a directory.
-    pub is_dir: bool,
+    pub(crate) is_dir: bool,
 }
 
 /// Everything that a copy takes of its source, in order.
-pub fn select(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Selected>, Cause> {
+pub(crate) fn select(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Selected>, Cause> {
     if copy.parents {
         return Err(Cause::Unsupported("`COPY --parents`".to_owned()));
     }
     let mut selected = Vec::new();
     for path in &copy.paths {
         let pattern = clean(path);
-        if copy.allow_wildcard && glob::has_wildcards(path) {
+        if copy.allow_wildcard && has_wildcard(path) {
             let found = source.expand(&pattern)?;
             if found.is_empty() && !copy.allow_empty_wildcard {
                 return Err(source.missing(path, &pattern));
@@ -66,18 +67,22 @@ pub fn select(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Selected>, Ca
 }
 
 /// The digest of everything that a copy takes: names as they land, types, modes, content, links; no times or owners.
-pub fn digest(source: Source<'_>, copy: &CopyAction, selected: &[Selected]) -> Result<Digest, Cause> {
+pub(crate) fn digest(source: Source<'_>, copy: &CopyAction, selected: &[Selected]) -> Result<Digest, Cause> {
     let filter = CopyFilter::new(source, copy)?;
     let one = |selected: &Selected| -> Result<Option<Digest>, Cause> {
         let beneath = filter.beneath(&selected.path);
-        let options =
-            ChecksumOptions { filter: Some(&beneath), owner: Some((0, 0)), memo: source.files.and_then(LocalFiles::memo) };
+        let options = ChecksumOptions {
+            filter: Some(&beneath),
+            owner: Some((0, 0)),
+            memo: source.files.and_then(LocalFiles::memo),
+        };
         Ok(checksum::checksum(source.root, &selected.path, &options)?)
     };
     let digests: Vec<_> = selected.par_iter().map(one).collect::<Result<_, Cause>>()?;
     let mut all = Digester::sha256();
     for (selected, digest) in selected.iter().zip(digests) {
-        let digest = digest.ok_or_else(|| Cause::Invalid(format!("`{}` vanished", selected.path.display())))?;
+        let digest =
+            digest.ok_or_else(|| Cause::Invalid(format!("`{}` vanished", selected.path.display())))?;
         let name = if selected.is_dir && copy.contents_only { &[] } else { selected.name.as_bytes() };
         all.update(&(name.len() as u64).to_le_bytes());
         all.update(name);
@@ -133,7 +138,8 @@ impl Source<'_> {
 
     /// Whether the rules of a local context show the path, or something beneath it.
     fn shows(&self, selected: &Selected) -> bool {
-        let verdict = |files: &LocalFiles| files.verdict(selected.path.as_os_str().as_bytes(), selected.is_dir);
+        let verdict =
+            |files: &LocalFiles| files.verdict(selected.path.as_os_str().as_bytes(), selected.is_dir);
         self.files.is_none_or(|files| match verdict(files) {
             Verdict::Take => true,
             Verdict::Descend => selected.is_dir,
@@ -147,7 +153,7 @@ impl Source<'_> {
         for component in pattern.components() {
             let Component::Normal(component) = component else { continue };
             let text = component.to_string_lossy();
-            if !glob::has_wildcards(&text) {
+            if !has_wildcard(&text) {
                 found.iter_mut().for_each(|path| path.push(component));
                 continue;
             }
@@ -178,13 +184,10 @@ impl Source<'_> {
             Err(error) if error.is_not_found() || is_not_directory(&error) => return Ok(Vec::new()),
             result => result?,
         };
-        let mut names = Vec::new();
-        for entry in fs::read_dir(std::os::fd::AsFd::as_fd(&fd))? {
-            let matches = glob::matches(pattern, &entry.name.to_string_lossy());
-            if matches.map_err(|error| Cause::Invalid(error.to_string()))? {
-                names.push(OsString::from_vec(entry.name.as_bytes().to_vec()));
-            }
-        }
+        let pattern = Pattern::new(pattern).map_err(|error| Cause::Invalid(error.to_string()))?;
+        let entries = fs::read_dir(std::os::fd::AsFd::as_fd(&fd))?.into_iter();
+        let named = entries.map(|entry| OsString::from_vec(entry.name.as_bytes().to_vec()));
+        let mut names: Vec<OsString> = named.filter(|name| pattern.matches(name.as_bytes())).collect();
         names.sort();
         Ok(names)
     }
@@ -195,9 +198,7 @@ impl Source<'_> {
             Some(files) => format!("the context `{}`", files.name),
             None => "the filesystem that is copied from".to_owned(),
         };
-        let line = self.files.and_then(|files| {
-            files.hidden_by(path, false).or_else(|| files.hidden_by(path, true))
-        });
+        let line = self.files.and_then(|files| files.hidden_by(path));
         let hint = line.map(|line| format!(".dockerignore line {line} excludes it"));
         Cause::NotFound { path: written.to_owned(), place, hint }
     }
@@ -208,31 +209,29 @@ fn is_not_directory(error: &kiln_sys::Error) -> bool {
 }
 
 /// What a copy leaves out: what the context hides, and what `--exclude` names.
-pub struct CopyFilter<'a> {
+pub(crate) struct CopyFilter<'a> {
     files: Option<&'a LocalFiles>,
-    exclude: Patterns,
+    exclude: IgnoreFile,
 }
 
 impl<'a> CopyFilter<'a> {
     /// The filter of a copy.
-    pub fn new(source: Source<'a>, copy: &CopyAction) -> Result<CopyFilter<'a>, Cause> {
-        let exclude = Patterns::new(copy.exclude.iter().map(String::as_str));
-        let exclude = exclude.map_err(|error| Cause::Invalid(error.to_string()))?;
-        Ok(CopyFilter { files: source.files, exclude })
+    pub(crate) fn new(source: Source<'a>, copy: &CopyAction) -> Result<CopyFilter<'a>, Cause> {
+        Ok(CopyFilter { files: source.files, exclude: patterns(&copy.exclude)? })
     }
 
     /// The filter for paths relative to `prefix`.
-    pub fn beneath(&'a self, prefix: &'a Path) -> impl Filter + 'a {
+    pub(crate) fn beneath(&'a self, prefix: &'a Path) -> impl Filter + 'a {
         let prefix = prefix.as_os_str().as_bytes();
         move |path: &[u8], is_dir: bool| {
-            let context = self.files.map_or(Verdict::Take, |files| files.verdict(&join(prefix, path), is_dir));
+            let context =
+                self.files.map_or(Verdict::Take, |files| files.verdict(&join(prefix, path), is_dir));
             least(context, self.excluded(path, is_dir))
         }
     }
 
     fn excluded(&self, path: &[u8], is_dir: bool) -> Verdict {
-        let path = Path::new(std::ffi::OsStr::from_bytes(path));
-        if path.as_os_str().is_empty() || !self.exclude.matches(path, is_dir).excluded {
+        if path.is_empty() || !self.exclude.decide(path).excluded {
             return Verdict::Take;
         }
         if is_dir && !self.exclude.can_prune(path) { Verdict::Descend } else { Verdict::Prune }

@@ -121,7 +121,10 @@ impl Solver {
         let mut failed: Option<BuildError> = None;
         loop {
             if failed.is_none() {
-                running.extend(board.ready.drain(..).map(|id| self.vertex(job, keyed, id, board.inputs_of(job, id))));
+                let ready = std::mem::take(&mut board.ready);
+                running.extend(
+                    ready.into_iter().map(|id| self.vertex(job, keyed, id, board.inputs_of(job, id))),
+                );
             }
             match running.next().await {
                 None => break,
@@ -184,8 +187,7 @@ impl Solver {
             permits: job.permits.clone(),
             records: self.records.clone(),
         };
-        let waiter =
-            Waiter { sink: job.progress.clone(), step: step_of(id), session: job.session.clone() };
+        let waiter = Waiter { sink: job.progress.clone(), step: step_of(id), session: job.session.clone() };
         self.flights.join(&key, waiter, &job.cancel, |crowd| async move { run.fly(&crowd).await }).await
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use kiln_oci::{ChainId, Digest, DiffId};
-use kiln_cache::{Lease, LayerRef};
+use kiln_cache::{LayerRef, Lease};
+use kiln_oci::{ChainId, DiffId, Digest};
 
 use crate::context::LocalFiles;
 use crate::pull::Image;
@@ -44,7 +44,7 @@ pub struct Layers {
     /// The image that the lowest layers come from, where some of them may have to be fetched yet.
     image: Option<Arc<Image>>,
     /// What keeps the layers from being collected.
-    lease: Option<Arc<Lease>>,
+    _lease: Option<Arc<Lease>>,
 }
 
 impl Layers {
@@ -56,7 +56,7 @@ impl Layers {
     /// A stack that is in the store.
     pub fn new(stack: Vec<LayerRef>) -> Layers {
         let ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
-        Layers { chain: ChainId::of(&ids), stack: stack.into(), image: None, lease: None }
+        Layers { chain: ChainId::of(&ids), stack: stack.into(), image: None, _lease: None }
     }
 
     /// The layers of an image. Sizes of layers that were never here are not known and are 0.
@@ -70,7 +70,7 @@ impl Layers {
     pub fn push(&self, layer: LayerRef, lease: Option<Arc<Lease>>) -> Layers {
         let chain = Some(ChainId::extend(self.chain.as_ref(), &layer.diff_id));
         let stack = self.stack.iter().cloned().chain([layer]).collect();
-        Layers { stack, chain, image: self.image.clone(), lease }
+        Layers { stack, chain, image: self.image.clone(), _lease: lease }
     }
 
     /// The stack, lowest first.

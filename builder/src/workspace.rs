@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kiln_cache::Store;
 use kiln_cache::lease::{Lease, Resource};
 use kiln_oci::DiffId;
-use kiln_snapshot::{Key, Name, Snapshotter};
+use kiln_snapshot::{Key, Name};
 use kiln_sys::fs::Root;
 use kiln_sys::mount::Mount;
 
@@ -34,6 +34,8 @@ struct Held {
     store: Arc<Store>,
     key: Key,
     mounts: Vec<Mount>,
+    /// Whether it became a layer, so that nothing is left to remove.
+    committed: bool,
     // Outlives the snapshot: should this process die, the next one removes what the lease holds.
     lease: Arc<Lease>,
 }
@@ -55,7 +57,7 @@ impl Held {
             Access::Write => store.snapshots.prepare(&key, parent.as_ref()),
             Access::Read => store.snapshots.view(&key, parent.as_ref()),
         }?;
-        Ok(Held { store: store.clone(), key, mounts, lease })
+        Ok(Held { store: store.clone(), key, mounts, committed: false, lease })
     }
 
     fn root(&self) -> Result<Root, Cause> {
@@ -68,6 +70,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
         // What cannot be removed now stays on the lease and is removed by the next start.
         drop(self.store.snapshots.remove_active(&self.key));
     }
@@ -111,9 +116,10 @@ impl Workspace {
     }
 
     /// Makes a layer of what was written.
-    pub fn commit(self) -> Result<Layers, Cause> {
+    pub fn commit(mut self) -> Result<Layers, Cause> {
         let lease = self.held.lease.clone();
         let layer = self.held.store.layers.commit(&lease, &self.held.key, &self.parent_ids)?;
+        self.held.committed = true;
         Ok(self.parent.push(layer, Some(lease)))
     }
 }

@@ -25,14 +25,18 @@ pub fn to_directory(store: &Arc<Store>, layers: &Layers, dest: &Path) -> Result<
 }
 
 /// Writes the files of `layers` as one tar.
-pub fn to_tar(store: &Arc<Store>, layers: &Layers, epoch: Option<i64>, dest: Destination) -> Result<(), Cause> {
+pub fn to_tar(
+    store: &Arc<Store>,
+    layers: &Layers,
+    epoch: Option<i64>,
+    dest: Destination,
+) -> Result<(), Cause> {
     let view = View::of(store, layers)?;
-    let nothing = View::of(store, &Layers::scratch())?;
-    let (root, empty) = (view.root()?, nothing.root()?);
-    let changes = diff_trees(&empty, &root)?;
+    let root = view.root()?;
+    let files = diff_trees(None, &root)?;
     let options = TarOptions { clamp_mtime: epoch };
     dest.fill(|out| {
-        write_tar(&changes.list, &changes.root, BufWriter::new(out), &options)?;
+        write_tar(&files, &root, BufWriter::new(out), &options)?;
         Ok(())
     })
 }

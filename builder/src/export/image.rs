@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kiln_cache::{Lease, Resource, Store};
 use kiln_oci::media_type::Kind;
 use kiln_oci::{
-    ChainId, Compression, Descriptor, DiffId, Digest, History, ImageConfig, Manifest, MediaType, Reference, chain_ids,
+    ChainId, Compression, Descriptor, DiffId, Digest, History, ImageConfig, Manifest, MediaType, Reference,
+    chain_ids,
 };
 
 use super::{Exported, time};
@@ -65,14 +66,19 @@ pub fn compose(
 
 /// Names the image in the store.
 pub fn store_image(store: &Arc<Store>, composed: &Composed, names: &[Reference]) -> Result<Exported, Cause> {
-    let names: Vec<Reference> = names.iter().map(|name| name.clone().with_default_tag().without_digest()).collect();
+    let names: Vec<Reference> =
+        names.iter().map(|name| name.clone().with_default_tag().without_digest()).collect();
     if names.is_empty() {
         store.images.add(&composed.descriptor)?;
     }
     for name in &names {
         store.images.set(&name.to_string(), &composed.descriptor)?;
     }
-    Ok(Exported { manifest: composed.descriptor.clone(), config: composed.manifest.config.digest.clone(), names })
+    Ok(Exported {
+        manifest: composed.descriptor.clone(),
+        config: composed.manifest.config.digest.clone(),
+        names,
+    })
 }
 
 fn descriptors(store: &Store, lease: &Lease, layers: &Layers, form: Form) -> Result<Vec<Descriptor>, Cause> {
@@ -85,7 +91,9 @@ fn descriptors(store: &Store, lease: &Lease, layers: &Layers, form: Form) -> Res
         Form::Packed(_) => None,
     };
     let one = |index: usize| match form {
-        Form::Packed(compression) => Ok(normal(&store.layers.blob_of(lease, &diff_ids, index, compression)?)),
+        Form::Packed(compression) => {
+            Ok(normal(&store.layers.blob_of(lease, &diff_ids, index, compression)?))
+        }
         Form::AsStored => {
             let stored = store.layers.blobs(&diff_ids[index])?.into_iter().next();
             let fetched = layers.image().and_then(|image| image.manifest.layers.get(index).cloned());

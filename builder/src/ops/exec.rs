@@ -35,19 +35,20 @@ pub struct Exec {
     stores: Arc<Stores>,
     op: Arc<ExecOp>,
     digests: Digests,
-    name: String,
 }
 
 impl Exec {
-    /// The process of `op`, for people the step `name`.
-    pub fn new(stores: Arc<Stores>, op: ExecOp, digests: Digests, name: String) -> Self {
-        Exec { stores, op: Arc::new(op), digests, name }
+    /// The process of `op`.
+    pub fn new(stores: Arc<Stores>, op: ExecOp, digests: Digests) -> Self {
+        Exec { stores, op: Arc::new(op), digests }
     }
 
     /// The paths of input `input` that the process can see, if it sees no more and cannot change them.
     fn read_only_paths(&self, input: usize) -> Option<Vec<String>> {
         let mut paths = Vec::new();
-        for mount in self.op.mounts.iter().filter(|mount| mount.input().is_some_and(|it| it as usize == input)) {
+        for mount in
+            self.op.mounts.iter().filter(|mount| mount.input().is_some_and(|it| it as usize == input))
+        {
             match mount {
                 Mount::Bind { source, readonly: true, output: None, target, .. } if target != "/" => {
                     paths.push(source.clone());
@@ -229,7 +230,8 @@ fn digest_of_paths(stores: &Stores, value: &Value, paths: &[String]) -> Result<D
                 checksum::checksum(&view.root()?, &relative, &ChecksumOptions::default())?
             }
         };
-        let missing = || Cause::NotFound { path: path.clone(), place: "the source of a mount".to_owned(), hint: None };
+        let missing =
+            || Cause::NotFound { path: path.clone(), place: "the source of a mount".to_owned(), hint: None };
         all.update(digest.ok_or_else(missing)?.as_str().as_bytes());
     }
     Ok(all.finish())

@@ -158,7 +158,8 @@ fn perform(stores: &Stores, action: &FileAction, inputs: &[Value], target: &Root
             let ActionInput::Input(source) = copy.source else {
                 return Err(Cause::Unsupported("a copy from an earlier file action".to_owned()));
             };
-            let value = inputs.get(source as usize).ok_or_else(|| Cause::Invalid("a missing input".to_owned()))?;
+            let value =
+                inputs.get(source as usize).ok_or_else(|| Cause::Invalid("a missing input".to_owned()))?;
             let opened = Opened::new(&stores.store, value)?;
             copy::copy(opened.source(), copy, target)
         }

@@ -19,9 +19,13 @@ pub(crate) struct Unsupported {
 impl Unsupported {
     pub(crate) fn new(op: &kiln_graph::Op, digests: Digests) -> Self {
         let what = match op {
-            kiln_graph::Op::Source(SourceOp::Git { remote, .. }) => format!("a git source (`{}`)", redact(remote)),
+            kiln_graph::Op::Source(SourceOp::Git { remote, .. }) => {
+                format!("a git source (`{}`)", redact(remote))
+            }
             kiln_graph::Op::Source(SourceOp::Http { url, .. }) => format!("a download (`{}`)", redact(url)),
-            kiln_graph::Op::Source(SourceOp::OciLayout { store, .. }) => format!("an OCI layout source (`{store}`)"),
+            kiln_graph::Op::Source(SourceOp::OciLayout { store, .. }) => {
+                format!("an OCI layout source (`{store}`)")
+            }
             kiln_graph::Op::Merge(_) => "a merge of filesystems".to_owned(),
             kiln_graph::Op::Diff(_) => "a difference of filesystems".to_owned(),
             other => format!("`{}`", other.kind()),

@@ -24,7 +24,9 @@ pub(super) fn copy(source: Source<'_>, copy: &CopyAction, target: &Root) -> Resu
     let files = selected.iter().filter(|one| !one.is_dir || !copy.contents_only).count();
     if files > 1 && !copy.dest.ends_with('/') {
         let dest = &copy.dest;
-        return Err(Cause::Invalid(format!("{files} sources but the destination `{dest}` does not end with `/`")));
+        return Err(Cause::Invalid(format!(
+            "{files} sources but the destination `{dest}` does not end with `/`"
+        )));
     }
     let owner = owner::lookup(copy.owner.as_ref(), target)?;
     let filter = CopyFilter::new(source, copy)?;
@@ -51,7 +53,9 @@ fn copy_one(
         owner: Some(owner),
         mode: copy.mode.is_some().then_some(&change as _),
         filter: Some(&beneath),
-        parents: copy.create_dest_parents.then_some(Parents { mode: 0o755, owner: copy.owner.as_ref().map_or(ROOT, |_| owner) }),
+        parents: copy
+            .create_dest_parents
+            .then_some(Parents { mode: 0o755, owner: copy.owner.as_ref().map_or(ROOT, |_| owner) }),
         mtime: None,
         follow_source: copy.follow_symlinks,
         merge_metadata: false,
@@ -79,7 +83,13 @@ fn is_dir(target: &Root, path: &Path) -> bool {
 }
 
 /// Unpacks a file that is an archive into the destination; false where it is none.
-fn unpack(source: Source<'_>, one: &Selected, copy: &CopyAction, target: &Root, owner: Owner) -> Result<bool, Cause> {
+fn unpack(
+    source: Source<'_>,
+    one: &Selected,
+    copy: &CopyAction,
+    target: &Root,
+    owner: Owner,
+) -> Result<bool, Cause> {
     // A device or a FIFO is no archive; copying it says what is wrong with it, if anything is.
     let Ok(mut file) = source.root.open_file(&one.path) else { return Ok(false) };
     let name = one.path.display().to_string();
