@@ -208,6 +208,7 @@ impl Ready {
             init: false,
             cgroup_parent: stores.cgroup_parent.clone(),
             rlimits: mounts::rlimits(&op.ulimits)?,
+            freezable: false,
             shm_size: (op.shm_size > 0).then_some(op.shm_size),
         };
         Ok(Ready { spec, stdio, output: Output { stdout, stderr }, prepared, sandbox })
