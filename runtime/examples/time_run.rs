@@ -30,7 +30,10 @@ fn measure(name: &str, runs: usize, spec: impl Fn(usize) -> RunSpec) {
     for i in 0..runs + 5 {
         let spec = spec(i);
         let begun = Instant::now();
-        let mut running = start(spec, Stdio::Null).unwrap();
+        let mut running = match start(spec, Stdio::Null) {
+            Ok(running) => running,
+            Err(error) => return println!("{name:40} {error}"),
+        };
         starts.push(begun.elapsed().as_micros());
         assert!(running.wait().unwrap().success());
         totals.push(begun.elapsed().as_micros());
@@ -53,7 +56,9 @@ fn make_image(base: &Path) {
 }
 
 fn spec(base: &Path, i: usize, network: NetworkSetup, parent: &str, etc: bool) -> RunSpec {
-    let run = base.join("runs").join(i.to_string());
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let folder = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let run = base.join("runs").join(folder.to_string());
     for name in ["upper", "work"] {
         std::fs::create_dir_all(run.join(name)).unwrap();
     }
