@@ -16,6 +16,7 @@ pub mod plan;
 pub mod prepare;
 pub mod profile;
 pub mod run_spec;
+pub mod spec;
 
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{ContainerState, exec};

@@ -47,6 +47,45 @@ pub struct Resolved {
     pub init: Option<InitProgram>,
 }
 
+impl Resolved {
+    /// Stand-ins for a run that is only looked at: nothing is opened, no image and no host is asked.
+    ///
+    /// The program is taken as it is named, the user as far as it is a number, and every masked path
+    /// as a file.
+    pub fn preview(spec: &RunSpec) -> Self {
+        let number = |text: &str| text.parse().unwrap_or(0);
+        let (user, group) = spec.process.user.split_once(':').unwrap_or((&spec.process.user, ""));
+        let (uid, gid) = (number(user), number(group));
+        let stdio = ["stdin", "stdout", "stderr"].map(Handle::unopened);
+        let unconfined = spec.security.is_unconfined();
+        let list = |paths: &[&str]| paths.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+        let hidden = |paths: &[&str]| if unconfined { Vec::new() } else { list(paths) };
+        Self {
+            root: Handle::unopened("root"),
+            network: matches!(spec.network, NetworkSetup::Namespace(_)).then(|| Handle::unopened("network")),
+            cgroup_procs: vec![Handle::unopened("cgroup")],
+            cgroup_view: CgroupView::Unified,
+            stdio: Some(stdio),
+            devpts: spec.process.tty.then(|| Handle::unopened("devpts")),
+            ids: Ids { uid, gid, groups: vec![gid] },
+            candidates: spec.process.args.iter().take(1).cloned().collect(),
+            env: crate::prepare::environment(&spec.process, "/", Some(&spec.hostname)),
+            files: preview_files(spec),
+            trees: spec.mounts.iter().map(|_| None).collect(),
+            masked: hidden(&profile::MASKED_PATHS).into_iter().map(|path| (path, false)).collect(),
+            readonly: hidden(&profile::READONLY_PATHS),
+            init: None,
+        }
+    }
+}
+
+fn preview_files(spec: &RunSpec) -> Vec<(Handle, String)> {
+    let etc = &spec.etc;
+    let files = [("resolv.conf", &etc.resolv_conf), ("hosts", &etc.hosts), ("hostname", &etc.hostname)];
+    let set = files.into_iter().filter(|(_, source)| source.is_some());
+    set.map(|(name, _)| (Handle::unopened("etc"), format!("/etc/{name}"))).collect()
+}
+
 /// The detached tree of a bind.
 #[derive(Debug)]
 pub struct UserTree {

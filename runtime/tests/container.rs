@@ -309,3 +309,30 @@ fn input_and_output_are_the_given_ones() {
     assert!(running.wait().unwrap().success());
     assert_eq!(read(file), "through");
 }
+
+#[test]
+fn the_control_group_is_gone_afterwards() {
+    let image = Image::new();
+    let running = start(image.spec(&["sleep", "1000"]), Stdio::Null).unwrap();
+    let paths = running.cgroup().unwrap().paths().to_vec();
+    assert!(!paths.is_empty());
+    let pid = running.pid().to_string();
+    for path in &paths {
+        let procs = std::fs::read_to_string(path.join("cgroup.procs")).unwrap();
+        assert!(procs.lines().any(|line| line == pid), "{}", path.display());
+    }
+    running.kill(15).unwrap();
+    // Process 1 ignores what it has not asked for.
+    assert!(std::path::Path::new("/proc").join(&pid).exists());
+    drop(running);
+    assert!(paths.iter().all(|path| !path.exists()));
+}
+
+#[test]
+fn limits_of_the_group_hold() {
+    let image = Image::new();
+    let mut spec = image.spec(&["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; echo unreached"]);
+    spec.resources.pids = Some(4);
+    let (text, status) = output(spec).unwrap();
+    assert!(!status.success() && text.contains("can't fork"), "{text}");
+}

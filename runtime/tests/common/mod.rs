@@ -97,7 +97,7 @@ impl Image {
             resources: Resources::default(),
             security: Security::default(),
             init: false,
-            cgroup_parent: String::new(),
+            cgroup_parent: "kiln-test".into(),
             rlimits: Vec::new(),
             shm_size: None,
             freezable: false,
