@@ -11,5 +11,6 @@ pub(crate) fn docker_config() -> DockerConfig {
 
 fn folder() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    variable("DOCKER_CONFIG").unwrap_or_else(|| variable("HOME").unwrap_or_else(|| "/root".into()).join(".docker"))
+    variable("DOCKER_CONFIG")
+        .unwrap_or_else(|| variable("HOME").unwrap_or_else(|| "/root".into()).join(".docker"))
 }

@@ -67,10 +67,13 @@ impl Listing {
 pub(crate) fn table(rows: Vec<Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows
         .into_iter()
-        .map(|row| row.iter().map(|cell| text::neutral(&cell.replace(['\n', '\t'], " ")).into_owned()).collect())
+        .map(|row| {
+            row.iter().map(|cell| text::neutral(&cell.replace(['\n', '\t'], " ")).into_owned()).collect()
+        })
         .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -110,7 +113,8 @@ mod tests {
         assert_eq!(render(ListFormat { quiet: true, ..Default::default() }), "a\nbbbbb\n");
         let json = render(ListFormat { json: true, ..Default::default() });
         assert_eq!(json.lines().next(), Some(r#"{"ID":"a","Names":"one"}"#));
-        let template = |text: &str| render(ListFormat { format: Some(text.to_owned()), ..Default::default() });
+        let template =
+            |text: &str| render(ListFormat { format: Some(text.to_owned()), ..Default::default() });
         assert_eq!(template("{{.Names}}").lines().next(), Some("one"));
         assert_eq!(template("table {{.Names}}\\t{{.ID}}").lines().next(), Some("NAMES   ID"));
     }

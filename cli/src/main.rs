@@ -1,2 +1,60 @@
-//! The one binary.
-fn main() {}
+//! The one binary: arguments to values, values to what is printed, errors to exit codes.
+#![forbid(unsafe_code)]
+
+mod app;
+mod args;
+mod commands;
+mod credentials;
+mod listing;
+mod render;
+mod report;
+mod streams;
+mod template;
+mod terminal;
+mod text;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::app::App;
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(&error),
+    };
+    start_tracing(cli.global.debug);
+    let failure_code = report::failure_code(&cli.command);
+    match commands::run(cli.command, &App::new(cli.global)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report::print(&error);
+            ExitCode::from(report::exit_code(error.kind, failure_code))
+        }
+    }
+}
+
+/// Nothing is traced unless somebody asks, with `--debug` or `KILN_LOG`.
+fn start_tracing(debug: bool) {
+    let filter = match std::env::var("KILN_LOG") {
+        Ok(filter) => filter,
+        Err(_) if debug => "debug".to_owned(),
+        Err(_) => return,
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+impl Command {
+    /// Whether Docker keeps small exit codes of this command for the program of a container.
+    fn runs_a_program(&self) -> bool {
+        use args::container::Group;
+        match self {
+            Command::Run(_) | Command::Create(_) => true,
+            Command::Container(group) => matches!(group.command, Group::Run(_) | Group::Create(_)),
+            _ => false,
+        }
+    }
+}

@@ -203,7 +203,9 @@ pub(crate) fn detach_keys(text: &str) -> Result<Vec<u8>> {
         return Ok(Vec::new());
     }
     text.split(',').map(key).collect::<Option<Vec<u8>>>().ok_or_else(|| {
-        Error::invalid(format!("`--detach-keys {text}`: keys are letters or `ctrl-` and a letter, with commas between"))
+        Error::invalid(format!(
+            "`--detach-keys {text}`: keys are letters or `ctrl-` and a letter, with commas between"
+        ))
     })
 }
 

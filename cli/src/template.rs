@@ -201,7 +201,9 @@ fn call(words: &[String]) -> Result<Call> {
 
 fn operand(word: &str) -> Result<Operand> {
     if let Some(path) = word.strip_prefix('.').or_else(|| word.strip_prefix("$.")) {
-        return Ok(Operand::Path(path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect()));
+        return Ok(Operand::Path(
+            path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        ));
     }
     match serde_json::from_str(word) {
         Ok(literal) => Ok(Operand::Literal(literal)),
@@ -331,7 +333,8 @@ fn look_up(operand: &Operand, value: &Value) -> Result<Value> {
 /// The field called `name`, whatever the case of its letters.
 fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     let map = value.as_object()?;
-    map.get(name).or_else(|| map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+    map.get(name)
+        .or_else(|| map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
 /// A key that is not there is no value; a field that does not exist, and is like one that does, is a mistake.
@@ -365,7 +368,8 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", shown(value))).collect();
+            let pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key}:{}", shown(value))).collect();
             format!("map[{}]", pairs.join(" "))
         }
         other => other.to_string(),
@@ -420,7 +424,16 @@ mod tests {
         let error = Template::parse("{{.State.Statu}}").unwrap().fill(&container()).unwrap_err();
         assert_eq!(error.message, "`--format`: there is no field `Statu`");
         assert_eq!(error.hint.as_deref(), Some("did you mean `Status`?"));
-        for bad in ["{{", "{{}}", "{{end}}", "{{if .A}}", "{{range .A}}{{else}}", "{{foo .A}}", "{{Names}}", "{{\"}}"] {
+        for bad in [
+            "{{",
+            "{{}}",
+            "{{end}}",
+            "{{if .A}}",
+            "{{range .A}}{{else}}",
+            "{{foo .A}}",
+            "{{Names}}",
+            "{{\"}}",
+        ] {
             assert!(Template::parse(bad).is_err(), "`{bad}` was accepted");
         }
         assert!(Template::parse(&"{{if .A}}".repeat(100_000)).is_err());

@@ -60,7 +60,11 @@ pub(crate) fn stderr_is_coloured() -> bool {
 /// `(rows, columns)` of the terminal, from whichever stream is one.
 pub(crate) fn size() -> Option<(u16, u16)> {
     let sizes = [tcgetwinsize(io::stderr()), tcgetwinsize(io::stdout()), tcgetwinsize(io::stdin())];
-    sizes.into_iter().flatten().map(|size| (size.ws_row, size.ws_col)).find(|(rows, columns)| *rows > 0 && *columns > 0)
+    sizes
+        .into_iter()
+        .flatten()
+        .map(|size| (size.ws_row, size.ws_col))
+        .find(|(rows, columns)| *rows > 0 && *columns > 0)
 }
 
 /// Standard input as it was before it was made raw; put back on drop.
@@ -110,7 +114,8 @@ pub(crate) fn agreed(force: bool, warning: &str) -> Result<bool> {
         return Ok(true);
     }
     if !stdin_is_terminal() {
-        return Err(Error::invalid("nobody is there to agree").with_hint("give `--force` to go ahead without a question"));
+        return Err(Error::invalid("nobody is there to agree")
+            .with_hint("give `--force` to go ahead without a question"));
     }
     let answer = ask(&format!("{warning}\nGo ahead? [y/N] "), false)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

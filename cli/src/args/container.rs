@@ -65,7 +65,13 @@ pub(crate) struct StopArgs {
     #[arg(short, long, value_name = "SIGNAL")]
     pub(crate) signal: Option<String>,
     /// Seconds to wait before it is killed
-    #[arg(short, long = "timeout", visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long = "timeout",
+        visible_alias = "time",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
     pub(crate) timeout: Option<i64>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
@@ -80,7 +86,13 @@ pub(crate) struct RestartArgs {
     #[arg(short, long, value_name = "SIGNAL")]
     pub(crate) signal: Option<String>,
     /// Seconds to wait before it is killed
-    #[arg(short, long = "timeout", visible_alias = "time", value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(
+        short,
+        long = "timeout",
+        visible_alias = "time",
+        value_name = "SECONDS",
+        allow_negative_numbers = true
+    )]
     pub(crate) timeout: Option<i64>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]

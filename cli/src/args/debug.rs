@@ -42,7 +42,9 @@ pub(crate) struct BuildSourceArgs {
 
 /// Prints a build's graph.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln debug graph .\n  kiln debug graph --format dot . | dot -Tsvg > graph.svg")]
+#[command(
+    after_help = "Examples:\n  kiln debug graph .\n  kiln debug graph --format dot . | dot -Tsvg > graph.svg"
+)]
 pub(crate) struct GraphArgs {
     #[command(flatten)]
     pub(crate) build: BuildSource,

@@ -37,7 +37,9 @@ pub(crate) enum Group {
 
 /// Lists images.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln images\n  kiln images --format '{{.Repository}}:{{.Tag}} {{.Size}}'")]
+#[command(
+    after_help = "Examples:\n  kiln images\n  kiln images --format '{{.Repository}}:{{.Tag}} {{.Size}}'"
+)]
 pub(crate) struct ListArgs {
     /// Accepted; there are no hidden images
     #[arg(short, long)]
@@ -108,7 +110,9 @@ pub(crate) struct RemoveArgs {
 
 /// Writes images to a tar archive.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln save -o my-app.tar my-app\n  kiln save my-app | gzip > my-app.tar.gz")]
+#[command(
+    after_help = "Examples:\n  kiln save -o my-app.tar my-app\n  kiln save my-app | gzip > my-app.tar.gz"
+)]
 pub(crate) struct SaveArgs {
     /// The file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
@@ -132,7 +136,9 @@ pub(crate) struct LoadArgs {
 
 /// Makes an image of one layer from a tar of a root filesystem.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln import rootfs.tar my-base\n  kiln import -c 'CMD [\"sh\"]' - my-base < rootfs.tar")]
+#[command(
+    after_help = "Examples:\n  kiln import rootfs.tar my-base\n  kiln import -c 'CMD [\"sh\"]' - my-base < rootfs.tar"
+)]
 pub(crate) struct ImportArgs {
     /// Dockerfile instruction for the image's configuration
     #[arg(short, long = "change", value_name = "INSTRUCTION")]
@@ -153,7 +159,9 @@ pub(crate) struct ImportArgs {
 
 /// Shows how an image was made.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln history my-app\n  kiln history --no-trunc --format '{{.CreatedBy}}' my-app")]
+#[command(
+    after_help = "Examples:\n  kiln history my-app\n  kiln history --no-trunc --format '{{.CreatedBy}}' my-app"
+)]
 pub(crate) struct HistoryArgs {
     #[command(flatten)]
     pub(crate) output: ListFormat,

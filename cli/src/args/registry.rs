@@ -4,7 +4,9 @@ use clap::Args;
 
 /// Checks and keeps credentials for a registry.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln login -u me registry.example\n  kiln login -u me --password-stdin < token")]
+#[command(
+    after_help = "Examples:\n  kiln login -u me registry.example\n  kiln login -u me --password-stdin < token"
+)]
 pub(crate) struct LoginArgs {
     /// User name
     #[arg(short, long, value_name = "NAME")]

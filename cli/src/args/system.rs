@@ -16,6 +16,7 @@ pub(crate) enum Group {
     Df(DfArgs),
     Prune(PruneArgs),
     Check(CheckArgs),
+    Reset(ResetArgs),
     Info(InfoArgs),
 }
 
@@ -53,6 +54,15 @@ pub(crate) struct CheckArgs {
     /// Remove what is broken
     #[arg(long)]
     pub(crate) repair: bool,
+}
+
+/// Stops every container and removes everything in the state root, networks and rules included.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln --root /tmp/try system reset -f")]
+pub(crate) struct ResetArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 /// Shows the machine, the state root and the configuration.

@@ -62,7 +62,8 @@ fn write_id(file: &Path, id: &str) -> Result<()> {
 /// The options of `kiln run` and `kiln create` as the engine's.
 pub(super) fn options(args: &ContainerArgs) -> Result<ContainerOptions> {
     let (image, command) = args.image_and_command.split_first().expect("the arguments require an image");
-    let cwd = std::env::current_dir().map_err(|error| Error::internal("find the working directory", error))?;
+    let cwd =
+        std::env::current_dir().map_err(|error| Error::internal("find the working directory", error))?;
     let mut mounts = Vec::new();
     for text in &args.volumes {
         mounts.push(mount::volume(text, &cwd)?);
@@ -80,9 +81,10 @@ pub(super) fn options(args: &ContainerArgs) -> Result<ContainerOptions> {
     Ok(ContainerOptions {
         image: image.clone(),
         command: command.to_vec(),
-        entrypoint: args.entrypoint.as_ref().map(|program| {
-            if program.is_empty() { Vec::new() } else { vec![program.clone()] }
-        }),
+        entrypoint: args
+            .entrypoint
+            .as_ref()
+            .map(|program| if program.is_empty() { Vec::new() } else { vec![program.clone()] }),
         name: args.name.clone(),
         env: assignment::environment(&args.env_files, &args.env)?,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
@@ -102,7 +104,12 @@ pub(super) fn options(args: &ContainerArgs) -> Result<ContainerOptions> {
         publish_all: args.publish_all,
         network: run_option::network(&args.network)?,
         add_hosts: args.add_hosts.iter().map(|host| assignment::host(host)).collect::<Result<_>>()?,
-        memory: args.memory.as_ref().map(|text| quantity::bytes("-m", text)).transpose()?.filter(|bytes| *bytes > 0),
+        memory: args
+            .memory
+            .as_ref()
+            .map(|text| quantity::bytes("-m", text))
+            .transpose()?
+            .filter(|bytes| *bytes > 0),
         nano_cpus: args.cpus.as_ref().map(|text| quantity::nano_cpus("--cpus", text)).transpose()?,
         pids_limit: args.pids_limit,
         restart: run_option::restart(&args.restart)?,
@@ -152,7 +159,10 @@ mod tests {
         assert_eq!(options.network, NetworkMode::None);
         assert_eq!(options.labels, [("a".to_owned(), "b".to_owned())]);
         assert!(options.init && options.read_only && options.publish_all);
-        assert_eq!((options.cap_add, options.cap_drop), (vec!["NET_ADMIN".to_owned()], vec!["ALL".to_owned()]));
+        assert_eq!(
+            (options.cap_add, options.cap_drop),
+            (vec!["NET_ADMIN".to_owned()], vec!["ALL".to_owned()])
+        );
         assert_eq!((options.memory, options.nano_cpus), (Some(64 << 20), Some(1_500_000_000)));
         assert_eq!(options.pids_limit, Some(-1));
         assert_eq!(options.restart, RestartPolicy::OnFailure { max: 2 });

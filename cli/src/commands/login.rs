@@ -46,7 +46,8 @@ pub(super) fn logout(args: &LogoutArgs) -> Result<u8> {
     let erased = credentials::docker_config()
         .erase(&host)
         .map_err(|error| Error::internal(format!("forget the credentials for `{host}`"), error))?;
-    let text = if erased { format!("Removed the login for {host}") } else { format!("Not logged in to {host}") };
+    let text =
+        if erased { format!("Removed the login for {host}") } else { format!("Not logged in to {host}") };
     terminal::say(&text).map(|()| OK)
 }
 

@@ -13,7 +13,9 @@ use crate::values::time;
 
 pub(super) fn run(args: &LogsArgs, app: &App) -> Result<u8> {
     let now = Timestamp::now();
-    let moment = |option: &str, text: &Option<String>| text.as_ref().map(|text| time::moment(option, text, now)).transpose();
+    let moment = |option: &str, text: &Option<String>| {
+        text.as_ref().map(|text| time::moment(option, text, now)).transpose()
+    };
     let options = LogOptions {
         follow: args.follow,
         tail: tail(&args.tail)?,

@@ -20,7 +20,10 @@ pub(super) fn run(args: &PortArgs, app: &App) -> Result<u8> {
     let wanted = if wanted.contains('/') { wanted.clone() } else { format!("{wanted}/tcp") };
     let found: Vec<&PublishedPort> = container.ports.iter().filter(|port| inner(port) == wanted).collect();
     if found.is_empty() {
-        return Err(Error::not_found(format!("no public port `{wanted}` published for `{}`", args.container)));
+        return Err(Error::not_found(format!(
+            "no public port `{wanted}` published for `{}`",
+            args.container
+        )));
     }
     for port in found {
         terminal::say(&outer(port))?;

@@ -23,7 +23,8 @@ const COLUMNS: [(&str, &str); 7] = [
 pub(super) fn run(args: &PsArgs, app: &App) -> Result<u8> {
     let last = if args.latest { Some(1) } else { args.last };
     let filters: Vec<Filter> = args.filters.iter().map(|text| Filter::parse(text)).collect::<Result<_>>()?;
-    let all = args.all || last.is_some() || filters.iter().any(|filter| matches!(filter.name, "status" | "exited"));
+    let all =
+        args.all || last.is_some() || filters.iter().any(|filter| matches!(filter.name, "status" | "exited"));
     let engine = app.engine()?;
     let mut containers = engine.containers().list(&ListOptions { all })?;
     containers.retain(|container| passes(&filters, container));
@@ -56,7 +57,9 @@ impl Filter {
             "name" => container.name.contains(value.trim_start_matches('/')),
             "id" => container.id.starts_with(value),
             "status" => container.state.status.as_str() == value,
-            "exited" => container.state.finished_at.is_some() && container.state.exit_code.to_string() == value,
+            "exited" => {
+                container.state.finished_at.is_some() && container.state.exit_code.to_string() == value
+            }
             "ancestor" => same_image(container, value),
             _ => container.options.labels.iter().any(|(name, found)| match value.split_once('=') {
                 Some((label, wanted)) => name == label && found == wanted,
@@ -77,7 +80,9 @@ fn passes(filters: &[Filter], container: &Container) -> bool {
 fn same_image(container: &Container, value: &str) -> bool {
     let image = &container.options.image;
     let without_tag = image.rsplit_once(':').map_or(image.as_str(), |(name, _)| name);
-    image == value || without_tag == value || container.image_id.trim_start_matches("sha256:").starts_with(value)
+    image == value
+        || without_tag == value
+        || container.image_id.trim_start_matches("sha256:").starts_with(value)
 }
 
 #[cfg(test)]

@@ -14,12 +14,16 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 pub(super) fn stop(args: &StopArgs, app: &App) -> Result<u8> {
     let engine = app.engine()?;
-    each(&args.containers, |name| engine.containers().stop(name, args.signal.as_deref(), seconds(args.timeout)))
+    each(&args.containers, |name| {
+        engine.containers().stop(name, args.signal.as_deref(), seconds(args.timeout))
+    })
 }
 
 pub(super) fn restart(args: &RestartArgs, app: &App) -> Result<u8> {
     let engine = app.engine()?;
-    each(&args.containers, |name| engine.containers().restart(name, args.signal.as_deref(), seconds(args.timeout)))
+    each(&args.containers, |name| {
+        engine.containers().restart(name, args.signal.as_deref(), seconds(args.timeout))
+    })
 }
 
 pub(super) fn kill(args: &KillArgs, app: &App) -> Result<u8> {

@@ -37,7 +37,8 @@ pub(super) fn run(command: Group, app: &App) -> Result<u8> {
 
 fn list(volumes: &[Volume], args: &ListArgs) -> Result<u8> {
     let row = |volume: &Volume| {
-        let labels: Vec<String> = volume.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let labels: Vec<String> =
+            volume.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         json!({
             "Driver": "local", "Name": volume.name, "Mountpoint": volume.mountpoint, "Scope": "local",
             "Labels": labels.join(","),

@@ -41,7 +41,8 @@ pub(crate) fn pair(text: &str) -> (String, String) {
 /// `--add-host NAME:IP` or `NAME=IP`.
 pub(crate) fn host(text: &str) -> Result<(String, String)> {
     let split = text.split_once('=').or_else(|| text.split_once(':'));
-    let Some((name, address)) = split.filter(|(name, address)| !name.is_empty() && !address.is_empty()) else {
+    let Some((name, address)) = split.filter(|(name, address)| !name.is_empty() && !address.is_empty())
+    else {
         return wrong("--add-host", text, "it is `NAME:IP`");
     };
     let address = address.trim_start_matches('[').trim_end_matches(']');
@@ -56,7 +57,10 @@ fn env_file(path: &Path) -> Result<Vec<String>> {
         Error::invalid(format!("cannot read the environment file `{}`", path.display())).caused_by(error)
     };
     if std::fs::metadata(path).map_err(fail)?.len() > MAX_ENV_FILE {
-        return Err(Error::invalid(format!("the environment file `{}` is larger than 4 MiB", path.display())));
+        return Err(Error::invalid(format!(
+            "the environment file `{}` is larger than 4 MiB",
+            path.display()
+        )));
     }
     let text = std::fs::read_to_string(path).map_err(fail)?;
     let mut variables = Vec::new();

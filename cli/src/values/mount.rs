@@ -94,7 +94,8 @@ struct Fields {
 
 impl Fields {
     fn set(&mut self, text: &str, key: &str, value: Option<&str>) -> Result<()> {
-        let wanted = || value.ok_or_else(|| Error::invalid(format!("`--mount {text}`: `{key}` needs a value")));
+        let wanted =
+            || value.ok_or_else(|| Error::invalid(format!("`--mount {text}`: `{key}` needs a value")));
         match key {
             "type" => self.kind = Some(wanted()?.to_owned()),
             "source" | "src" => self.source = Some(wanted()?.to_owned()),
@@ -165,7 +166,9 @@ mod tests {
         assert_eq!(parse("source=data,target=/b"), mount(named("data"), "/b", false));
         let kind = MountKind::Tmpfs { size: Some(1 << 20), mode: Some(0o700) };
         assert_eq!(parse("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700"), mount(kind, "/t", false));
-        for bad in ["type=bind,target=/b", "type=nfs,target=/b", "source=a", "target=b", "target=/b,colour=red", ""] {
+        for bad in
+            ["type=bind,target=/b", "type=nfs,target=/b", "source=a", "target=b", "target=/b,colour=red", ""]
+        {
             assert!(long(bad, cwd).is_err(), "`{bad}` was accepted");
         }
     }

@@ -26,7 +26,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<PortRequest>> {
             Err(_) => return fail("what comes before the ports must be an IP address"),
         },
     };
-    let Some(containers) = range(container) else { return fail("a container port is a number from 1 to 65535") };
+    let Some(containers) = range(container) else {
+        return fail("a container port is a number from 1 to 65535");
+    };
     let hosts = match host {
         "" => None,
         host => match host_range(host) {
@@ -96,8 +98,11 @@ mod tests {
 
     #[test]
     fn ranges_pair_up() {
-        let pairs: Vec<_> =
-            parse("8000-8002:80-82").unwrap().iter().map(|p| (p.host_port.unwrap(), p.container_port)).collect();
+        let pairs: Vec<_> = parse("8000-8002:80-82")
+            .unwrap()
+            .iter()
+            .map(|p| (p.host_port.unwrap(), p.container_port))
+            .collect();
         assert_eq!(pairs, [(8000, 80), (8001, 81), (8002, 82)]);
     }
 

@@ -11,7 +11,12 @@ pub(crate) fn bytes(option: &str, text: &str) -> Result<u64> {
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
     let unit = lower[digits.len()..].trim();
-    let power = match unit.strip_suffix('b').unwrap_or(unit).strip_suffix('i').unwrap_or(unit.trim_end_matches('b')) {
+    let power = match unit
+        .strip_suffix('b')
+        .unwrap_or(unit)
+        .strip_suffix('i')
+        .unwrap_or(unit.trim_end_matches('b'))
+    {
         "" => 0,
         "k" => 1,
         "m" => 2,

@@ -18,7 +18,9 @@ pub(crate) fn moment(option: &str, text: &str, now: Timestamp) -> Result<String>
     let variants = [text.to_owned(), format!("{text}Z"), format!("{text}:00Z"), format!("{text}T00:00:00Z")];
     match variants.iter().find_map(|text| text.parse::<Timestamp>().ok()) {
         Some(time) => Ok(time.to_string()),
-        None => wrong(option, text, "a time is `2026-01-31T12:00:00Z`, a date, or how long ago, such as `10m`"),
+        None => {
+            wrong(option, text, "a time is `2026-01-31T12:00:00Z`, a date, or how long ago, such as `10m`")
+        }
     }
 }
 
@@ -135,7 +137,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        let cases = [(0, "0B"), (999, "999B"), (1000, "1kB"), (1234, "1.23kB"), (12_345_678, "12.3MB"), (180_000_000, "180MB")];
+        let cases = [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1234, "1.23kB"),
+            (12_345_678, "12.3MB"),
+            (180_000_000, "180MB"),
+        ];
         for (bytes, expected) in cases {
             assert_eq!(size(bytes), expected);
         }

@@ -1,0 +1,69 @@
+//! `kiln inspect`.
+
+use kiln_engine::{Engine, Error, ErrorKind, Result};
+use serde_json::Value;
+
+use super::{OK, network, volume};
+use crate::app::App;
+use crate::args::container::InspectArgs;
+use crate::render::{container, image};
+use crate::template::Template;
+use crate::terminal;
+
+pub(super) fn run(args: &InspectArgs, kind: Option<&str>, app: &App) -> Result<u8> {
+    let engine = app.engine()?;
+    let kind = args.kind.as_deref().or(kind);
+    let (mut found, mut failed) = (Vec::new(), None);
+    for name in &args.names {
+        match look_up(&engine, name, kind) {
+            Ok(value) => found.push(value),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if failed.is_none() || !found.is_empty() {
+        print(&found, args.format.as_deref())?;
+    }
+    failed.map_or(Ok(OK), Err)
+}
+
+type LookUp = fn(&Engine, &str) -> Result<Value>;
+
+const KINDS: [(&str, LookUp); 4] = [
+    ("container", |engine, name| Ok(container::inspect(&engine.containers().inspect(name)?))),
+    ("image", |engine, name| Ok(image::inspect(&engine.images().inspect(name)?))),
+    ("volume", |engine, name| Ok(volume::value(&engine.volumes().inspect(name)?))),
+    ("network", network_named),
+];
+
+/// The first thing of that name: containers before images, as Docker looks.
+fn look_up(engine: &Engine, name: &str, kind: Option<&str>) -> Result<Value> {
+    for (_, look_up) in KINDS.iter().filter(|(known, _)| kind.is_none_or(|kind| kind == *known)) {
+        match look_up(engine, name) {
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            result => return result,
+        }
+    }
+    let what = kind.unwrap_or("container, image, volume or network");
+    Err(Error::not_found(format!("no {what} `{name}` here")))
+}
+
+fn network_named(engine: &Engine, name: &str) -> Result<Value> {
+    let networks = engine.networks().list()?;
+    let found = networks.iter().find(|network| network.name == name || network.id == name);
+    found.map(network::value).ok_or_else(|| Error::not_found(format!("no network `{name}`")))
+}
+
+/// Values as one JSON list, or each through a template.
+pub(super) fn print(found: &[Value], format: Option<&str>) -> Result<u8> {
+    match format {
+        None => terminal::say(&serde_json::to_string_pretty(found).unwrap_or_default())?,
+        Some("json") => terminal::say(&serde_json::to_string(found).unwrap_or_default())?,
+        Some(template) => {
+            let template = Template::parse(template)?;
+            for value in found {
+                terminal::say(&template.fill(value)?)?;
+            }
+        }
+    }
+    Ok(OK)
+}

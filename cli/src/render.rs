@@ -1,0 +1,5 @@
+//! Engine's values as people and scripts see them.
+
+pub(crate) mod container;
+pub(crate) mod image;
+pub(crate) mod progress;

@@ -1,0 +1,110 @@
+//! An image as rows of `images` and `history`, and as `inspect` shows it, with Docker's field names.
+
+use jiff::Timestamp;
+use kiln_engine::images::{HistoryLine, ImageDetails, ImageSummary};
+use kiln_engine::oci::{Digest, Reference};
+use serde_json::{Value, json};
+
+use crate::values::time;
+
+/// How much of an instruction a list shows.
+const INSTRUCTION_WIDTH: usize = 45;
+const NONE: &str = "<none>";
+
+/// The rows of an image in `images`, one a name.
+pub(crate) fn rows(image: &ImageSummary, now: Timestamp, no_trunc: bool) -> Vec<Value> {
+    let names: Vec<(String, String)> = match image.names.is_empty() {
+        true => vec![(NONE.to_owned(), NONE.to_owned())],
+        false => image
+            .names
+            .iter()
+            .map(|name| (name.familiar_name(), name.tag().unwrap_or(NONE).to_owned()))
+            .collect(),
+    };
+    let created = image.created.as_deref().and_then(|created| time::since(created, now));
+    let row = |(repository, tag): (String, String)| {
+        json!({
+            "ID": id(&image.id, no_trunc),
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": image.digest.to_string(),
+            "CreatedAt": image.created,
+            "CreatedSince": created.as_ref().map_or_else(|| "N/A".to_owned(), |age| format!("{age} ago")),
+            "Size": time::size(image.size),
+        })
+    };
+    names.into_iter().map(row).collect()
+}
+
+/// A row of `history`.
+pub(crate) fn history_row(line: &HistoryLine, now: Timestamp, no_trunc: bool) -> Value {
+    let created = line.entry.created.as_deref().and_then(|created| time::since(created, now));
+    json!({
+        "ID": line.id.as_ref().map_or_else(|| "<missing>".to_owned(), |digest| id(digest, no_trunc)),
+        "CreatedAt": line.entry.created,
+        "CreatedSince": created.map_or_else(|| "N/A".to_owned(), |age| format!("{age} ago")),
+        "CreatedBy": cut(line.entry.created_by.as_deref().unwrap_or_default(), no_trunc),
+        "Size": time::size(line.size),
+        "Comment": line.entry.comment.as_deref().unwrap_or_default(),
+    })
+}
+
+fn id(digest: &Digest, no_trunc: bool) -> String {
+    if no_trunc { digest.to_string() } else { digest.short().to_owned() }
+}
+
+fn cut(text: &str, no_trunc: bool) -> String {
+    if no_trunc || text.chars().count() <= INSTRUCTION_WIDTH {
+        return text.to_owned();
+    }
+    text.chars().take(INSTRUCTION_WIDTH - 1).chain(['…']).collect()
+}
+
+/// Everything about an image.
+pub(crate) fn inspect(image: &ImageDetails) -> Value {
+    let (summary, config) = (&image.summary, &image.config);
+    let tags: Vec<String> =
+        summary.names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
+    let mut digests: Vec<String> =
+        summary.names.iter().map(|name| format!("{}@{}", name.familiar_name(), summary.digest)).collect();
+    digests.dedup();
+    json!({
+        "Id": summary.id,
+        "RepoTags": tags,
+        "RepoDigests": digests,
+        "Parent": "",
+        "Comment": config.history.last().and_then(|entry| entry.comment.as_deref()).unwrap_or_default(),
+        "Created": config.created,
+        "Author": config.author.as_deref().unwrap_or_default(),
+        "Config": container_config(image),
+        "Architecture": config.platform.architecture,
+        "Variant": config.platform.variant,
+        "Os": config.platform.os,
+        "Size": summary.size,
+        "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
+        "Descriptor": { "mediaType": image.manifest.media_type, "digest": summary.digest },
+    })
+}
+
+/// The image's own configuration with the keys that Docker always has.
+fn container_config(image: &ImageDetails) -> Value {
+    let config = &image.config.config;
+    let mut value = serde_json::to_value(config).unwrap_or_default();
+    if let Value::Object(map) = &mut value {
+        let defaults = [
+            ("User", json!("")),
+            ("ExposedPorts", Value::Null),
+            ("Env", json!([])),
+            ("Cmd", Value::Null),
+            ("Volumes", Value::Null),
+            ("WorkingDir", json!("")),
+            ("Entrypoint", Value::Null),
+            ("OnBuild", Value::Null),
+            ("Labels", Value::Null),
+        ];
+        for (key, default) in defaults {
+            map.entry(key).or_insert(default);
+        }
+    }
+    value
+}
