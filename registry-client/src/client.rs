@@ -81,6 +81,20 @@ impl Client {
         resolve::resolve(&last, reference).await
     }
 
+    /// Asks what `reference` names without getting it, which registries do not count as a pull.
+    ///
+    /// The answer is the registry's word, to look up what is already here; `None` where it does not tell.
+    pub async fn head(&self, reference: &Reference) -> Result<Option<Descriptor>> {
+        let (last, mirrors) = self.sources(reference)?;
+        for mirror in &mirrors {
+            match resolve::head(mirror, reference).await {
+                Ok(found) => return Ok(found),
+                Err(error) => tracing::debug!(%error, "the mirror is passed over"),
+            }
+        }
+        resolve::head(&last, reference).await
+    }
+
     /// The bytes of the manifest or index that `descriptor` names, verified.
     pub async fn manifest(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Bytes> {
         let (last, mirrors) = self.sources(reference)?;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kiln_oci::parse::{Document, MAX_MANIFEST, parse_manifest};
 use kiln_oci::verify::verify;
 use kiln_oci::{Descriptor, Digest, Digester, MediaType, Reference};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Response};
 use serde::Deserialize;
 
@@ -59,6 +59,22 @@ pub(crate) async fn resolve(session: &Session, reference: &Reference) -> Result<
     let document = parse(&request, &bytes, content_type)?;
     let descriptor = Descriptor::new(media_type(&document), digest, bytes.len() as u64);
     Ok(Resolved { descriptor, bytes, document, host: session.endpoint.name.clone() })
+}
+
+/// Asks what `reference` names without getting it; `None` where the registry does not tell.
+pub(crate) async fn head(session: &Session, reference: &Reference) -> Result<Option<Descriptor>> {
+    let request = session
+        .request(Method::HEAD, &format!("manifests/{}", reference.target()))
+        .header(ACCEPT, &accepted());
+    let answer = session.expect(&request, &[200]).await?;
+    let digest = told_digest(&request, answer.headers())?;
+    let text = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let size = text(CONTENT_LENGTH).and_then(|size| size.parse::<u64>().ok());
+    let media_type = text(CONTENT_TYPE).map(MediaType::new);
+    Ok(digest
+        .zip(size)
+        .zip(media_type)
+        .map(|((digest, size), media_type)| Descriptor::new(media_type, digest, size)))
 }
 
 /// Gets the document that `descriptor` names.

@@ -10,6 +10,8 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 pub const STALL: Duration = Duration::from_secs(30);
 /// For a connection to be made.
 pub const CONNECT: Duration = Duration::from_secs(15);
+/// For a registry to store what it was sent, once it has all of it.
+pub const COMMIT: Duration = Duration::from_secs(5 * 60);
 /// For how long a request is tried again without progress.
 pub const BUDGET: Duration = Duration::from_secs(5 * 60);
 /// The longest first pause.
@@ -30,6 +32,8 @@ pub struct Limits {
     pub stall: Duration,
     /// See [`CONNECT`].
     pub connect: Duration,
+    /// See [`COMMIT`].
+    pub commit: Duration,
     /// See [`BUDGET`].
     pub budget: Duration,
     /// See [`BACKOFF_MIN`].
@@ -45,6 +49,7 @@ impl Default for Limits {
         Limits {
             stall: STALL,
             connect: CONNECT,
+            commit: COMMIT,
             budget: BUDGET,
             backoff_min: BACKOFF_MIN,
             backoff_max: BACKOFF_MAX,
@@ -96,6 +101,9 @@ fn http_date(text: &str) -> Option<u64> {
     let [_, day, month, year, time, "GMT"] = parts[..] else { return None };
     let clock: Vec<u64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
     let [hour, minute, second] = clock[..] else { return None };
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
     let (day, year): (u64, u64) =
         (day.parse().ok()?, year.parse().ok().filter(|year| (1970..=9999).contains(year))?);
     let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
@@ -176,7 +184,14 @@ mod tests {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        for bad in ["", "-1", "soon", "Sun, 06 Xxx 1994 08:49:37 GMT", "a, 00 Jan 1970 0:0:0 GMT"] {
+        for bad in [
+            "",
+            "-1",
+            "soon",
+            "Sun, 06 Xxx 1994 08:49:37 GMT",
+            "a, 00 Jan 1970 0:0:0 GMT",
+            "a, 18446744073709551615 Jan 2000 99999999999999999:0:0 GMT",
+        ] {
             assert_eq!(retry_after(bad), None, "{bad}");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
@@ -21,6 +21,8 @@ use crate::tls;
 const MAX_REDIRECTS: usize = 10;
 /// The most of an error answer's body that is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
+/// How often the progress of a body on its way out is looked at.
+const TICK: Duration = Duration::from_secs(1);
 /// Idle connections kept to one host.
 const MAX_IDLE: usize = 8;
 
@@ -165,12 +167,20 @@ impl Transport {
                 builder.header(CONTENT_LENGTH, source.len).body(source.open(progress.clone()))
             }
         };
-        let stall = self.limits.stall_of_attempt();
-        match until_stalled(builder.send(), &progress, stall).await {
+        match until_stalled(builder.send(), &progress, |sent| self.patience(hop, sent)).await {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => Err(connection_failed(hop, error)),
             None => Err(stalled(hop, self.limits.stall)),
         }
+    }
+
+    /// How long to wait after `sent` bytes of the body: a registry that has all of a blob may need long to store it.
+    fn patience(&self, hop: &Request, sent: u64) -> Duration {
+        let all_sent = match &hop.body {
+            Body::Empty | Body::Bytes(_) => hop.method == Method::PUT,
+            Body::Source(source) => sent >= source.len,
+        };
+        if all_sent { self.limits.commit } else { self.limits.stall_of_attempt() }
     }
 
     fn client(&self, url: &Url) -> Result<reqwest::Client> {
@@ -276,19 +286,26 @@ impl Progress {
     }
 }
 
-/// Waits for `future` as long as `progress` goes on; `None` where it did not for `stall`.
-async fn until_stalled<F: Future>(future: F, progress: &Progress, stall: Duration) -> Option<F::Output> {
+/// Waits for `future` as long as `progress` goes on; `None` where it stood still for longer than `patience` allows.
+async fn until_stalled<F: Future>(
+    future: F,
+    progress: &Progress,
+    patience: impl Fn(u64) -> Duration,
+) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     let mut seen = progress.get();
+    let mut still = Instant::now();
     loop {
-        if let Ok(output) = tokio::time::timeout(stall, &mut future).await {
+        let left = patience(seen).saturating_sub(still.elapsed());
+        if let Ok(output) = tokio::time::timeout(left.min(TICK), &mut future).await {
             return Some(output);
         }
         let now = progress.get();
-        if now == seen {
+        if now != seen {
+            (seen, still) = (now, Instant::now());
+        } else if still.elapsed() >= patience(now) {
             return None;
         }
-        seen = now;
     }
 }
 

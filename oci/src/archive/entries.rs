@@ -132,7 +132,7 @@ fn read_header<R: Read + Seek>(
     position: u64,
     end: u64,
 ) -> Result<Option<Header>, ArchiveError> {
-    if position == end && position > 0 {
+    if position >= end && position > 0 {
         return Ok(None);
     }
     if position + BLOCK > end {

@@ -209,3 +209,23 @@ fn a_cut_or_damaged_archive_is_noticed() {
     damaged[512 * 2] ^= 1;
     assert!(load(damaged).is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_a_reader_panic(noise: Vec<u8>, at in 0usize..6000, flip: u8) {
+        let mut blobs = Memory::default();
+        let image = blobs.image(&["a:1"], &["base", "app"]);
+        let mut bytes = write(Vec::new(), &[image], &blobs).unwrap();
+        let at = at % bytes.len();
+        bytes[at] ^= flip;
+        let n = noise.len().min(bytes.len() - at);
+        bytes[at..at + n].copy_from_slice(&noise[..n]);
+        let _ = load(bytes.clone());
+        let _ = load(noise.clone());
+        let _ = crate::parse::parse_manifest(&noise, None);
+        for magic in [&b""[..], b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"] {
+            let bytes = [magic, &noise].concat();
+            let _ = io::copy(&mut crate::compression::decompress(&bytes[..]), &mut io::sink());
+        }
+    }
+}

@@ -202,3 +202,29 @@ async fn plain_http_is_never_a_fallback() {
     assert!(client.resolve(&reference(&registry, ":1")).await.is_err());
     assert_eq!(registry.requests(), []);
 }
+
+#[tokio::test]
+async fn no_secret_is_in_an_error() {
+    let (registry, elsewhere) = (filled(), Registry::start());
+    let signed = format!("{}/blob?X-Signature=hunter2&token=hunter2", elsewhere.origin());
+    for fault in
+        [Fault::Status(403), Fault::Reset(0), Fault::Redirect(307, "ftp://me:hunter2@x/?hunter2".to_owned())]
+    {
+        elsewhere.fail("GET", "/blob", fault, usize::MAX);
+        registry.fail("GET", "/manifests/", Fault::Redirect(307, signed.clone()), 1);
+        let mut limits = crate::common::limits();
+        limits.budget = std::time::Duration::from_millis(100);
+        let options = kiln_registry_client::ClientOptions { limits, ..Default::default() };
+        let error = kiln_registry_client::Client::new(options)
+            .resolve(&reference(&registry, ":1"))
+            .await
+            .unwrap_err();
+        let mut text = format!("{error:?} {error}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text} {cause} {cause:?}");
+            source = cause.source();
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

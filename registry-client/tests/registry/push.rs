@@ -128,6 +128,8 @@ async fn manifests_are_put_under_tag_or_digest() {
         assert_eq!(descriptor.digest, Digest::of(&bytes));
     }
     assert_eq!(registry.manifest(REPOSITORY, "1").unwrap(), bytes);
+    let told = client().head(&reference(&registry, ":1")).await.unwrap().unwrap();
+    assert_eq!(told, Descriptor::of(MediaType::OCI_MANIFEST, &bytes));
     let resolved = client().resolve(&reference(&registry, ":1")).await.unwrap();
     assert_eq!((resolved.bytes, resolved.descriptor.media_type), (bytes.into(), media_type));
 }
@@ -172,4 +174,13 @@ async fn all_pages_of_tags_are_read() {
     registry.behave(|behaviour| behaviour.tags_per_page = Some(2));
     assert_eq!(client().tags(&reference(&registry, "")).await.unwrap(), ["a", "b", "c", "d", "e"]);
     assert_eq!(registry.count("GET", "/tags/list"), 3);
+}
+
+#[tokio::test]
+async fn a_registry_may_take_its_time_to_store_a_blob() {
+    let registry = Registry::start();
+    let (bytes, descriptor) = blob(100_000);
+    registry.fail("PUT", "/uploads/", Fault::Delay(std::time::Duration::from_millis(1500)), 1);
+    client().push_blob(&reference(&registry, ""), &descriptor, source(&bytes), None).await.unwrap();
+    assert_eq!(registry.count("PUT", "/uploads/"), 1);
 }

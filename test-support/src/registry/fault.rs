@@ -23,6 +23,8 @@ pub enum Fault {
     Slow(usize, Duration),
     /// Never answers.
     Silence,
+    /// Answers rightly, but late.
+    Delay(Duration),
     /// Redirects there.
     Redirect(u16, String),
     /// Adds a header to the right answer.
@@ -51,6 +53,10 @@ pub(super) async fn instead(fault: &Fault) -> Option<Answer> {
         Fault::RetryAfter(status, seconds) => answer(*status, &[("retry-after", &seconds.to_string())], ""),
         Fault::Redirect(status, location) => answer(*status, &[("location", location)], ""),
         Fault::Silence => std::future::pending().await,
+        Fault::Delay(delay) => {
+            tokio::time::sleep(*delay).await;
+            return None;
+        }
         _ => return None,
     })
 }
