@@ -158,7 +158,8 @@ fn split_registry(name: &str) -> (&str, &str) {
 fn is_host(text: &str) -> bool {
     if let Some(v6) = text.strip_prefix('[') {
         let Some((address, port)) = v6.split_once(']') else { return false };
-        return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port(&port[1..]));
+        return address.parse::<std::net::Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
     }
     let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
     port.is_none_or(is_port) && host.split('.').all(is_label)
@@ -173,7 +174,7 @@ fn is_label(label: &str) -> bool {
 }
 
 fn is_port(port: &str) -> bool {
-    port.parse::<u16>().is_ok()
+    port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 fn is_tag(tag: &str) -> bool {

@@ -104,8 +104,10 @@ fn http_date(text: &str) -> Option<u64> {
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let (day, year): (u64, u64) =
-        (day.parse().ok()?, year.parse().ok().filter(|year| (1970..=9999).contains(year))?);
+    let (day, year): (u64, u64) = (
+        day.parse().ok().filter(|day| *day <= 31)?,
+        year.parse().ok().filter(|year| (1970..=9999).contains(year))?,
+    );
     let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
     // Days from the civil calendar, the year starting in March so that the leap day is its last.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
