@@ -69,10 +69,17 @@ impl Encoder {
         match self.selectors {
             Selectors::Named => self.text(path),
             Selectors::LastName => {
-                self.text(path.trim_end_matches('/').rsplit('/').next().unwrap_or_default())
+                self.text(path.trim_end_matches('/').rsplit('/').next().unwrap_or_default());
             }
         }
     }
+}
+
+/// Encodes values in their order.
+macro_rules! each {
+    ($to:ident: $($value:expr),+) => {
+        $($value.encode($to);)+
+    };
 }
 
 trait Encode {
@@ -147,8 +154,14 @@ impl Encode for Reference {
 impl Encode for Platform {
     fn encode(&self, to: &mut Encoder) {
         let Platform { architecture, os, variant, os_version } = self;
-        (architecture.encode(to), os.encode(to), variant.encode(to), os_version.encode(to));
+        each!(to: architecture, os, variant, os_version);
     }
+}
+
+/// A variant that holds one value.
+fn variant(to: &mut Encoder, number: u64, value: &impl Encode) {
+    to.number(number);
+    value.encode(to);
 }
 
 /// Numbers the variants of plain enums and encodes them.
@@ -170,12 +183,15 @@ encode_numbered!(Submodules { Recursive = 0, Skip = 1 });
 impl Encode for Op {
     fn encode(&self, to: &mut Encoder) {
         match self {
-            Op::Source(source) => (to.number(0), source.encode(to)),
-            Op::Exec(exec) => (to.number(1), exec.encode(to)),
-            Op::File(FileOp { actions }) => (to.number(2), actions.encode(to)),
-            Op::Merge(MergeOp {}) => (to.number(3), ()),
-            Op::Diff(DiffOp { lower, upper }) => (to.number(4), (lower.encode(to), upper.encode(to)).0),
-        };
+            Op::Source(source) => variant(to, 0, source),
+            Op::Exec(exec) => variant(to, 1, exec),
+            Op::File(FileOp { actions }) => variant(to, 2, actions),
+            Op::Merge(MergeOp {}) => to.number(3),
+            Op::Diff(DiffOp { lower, upper }) => {
+                to.number(4);
+                each!(to: lower, upper);
+            }
+        }
     }
 }
 
@@ -184,26 +200,26 @@ impl Encode for SourceOp {
         match self {
             SourceOp::Image { reference, platform } => {
                 to.number(0);
-                (reference.encode(to), platform.encode(to));
+                each!(to: reference, platform);
             }
             SourceOp::Local { name, include, exclude, follow } => {
                 to.number(1);
-                (name.encode(to), include.encode(to), exclude.encode(to), follow.encode(to));
+                each!(to: name, include, exclude, follow);
             }
             SourceOp::Git { remote, reference, subdir, checksum, keep_git_dir, submodules } => {
                 to.number(2);
-                (remote.encode(to), reference.encode(to), subdir.encode(to), checksum.encode(to));
-                (keep_git_dir.encode(to), submodules.encode(to));
+                each!(to: remote, reference, subdir, checksum);
+                each!(to: keep_git_dir, submodules);
             }
             SourceOp::Http { url, checksum, filename, mode, owner } => {
                 to.number(3);
-                (url.encode(to), checksum.encode(to), filename.encode(to), mode.encode(to), owner.encode(to));
+                each!(to: url, checksum, filename, mode, owner);
             }
             SourceOp::OciLayout { store, digest, platform } => {
                 to.number(4);
                 // The store only says where the bytes are.
                 let _ = store;
-                (digest.encode(to), platform.encode(to));
+                each!(to: digest, platform);
             }
         }
     }
@@ -228,16 +244,16 @@ impl Encode for ExecOp {
             ulimits,
             valid_exit_codes,
         } = self;
-        (args.encode(to), env.encode(to), cwd.encode(to), user.encode(to), hostname.encode(to));
-        (network.encode(to), security.encode(to), devices.encode(to), platform.encode(to), mounts.encode(to));
-        (extra_hosts.encode(to), shm_size.encode(to), ulimits.encode(to), valid_exit_codes.encode(to));
+        each!(to: args, env, cwd, user, hostname);
+        each!(to: network, security, devices, platform, mounts);
+        each!(to: extra_hosts, shm_size, ulimits, valid_exit_codes);
     }
 }
 
 impl Encode for Device {
     fn encode(&self, to: &mut Encoder) {
         let Device { name, required } = self;
-        (name.encode(to), required.encode(to));
+        each!(to: name, required);
     }
 }
 
@@ -253,34 +269,32 @@ impl Encode for Mount {
         match self {
             Mount::Bind { input, source, target, readonly, output } => {
                 to.number(0);
-                (
-                    input.encode(to),
-                    to.selector(source),
-                    target.encode(to),
-                    readonly.encode(to),
-                    output.encode(to),
-                );
+                each!(to: input);
+                to.selector(source);
+                each!(to: target, readonly, output);
             }
             Mount::Cache { input, source, target, readonly, id, sharing, mode, uid, gid } => {
                 to.number(1);
                 // A cache's loss or identity must not change a result, so only what the process sees counts.
                 let _ = (id, sharing);
-                (input.encode(to), to.selector(source), target.encode(to), readonly.encode(to));
-                (mode.encode(to), uid.encode(to), gid.encode(to));
+                each!(to: input);
+                to.selector(source);
+                each!(to: target, readonly);
+                each!(to: mode, uid, gid);
             }
             Mount::Tmpfs { target, size } => {
                 to.number(2);
-                (target.encode(to), size.encode(to));
+                each!(to: target, size);
             }
             Mount::Secret { id, target, env, required, mode, uid, gid } => {
                 to.number(3);
-                (id.encode(to), target.encode(to), env.encode(to), required.encode(to));
-                (mode.encode(to), uid.encode(to), gid.encode(to));
+                each!(to: id, target, env, required);
+                each!(to: mode, uid, gid);
             }
             Mount::Ssh { id, target, required, mode, uid, gid } => {
                 to.number(4);
-                (id.encode(to), target.encode(to), required.encode(to));
-                (mode.encode(to), uid.encode(to), gid.encode(to));
+                each!(to: id, target, required);
+                each!(to: mode, uid, gid);
             }
         }
     }
@@ -289,28 +303,24 @@ impl Encode for Mount {
 impl Encode for FileAction {
     fn encode(&self, to: &mut Encoder) {
         match self {
-            FileAction::Copy(copy) => (to.number(0), copy.encode(to)).1,
+            FileAction::Copy(copy) => variant(to, 0, copy),
             FileAction::Mkfile { input, path, data, mode, owner } => {
                 to.number(1);
-                (input.encode(to), path.encode(to), to.bytes(data), mode.encode(to), owner.encode(to));
+                each!(to: input, path);
+                to.bytes(data);
+                each!(to: mode, owner);
             }
             FileAction::Mkdir { input, path, mode, make_parents, owner } => {
                 to.number(2);
-                (
-                    input.encode(to),
-                    path.encode(to),
-                    mode.encode(to),
-                    make_parents.encode(to),
-                    owner.encode(to),
-                );
+                each!(to: input, path, mode, make_parents, owner);
             }
             FileAction::Rm { input, path, allow_wildcard, allow_missing } => {
                 to.number(3);
-                (input.encode(to), path.encode(to), allow_wildcard.encode(to), allow_missing.encode(to));
+                each!(to: input, path, allow_wildcard, allow_missing);
             }
             FileAction::Symlink { input, target, path, owner } => {
                 to.number(4);
-                (input.encode(to), target.encode(to), path.encode(to), owner.encode(to));
+                each!(to: input, target, path, owner);
             }
         }
     }
@@ -335,12 +345,13 @@ impl Encode for CopyAction {
             parents,
             link,
         } = self;
-        (input.encode(to), source.encode(to), to.number(paths.len() as u64));
+        each!(to: input, source);
+        to.number(paths.len() as u64);
         // Kept parents are part of what is made, so they count in full.
         paths.iter().for_each(|path| if *parents { to.text(path) } else { to.selector(path) });
-        (dest.encode(to), owner.encode(to), mode.encode(to), unpack.encode(to), contents_only.encode(to));
-        (create_dest_parents.encode(to), follow_symlinks.encode(to), allow_wildcard.encode(to));
-        (allow_empty_wildcard.encode(to), exclude.encode(to), parents.encode(to), link.encode(to));
+        each!(to: dest, owner, mode, unpack, contents_only);
+        each!(to: create_dest_parents, follow_symlinks, allow_wildcard);
+        each!(to: allow_empty_wildcard, exclude, parents, link);
     }
 }
 
@@ -348,8 +359,8 @@ impl Encode for ActionInput {
     fn encode(&self, to: &mut Encoder) {
         match self {
             ActionInput::Scratch => to.number(0),
-            ActionInput::Input(index) => (to.number(1), index.encode(to)).1,
-            ActionInput::Action(index) => (to.number(2), index.encode(to)).1,
+            ActionInput::Input(index) => variant(to, 1, index),
+            ActionInput::Action(index) => variant(to, 2, index),
         }
     }
 }
@@ -357,15 +368,15 @@ impl Encode for ActionInput {
 impl Encode for Owner {
     fn encode(&self, to: &mut Encoder) {
         let Owner { user, group } = self;
-        (user.encode(to), group.encode(to));
+        each!(to: user, group);
     }
 }
 
 impl Encode for Principal {
     fn encode(&self, to: &mut Encoder) {
         match self {
-            Principal::Id(id) => (to.number(0), id.encode(to)).1,
-            Principal::Name(name) => (to.number(1), name.encode(to)).1,
+            Principal::Id(id) => variant(to, 0, id),
+            Principal::Name(name) => variant(to, 1, name),
         }
     }
 }
@@ -373,8 +384,8 @@ impl Encode for Principal {
 impl Encode for ChmodSpec {
     fn encode(&self, to: &mut Encoder) {
         match self {
-            ChmodSpec::Octal(mode) => (to.number(0), mode.encode(to)).1,
-            ChmodSpec::Symbolic(clauses) => (to.number(1), to.display(clauses)).1,
+            ChmodSpec::Octal(mode) => variant(to, 0, mode),
+            ChmodSpec::Symbolic(clauses) => variant(to, 1, &clauses.to_string()),
         }
     }
 }

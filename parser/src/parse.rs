@@ -60,7 +60,7 @@ fn place(file: &mut Dockerfile, line: Logical, escape: char) -> Result<(), Probl
     let code = text.trim().to_owned();
     match parsed {
         Parsed::From(from) => {
-            file.stages.push(Stage { from, span, code, comments, instructions: Vec::new() })
+            file.stages.push(Stage { from, span, code, comments, instructions: Vec::new() });
         }
         Parsed::Other(instruction) => {
             let is_arg = matches!(instruction, Instruction::Arg(_));

@@ -140,3 +140,63 @@ fn subject(value: &str) -> Option<Vec<char>> {
     let text: Vec<char> = value.chars().collect();
     (text.len() <= MAX_SUBJECT).then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The obvious way, exponential.
+    fn matches(pattern: &[char], text: &[char]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some(('*', rest)) => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
+            Some((p, rest)) => {
+                text.split_first().is_some_and(|(t, tail)| (*p == '?' || p == t) && matches(rest, tail))
+            }
+        }
+    }
+
+    fn replaced(pattern: &[char], text: &[char]) -> String {
+        let mut out = String::new();
+        let mut at = 0;
+        while at < text.len() {
+            match (at + 1..=text.len()).rev().find(|end| matches(pattern, &text[at..*end])) {
+                Some(end) => {
+                    out.push('_');
+                    at = end;
+                }
+                None => {
+                    out.push(text[at]);
+                    at += 1;
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn states_agree_with_backtracking(pattern in "[ab*?]{0,5}", text in "[ab]{0,7}") {
+            let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+            let subject = Pattern::new(&pattern, '\\').unwrap();
+            let ends: Vec<usize> = (0..=t.len()).filter(|end| matches(&p, &t[..*end])).collect();
+            let after = |end: Option<&usize>| t[end.copied().unwrap_or(0)..].iter().collect::<String>();
+            prop_assert_eq!(subject.trim_prefix(&text, false).unwrap(), after(ends.first()));
+            prop_assert_eq!(subject.trim_prefix(&text, true).unwrap(), after(ends.last()));
+            let starts: Vec<usize> = (0..=t.len()).filter(|start| matches(&p, &t[*start..])).collect();
+            let before = |start: Option<&usize>| t[..start.copied().unwrap_or(t.len())].iter().collect::<String>();
+            prop_assert_eq!(subject.trim_suffix(&text, false).unwrap(), before(starts.last()));
+            prop_assert_eq!(subject.trim_suffix(&text, true).unwrap(), before(starts.first()));
+            prop_assert_eq!(subject.replace(&text, "_", true, 100).unwrap(), replaced(&p, &t));
+        }
+    }
+
+    #[test]
+    fn long_subjects_are_refused() {
+        assert!(Pattern::new(&"?".repeat(MAX_PATTERN + 1), '\\').is_none());
+        let pattern = Pattern::new("*", '\\').unwrap();
+        assert!(pattern.trim_prefix(&"a".repeat(MAX_SUBJECT + 1), true).is_none());
+    }
+}

@@ -58,7 +58,7 @@ impl Lowerer<'_> {
         if heredoc::word(text).is_some() {
             title.push_str(&format!(" ({})", summary(&first.content)));
             script = first.text();
-            if first.content.starts_with("#!") {
+            if script.starts_with("#!") {
                 let edge = self.document(scope, &first.name, script.into_bytes(), 0o755)?;
                 mounts.push(bind(edge, inputs, "/", SCRIPT_DIR));
                 script = format!("{SCRIPT_DIR}/{}", first.name);

@@ -225,9 +225,9 @@ impl Lowerer<'_> {
         }
         let created_by = format!("WORKDIR {path}");
         if layer {
-            state.record_layer(created_by)
+            state.record_layer(created_by);
         } else {
-            state.record(created_by)
+            state.record(created_by);
         }
         Ok(())
     }
