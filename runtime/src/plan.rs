@@ -39,6 +39,8 @@ pub struct Resolved {
     pub files: Vec<(Handle, String)>,
     /// A tree for each user mount that is a bind.
     pub trees: Vec<Option<UserTree>>,
+    /// More device nodes: path, type and permissions, number.
+    pub devices: Vec<(String, u32, u64)>,
     /// Masked paths that exist on this kernel, and whether each is a directory.
     pub masked: Vec<(String, bool)>,
     /// Read-only paths that exist on this kernel.
@@ -72,6 +74,7 @@ impl Resolved {
             env: crate::prepare::environment(&spec.process, "/", Some(&spec.hostname)),
             files: preview_files(spec),
             trees: spec.mounts.iter().map(|_| None).collect(),
+            devices: Vec::new(),
             masked: hidden(&profile::MASKED_PATHS).into_iter().map(|path| (path, false)).collect(),
             readonly: hidden(&profile::READONLY_PATHS),
             init: None,

@@ -18,7 +18,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Preparing, Result};
 use crate::launch::Stdio;
 use crate::plan::{CgroupView, Resolved, UserTree, user};
-use crate::profile::{CPU_FOLDER, DEFAULT_PATH, MASKED_PATHS, READONLY_PATHS};
+use crate::profile::{CPU_FOLDER, DEFAULT_PATH, DEVICES, MASKED_PATHS, READONLY_PATHS};
 use crate::run_spec::{EtcFiles, MountKind, NetworkSetup, Process, Propagation, RunSpec, UserMount};
 use stubs::{Kind, Stubs};
 use view::{Place, Tree, View};
@@ -80,6 +80,7 @@ fn resolve(
         env,
         files,
         trees,
+        devices: if unconfined { host_devices() } else { Vec::new() },
         masked: if unconfined { Vec::new() } else { masked_paths() },
         readonly: if unconfined { Vec::new() } else { readonly_paths() },
         init: if spec.init { Some(reaper::program()?) } else { None },
@@ -305,6 +306,22 @@ fn cgroup_view(cgroup: &Cgroup) -> CgroupView {
         }
     }
     if hierarchies.is_empty() { CgroupView::None } else { CgroupView::Legacy(hierarchies) }
+}
+
+/// The host's devices, for a container that may use them all. Those that every container has are left out.
+fn host_devices() -> Vec<(String, u32, u64)> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let own =
+        |name: &str| name == "console" || name == "ptmx" || DEVICES.iter().any(|(known, ..)| *known == name);
+    let device = |entry: std::fs::DirEntry| {
+        let (name, meta) = (entry.file_name().into_string().ok()?, entry.metadata().ok()?);
+        let is_device = meta.file_type().is_char_device() || meta.file_type().is_block_device();
+        (is_device && !own(&name)).then(|| (format!("/dev/{name}"), meta.mode(), meta.rdev()))
+    };
+    let mut devices: Vec<_> =
+        std::fs::read_dir("/dev").into_iter().flatten().flatten().filter_map(device).collect();
+    devices.sort();
+    devices
 }
 
 /// The masked paths that this kernel has. The container's own `/proc` and `/sys` have the same.

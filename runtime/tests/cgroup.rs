@@ -57,7 +57,7 @@ fn everything_in_a_group_dies_at_once() {
     eventually("three processes in the group", || cgroup.pids().unwrap().len() >= 3);
     cgroup.kill_all().unwrap();
     assert!(!child.wait().unwrap().success());
-    assert_eq!(cgroup.pids().unwrap(), []);
+    assert_eq!(cgroup.pids().unwrap(), Vec::<u32>::new());
     finish(&cgroup);
 }
 

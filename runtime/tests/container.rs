@@ -336,3 +336,42 @@ fn limits_of_the_group_hold() {
     let (text, status) = output(spec).unwrap();
     assert!(!status.success() && text.contains("can't fork"), "{text}");
 }
+
+#[test]
+fn the_kernel_refuses_what_the_profile_withholds() {
+    let image = Image::new();
+    let script = "busybox unshare -m true; busybox mount -t tmpfs x /tmp; busybox chroot / true && echo fine";
+    let (text, _) = image.sh(script);
+    assert_eq!(
+        text.matches("Operation not permitted").count() + text.matches("permission denied").count(),
+        2,
+        "{text}"
+    );
+    assert!(text.ends_with("fine\n"), "{text}");
+}
+
+#[test]
+fn a_privileged_container_has_the_hosts_devices() {
+    let image = Image::new();
+    let mut spec = image.spec(&["sh", "-c", "ls /dev; busybox mount -t tmpfs x /tmp && echo mounted"]);
+    spec.security.privileged = true;
+    let (text, status) = output(spec).unwrap();
+    assert!(status.success() && text.ends_with("mounted\n"), "{text}");
+    assert!(text.lines().any(|name| name == "kmsg"), "{text}");
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_killed() {
+    use kiln_runtime::{Cancel, Executor, LinuxExecutor};
+    let image = Image::new();
+    let cancel = Cancel::default();
+    let run = LinuxExecutor.run(image.spec(&["sleep", "1000"]), Stdio::Null, cancel.clone());
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        cancel.cancel();
+    };
+    let (status, ()) = tokio::join!(run, stop);
+    assert_eq!(status.unwrap().signal, Some(9));
+    let run = LinuxExecutor.run(image.spec(&["sh", "-c", "exit 4"]), Stdio::Null, Cancel::default());
+    assert_eq!(run.await.unwrap().code, 4);
+}

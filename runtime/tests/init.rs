@@ -1,5 +1,6 @@
-//! `--init`. This program stands in for kiln: started as `… init -- command…` it is the reaper, and
-//! otherwise it runs the tests, without the usual harness.
+//! Processes of kiln itself, for which this program stands in: started as `… init -- command…` it is the
+//! reaper, as `… hang` a kiln that is killed while its container runs, and otherwise it runs the tests,
+//! without the usual harness.
 #![allow(clippy::print_stdout)]
 
 mod common;
@@ -15,10 +16,14 @@ fn main() {
     {
         std::process::exit(kiln_runtime::init::main(command));
     }
+    if args.get(1).is_some_and(|arg| arg == "hang") {
+        hang();
+    }
     for (name, test) in [
         ("the reaper is process 1 and passes the code on", codes as fn()),
         ("the reaper passes signals on", signals),
         ("the reaper reaps orphans", orphans),
+        ("a container dies with kiln", death),
     ] {
         test();
         println!("test {name} ... ok");
@@ -61,4 +66,34 @@ fn orphans() {
     spec.init = true;
     let (text, _) = output(spec).unwrap();
     assert!(!text.contains('Z') && !text.contains("sleep"), "{text}");
+}
+
+/// Starts a container, says its process id, and waits to be killed.
+fn hang() {
+    let image = Image::new();
+    let mut spec = image.spec(&["sleep", "1000"]);
+    spec.cgroup_parent = String::new();
+    let mut running = start(spec, kiln_runtime::Stdio::Null).unwrap();
+    println!("{} {}", running.pid(), image.dir.path().display());
+    let _ = running.wait();
+}
+
+fn death() {
+    let mut kiln = std::process::Command::new("/proc/self/exe");
+    let mut kiln = kiln.arg("hang").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(kiln.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    let (pid, folder) = line.trim().split_once(' ').unwrap();
+    let process = std::path::Path::new("/proc").join(pid);
+    let alive = || std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    assert!(alive());
+    kiln.kill().unwrap();
+    kiln.wait().unwrap();
+    let begun = std::time::Instant::now();
+    while alive() {
+        assert!(begun.elapsed().as_secs() < 5, "the container outlived kiln");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -105,6 +105,16 @@ pub fn forbid_dumps() -> Result<()> {
     rustix::process::set_dumpable_behavior(behavior).on("prctl", "PR_SET_DUMPABLE")
 }
 
+/// This program as a file on a read-only mount of its own.
+///
+/// A process that is started from it (by its entry in `/proc/self/fd`) shows that mount as its
+/// `/proc/<pid>/exe`, through which nobody can write to the program.
+pub fn sealed_self() -> Result<OwnedFd> {
+    let mut mount = crate::mount::Mount::bind("/proc/self/exe", "");
+    mount.flags |= crate::mount::MountFlags::READONLY;
+    mount.detached()
+}
+
 /// `SIGCHLD`.
 pub const SIGCHLD: i32 = libc::SIGCHLD;
 
@@ -213,6 +223,19 @@ fn last(call: &'static str, subject: &str) -> Error {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn a_sealed_program_cannot_be_written() {
+        let sealed = sealed_self().unwrap();
+        let path = crate::fs::proc_path(&sealed);
+        // Opening for writing is refused because it runs; changing its mode shows what holds afterwards.
+        assert!(std::fs::OpenOptions::new().write(true).open(&path).is_err());
+        let permissions = std::fs::metadata(&path).unwrap().permissions();
+        let error = std::fs::set_permissions(&path, permissions).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        let listed = std::process::Command::new(&path).arg("--list").output().unwrap();
+        assert!(listed.status.success());
+    }
 
     #[test]
     fn a_killed_child_is_reported_with_its_signal() {

@@ -58,6 +58,9 @@ fn add_dev(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result
         let device = kiln_sys::fs::makedev(major, minor);
         steps.push(Step::MakeNode { path, mode: CHARACTER_DEVICE | 0o666, device });
     }
+    for (path, mode, device) in &resolved.devices {
+        steps.push(Step::MakeNode { path: c(path)?, mode: *mode, device: *device });
+    }
     for (name, target) in DEVICE_LINKS {
         steps.push(Step::MakeLink { target: c(target)?, path: c(&format!("/dev/{name}"))? });
     }
