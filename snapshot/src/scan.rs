@@ -1,5 +1,6 @@
 //! Everything in a tree with its metadata, read by several threads and listed in order.
 
+use std::cmp::Ordering;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -31,6 +32,35 @@ pub(crate) struct Found {
     pub(crate) opaque: bool,
 }
 
+/// Something on the way of a scan.
+struct Seen {
+    found: Found,
+    /// Whether it counts itself, or only as the directory of something that does.
+    counts: bool,
+}
+
+/// The order of a walk: a slash comes before every other byte.
+fn in_order(a: &[u8], b: &[u8]) -> Ordering {
+    let rank = |byte: Option<&u8>| byte.map(|&b| if b == b'/' { 0 } else { b });
+    let at = a.iter().zip(b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
+    rank(a.get(at)).cmp(&rank(b.get(at)))
+}
+
+/// Leaves out directories that do not count and have nothing that does. In order, a directory is directly before
+/// what is in it; so from behind, what is in it was kept last.
+fn without_idle_directories(list: Vec<Seen>) -> Vec<Found> {
+    let mut kept: Vec<Found> = Vec::with_capacity(list.len());
+    for Seen { found, counts } in list.into_iter().rev() {
+        let is_above =
+            |last: &Found| last.path.strip_prefix(&*found.path).is_some_and(|rest| rest.starts_with(b"/"));
+        if counts || kept.last().is_some_and(is_above) {
+            kept.push(found);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
 /// What of a tree is read.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Scan<'a> {
@@ -52,8 +82,9 @@ impl<'a> Scan<'a> {
 
     /// All beneath `root`: names in byte order, a directory directly before what is in it.
     pub(crate) fn tree(&self, root: &Root) -> Result<Vec<Found>> {
-        let dir = fs::open_dir(root.as_fd(), ".")?;
-        self.inside(dir.as_fd(), b"", 0)
+        let mut list = self.levels(root)?;
+        list.par_sort_unstable_by(|a, b| in_order(&a.found.path, &b.found.path));
+        Ok(without_idle_directories(list))
     }
 
     /// One name of a directory as the start of a scan: itself under an empty path, and all beneath it.
@@ -62,41 +93,49 @@ impl<'a> Scan<'a> {
         let mut list = Vec::new();
         if own.stat.is_dir() {
             let inner = fs::open_dir(dir, if name.as_os_str().is_empty() { Path::new(".") } else { name })?;
-            list = self.inside(inner.as_fd(), b"", 0)?;
+            list = self.tree(&Root::from_fd(inner))?;
         }
         list.insert(0, own);
         Ok(list)
     }
 
-    fn inside(&self, dir: BorrowedFd<'_>, path: &[u8], depth: usize) -> Result<Vec<Found>> {
-        if depth > MAX_DEPTH {
-            return Err(Error::TooDeep { path: show(path), limit: MAX_DEPTH });
+    /// Level by level rather than by recursion: the depth of a tree is not ours to choose, and no directory stays
+    /// open longer than it is read.
+    fn levels(&self, root: &Root) -> Result<Vec<Seen>> {
+        let mut list = Vec::new();
+        let mut level = vec![Vec::new()];
+        for _ in 0..=MAX_DEPTH {
+            let seen: Vec<_> =
+                level.par_iter().map(|path| self.directory(root, path)).collect::<Result<_>>()?;
+            let start = list.len();
+            list.extend(seen.into_iter().flatten());
+            let below = list[start..].iter().filter(|seen| seen.found.stat.is_dir());
+            level = below.map(|seen| seen.found.path.clone()).collect();
+            if level.is_empty() {
+                return Ok(list);
+            }
         }
-        let mut names: Vec<_> = fs::read_dir(dir)?.into_iter().map(|entry| entry.name.into_vec()).collect();
-        names.sort_unstable();
-        let one = |name: &Vec<u8>| self.one(dir, path, name, depth);
-        let lists: Vec<_> = names.par_iter().with_min_len(TASK).map(one).collect::<Result<_>>()?;
-        Ok(lists.into_iter().flatten().collect())
+        Err(Error::TooDeep { path: show(&level[0]), limit: MAX_DEPTH })
     }
 
-    fn one(&self, dir: BorrowedFd<'_>, parent: &[u8], name: &[u8], depth: usize) -> Result<Vec<Found>> {
+    fn directory(&self, root: &Root, path: &[u8]) -> Result<Vec<Seen>> {
+        let dir = root.open_dir(as_path(path))?;
+        let names = fs::read_dir(dir.as_fd())?;
+        let one = |entry: &fs::Entry| self.one(dir.as_fd(), path, entry.name.as_bytes());
+        let seen: Vec<_> = names.par_iter().with_min_len(TASK).map(one).collect::<Result<_>>()?;
+        Ok(seen.into_iter().flatten().collect())
+    }
+
+    fn one(&self, dir: BorrowedFd<'_>, parent: &[u8], name: &[u8]) -> Result<Option<Seen>> {
         let path = joined(parent, name);
         let name = as_path(name);
         let stat = fs::statat(dir, name)?;
         let verdict = self.filter.map_or(Verdict::Take, |filter| filter.verdict(&path, stat.is_dir()));
         if verdict == Verdict::Prune || verdict == Verdict::Descend && !stat.is_dir() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let mut list = Vec::new();
-        if stat.is_dir() {
-            let inner = fs::open_dir(dir, name)?;
-            list = self.inside(inner.as_fd(), &path, depth + 1)?;
-            if verdict == Verdict::Descend && list.is_empty() {
-                return Ok(list);
-            }
-        }
-        list.insert(0, self.detailed(dir, name, path, stat)?);
-        Ok(list)
+        let found = self.detailed(dir, name, path, stat)?;
+        Ok(Some(Seen { found, counts: verdict == Verdict::Take }))
     }
 
     fn read(&self, dir: BorrowedFd<'_>, name: &Path, path: Vec<u8>) -> Result<Found> {

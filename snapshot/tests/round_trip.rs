@@ -191,3 +191,20 @@ fn a_file_named_as_a_whiteout_is_refused() {
     let error = diff_upper(&root(dir.path())).unwrap_err();
     assert!(error.to_string().contains("`etc/.wh.passwd`"), "{error}");
 }
+
+#[test]
+fn deep_trees_are_walked_and_deeper_ones_refused() {
+    let grow = |depth: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut here = fs::open_dir(root(dir.path()).as_fd(), ".").unwrap();
+        for _ in 0..depth {
+            fs::mkdirat(here.as_fd(), "d", 0o755).unwrap();
+            here = fs::open_dir(here.as_fd(), "d").unwrap();
+        }
+        dir
+    };
+    let deep = grow(500);
+    assert_eq!(diff_upper(&root(deep.path())).unwrap().len(), 500);
+    let error = diff_upper(&root(grow(600).path())).unwrap_err();
+    assert!(error.to_string().contains("deeper than 512"), "{error}");
+}
