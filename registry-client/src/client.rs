@@ -75,7 +75,7 @@ impl Client {
         for mirror in &mirrors {
             match resolve::resolve(mirror, reference).await {
                 Ok(resolved) => return Ok(resolved),
-                Err(error) => tracing::debug!(%error, "the mirror is passed over"),
+                Err(error) => self.distrust.passed_over(&mirror.endpoint.name, &error),
             }
         }
         resolve::resolve(&last, reference).await
@@ -89,7 +89,7 @@ impl Client {
         for mirror in &mirrors {
             match resolve::head(mirror, reference).await {
                 Ok(found) => return Ok(found),
-                Err(error) => tracing::debug!(%error, "the mirror is passed over"),
+                Err(error) => self.distrust.passed_over(&mirror.endpoint.name, &error),
             }
         }
         resolve::head(&last, reference).await
@@ -101,7 +101,7 @@ impl Client {
         for mirror in &mirrors {
             match resolve::manifest(mirror, descriptor).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) => tracing::debug!(%error, "the mirror is passed over"),
+                Err(error) => self.distrust.passed_over(&mirror.endpoint.name, &error),
             }
         }
         resolve::manifest(&last, descriptor).await
@@ -217,11 +217,12 @@ impl Client {
         Ok(Session::new(&self.shared, endpoint, reference.repository(), access))
     }
 
-    /// The registry itself, and its mirrors.
+    /// The registry itself, and its mirrors that are not known to be down.
     fn sources(&self, reference: &Reference) -> Result<(Session, Vec<Session>)> {
         let mirrors = Endpoint::mirrors(reference.registry(), &self.shared.transport.config)?;
         let session = |endpoint| Session::new(&self.shared, endpoint, reference.repository(), Access::Pull);
-        Ok((self.upstream(reference, Access::Pull)?, mirrors.into_iter().map(session).collect()))
+        let up = mirrors.into_iter().filter(|mirror| !self.distrust.is_down(&mirror.name));
+        Ok((self.upstream(reference, Access::Pull)?, up.map(session).collect()))
     }
 }
 

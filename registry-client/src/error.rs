@@ -101,6 +101,12 @@ impl Error {
         Error::new(ErrorKind::Unavailable, method, url, message).with_source(error.without_url())
     }
 
+    /// Whether no connection could be made.
+    pub(crate) fn is_connect(&self) -> bool {
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<reqwest::Error>());
+        source.is_some_and(reqwest::Error::is_connect)
+    }
+
     /// An answer that says no.
     pub(crate) fn status(method: &Method, url: &Url, status: StatusCode, body: &[u8]) -> Self {
         let kind = match status.as_u16() {

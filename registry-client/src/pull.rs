@@ -1,6 +1,6 @@
 //! Blobs on their way in.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use reqwest::{Method, Response};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::resolve::corrupt;
-use crate::retry::{Attempts, Cause};
+use crate::retry::{Attempts, Cause, MIRROR_REST};
 use crate::session::Session;
 use crate::transport::{Request, stalled};
 
@@ -53,17 +53,36 @@ impl Stream for BlobStream {
     }
 }
 
-/// Which hosts sent wrong bytes for which blob.
+/// What is known against mirrors.
 #[derive(Debug, Default)]
-pub(crate) struct Distrust(Mutex<HashSet<(String, Digest)>>);
+pub(crate) struct Distrust {
+    /// Which sent wrong bytes for which blob.
+    lied: Mutex<HashSet<(String, Digest)>>,
+    /// Which could not be connected to, and when.
+    down: Mutex<HashMap<String, Instant>>,
+}
 
 impl Distrust {
     pub(crate) fn add(&self, host: &str, digest: &Digest) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((host.to_owned(), digest.clone()));
+        self.lied.lock().unwrap_or_else(PoisonError::into_inner).insert((host.to_owned(), digest.clone()));
     }
 
     pub(crate) fn has(&self, host: &str, digest: &Digest) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(host.to_owned(), digest.clone()))
+        self.lied.lock().unwrap_or_else(PoisonError::into_inner).contains(&(host.to_owned(), digest.clone()))
+    }
+
+    /// Takes in that `host` failed so, and that another place is asked now.
+    pub(crate) fn passed_over(&self, host: &str, error: &Error) {
+        tracing::debug!(%error, host, "the mirror is passed over");
+        if error.is_connect() {
+            self.down.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), Instant::now());
+        }
+    }
+
+    /// Whether `host` could not be connected to a moment ago: waiting for it with each request would take for ever.
+    pub(crate) fn is_down(&self, host: &str) -> bool {
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.get(host).is_some_and(|since| since.elapsed() < MIRROR_REST)
     }
 }
 
@@ -185,7 +204,10 @@ impl Download {
         loop {
             let opened = self.open_current().await;
             match opened {
-                Err(_) if self.sources.len() > 1 => drop(self.sources.pop_front()),
+                Err(error) if self.sources.len() > 1 => {
+                    self.distrust.passed_over(&self.sources[0].endpoint.name, &error);
+                    self.sources.pop_front();
+                }
                 opened => return opened,
             }
         }

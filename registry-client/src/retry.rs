@@ -9,7 +9,9 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 /// Without a byte for so long, in all attempts together, a transfer has stalled.
 pub const STALL: Duration = Duration::from_secs(30);
 /// For a connection to be made.
-pub const CONNECT: Duration = Duration::from_secs(15);
+pub const CONNECT: Duration = Duration::from_secs(10);
+/// For so long a mirror that could not be connected to is passed over.
+pub const MIRROR_REST: Duration = Duration::from_secs(60);
 /// For a registry to store what it was sent, once it has all of it.
 pub const COMMIT: Duration = Duration::from_secs(5 * 60);
 /// For how long a request is tried again without progress.

@@ -247,3 +247,15 @@ async fn endless_pages_of_tags_end() {
     let error = client().tags(&reference(&registry, "")).await.unwrap_err();
     assert!(error.to_string().contains("pages"), "{error}");
 }
+
+#[tokio::test]
+async fn a_mirror_that_is_down_is_not_waited_for_again() {
+    let (upstream, mirror) = (Registry::start(), Registry::start());
+    upstream.put_manifest(REPOSITORY, "1", MediaType::OCI_MANIFEST, manifest("a"));
+    let client = mirrored(&upstream, &[&mirror]);
+    drop(mirror);
+    for _ in 0..3 {
+        let resolved = client.resolve(&reference(&upstream, ":1")).await.unwrap();
+        assert_eq!(resolved.host, upstream.host());
+    }
+}
