@@ -10,35 +10,35 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The registry that `dev/base-images` serves, `host:port`.
-pub fn registry() -> String {
+pub(crate) fn registry() -> String {
     std::env::var("KILN_TEST_REGISTRY").expect("KILN_TEST_REGISTRY is not set: run the tests with dev/test")
 }
 
 /// A state root and the binary to use it with.
-pub struct Kiln {
+pub(crate) struct Kiln {
     dir: TempDir,
 }
 
 impl Kiln {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("kiln-e2e-").tempdir().unwrap();
         Kiln { dir }
     }
 
     /// The state root.
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 
     /// A scratch folder beside the root, made if absent.
-    pub fn scratch(&self, name: &str) -> PathBuf {
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::create_dir_all(&path).unwrap();
         path
     }
 
     /// A build context of `files`.
-    pub fn context(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+    pub(crate) fn context(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let dir = self.scratch(name);
         for (path, text) in files {
             let path = dir.join(path);
@@ -48,7 +48,7 @@ impl Kiln {
         dir
     }
 
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let config = std::env::var("KILN_TEST_CONFIG")
             .expect("KILN_TEST_CONFIG is not set: run the tests with dev/test");
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
@@ -62,13 +62,13 @@ impl Kiln {
         command
     }
 
-    pub fn output(&self, args: &[&str]) -> Output {
+    pub(crate) fn output(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Runs and expects success; what it printed, trimmed.
     #[track_caller]
-    pub fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.output(args);
         assert!(output.status.success(), "kiln {args:?} failed\n{}", show(&output));
         text(&output.stdout)
@@ -76,7 +76,7 @@ impl Kiln {
 
     /// Runs and expects the exit code; what it said on standard error.
     #[track_caller]
-    pub fn fails(&self, code: i32, args: &[&str]) -> String {
+    pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let output = self.output(args);
         assert_eq!(output.status.code(), Some(code), "kiln {args:?}\n{}", show(&output));
         text(&output.stderr)
@@ -84,7 +84,7 @@ impl Kiln {
 
     /// Builds `context` under a tag with plain progress, which it returns.
     #[track_caller]
-    pub fn build(&self, tag: &str, context: &Path, more: &[&str]) -> String {
+    pub(crate) fn build(&self, tag: &str, context: &Path, more: &[&str]) -> String {
         let mut args = vec!["build", "--progress", "plain", "-t", tag];
         args.extend(more);
         args.push(context.to_str().unwrap());
@@ -95,7 +95,7 @@ impl Kiln {
 
     /// Builds a Dockerfile without other files.
     #[track_caller]
-    pub fn build_text(&self, tag: &str, dockerfile: &str) -> String {
+    pub(crate) fn build_text(&self, tag: &str, dockerfile: &str) -> String {
         let context =
             self.context(&format!("context-{}", tag.replace([':', '/'], "-")), &[("Dockerfile", dockerfile)]);
         self.build(tag, &context, &[])
@@ -103,18 +103,18 @@ impl Kiln {
 
     /// Runs a shell command in a fresh container of `image`; its output.
     #[track_caller]
-    pub fn sh(&self, image: &str, script: &str) -> String {
+    pub(crate) fn sh(&self, image: &str, script: &str) -> String {
         self.ok(&["run", "--rm", "--network", "none", image, "sh", "-c", script])
     }
 
     /// A field of `kiln inspect`.
     #[track_caller]
-    pub fn inspect(&self, name: &str, template: &str) -> String {
+    pub(crate) fn inspect(&self, name: &str, template: &str) -> String {
         self.ok(&["inspect", "--format", template, name])
     }
 
     /// Pipes `input` to the command.
-    pub fn with_input(&self, args: &[&str], input: &[u8]) -> Output {
+    pub(crate) fn with_input(&self, args: &[&str], input: &[u8]) -> Output {
         let mut child = self
             .command(args)
             .stdin(Stdio::piped())
@@ -136,17 +136,17 @@ impl Drop for Kiln {
     }
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_owned()
 }
 
-pub fn show(output: &Output) -> String {
+pub(crate) fn show(output: &Output) -> String {
     format!("{}\n--- stdout\n{}\n--- stderr\n{}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
 /// A program that is not kiln; its output, on success.
 #[track_caller]
-pub fn tool(program: &str, args: &[&str]) -> String {
+pub(crate) fn tool(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output().unwrap_or_else(|error| {
         panic!("{program}: {error}; dev/test installs it");
     });
@@ -156,7 +156,7 @@ pub fn tool(program: &str, args: &[&str]) -> String {
 
 /// Waits until `ready` says so.
 #[track_caller]
-pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !ready() {
         assert!(Instant::now() < deadline, "waited too long for {what}");
@@ -165,12 +165,12 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 /// A TCP port of the host that nobody listens on.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One HTTP GET; the whole answer, or nothing if nobody answers.
-pub fn http_get(address: &str) -> Option<String> {
+pub(crate) fn http_get(address: &str) -> Option<String> {
     use std::io::Read as _;
     let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -181,7 +181,7 @@ pub fn http_get(address: &str) -> Option<String> {
 }
 
 /// The lines of `/proc/self/mountinfo`, cgroup folders and processes that mention `needle`.
-pub fn traces_of(needle: &str) -> Vec<String> {
+pub(crate) fn traces_of(needle: &str) -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mut found: Vec<String> = mounts.lines().filter(|l| l.contains(needle)).map(str::to_owned).collect();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
