@@ -187,6 +187,9 @@ impl Inner {
     /// Releases every hold of `owner`; those that fail stay, and their reasons are returned.
     fn release_all(&self, owner: &str) -> Result<Vec<String>> {
         let held = self.db.read("list holds", |db| held_by(db, owner))?;
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
         let (gone, failed) = self.remove_each(held);
         self.db.write("release", Durability::Relaxed, |db| {
             gone.iter().try_for_each(|it| delete(db, owner, it))
