@@ -147,11 +147,9 @@ impl Store {
         let lost = sync::drop_lost(&self.db, |digest| self.content.path(digest))?;
         self.recovered = self.leases.recover()?;
         if self.recovered.processes > 0 {
-            self.snapshots.clean().map_err(|source| Error::Snapshot {
-                operation: "clean",
-                object: self.root.join("snapshots").display().to_string(),
-                source,
-            })?;
+            // Another process may be removing the same directories: a matter for the next time, not a reason to stop.
+            let left = self.snapshots.clean().err().map(|error| format!("snapshots: {error}"));
+            self.recovered.failed.extend(left);
         }
         if self.recovered.processes > 0 || lost != sync::Lost::default() {
             self.images.repair_index()?;
