@@ -102,7 +102,7 @@ pub struct CopyAction {
     pub allow_wildcard: bool,
     /// Whether a wildcard may match nothing. A path without wildcards must always exist.
     pub allow_empty_wildcard: bool,
-    /// Paths left out, relative to each copied root, [`crate::ignore::Patterns`].
+    /// Paths left out, relative to each copied root, [`crate::ignore::IgnoreFile`].
     pub exclude: Vec<String>,
     /// Whether the parents of each path are kept under `dest`; a `/./` in a path says from where on.
     /// Wildcards then may be `**`.

@@ -21,7 +21,7 @@ pub enum SourceOp {
         /// Which files are needed, as `.dockerignore`-like patterns relative to the root; empty is everything.
         /// Go wildcards per component, `**`; a match covers everything beneath it.
         include: Vec<String>,
-        /// Which files are hidden, lines of a `.dockerignore` in their order ([`crate::ignore::Patterns`]).
+        /// Which files are hidden, lines of a `.dockerignore` in their order ([`crate::ignore::IgnoreFile`]).
         exclude: Vec<String>,
         /// Paths whose symbolic links must come with their targets, relative to the root.
         follow: Vec<String>,

@@ -4,17 +4,17 @@ use crate::instruction::{Problem, nearest};
 
 /// An instruction's text cut in three.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Split {
+pub(crate) struct Split<'a> {
     /// The keyword as written.
-    pub(crate) keyword: String,
+    pub(crate) keyword: &'a str,
     /// `--…` words, quotes and escapes removed.
     pub(crate) flags: Vec<String>,
     /// What follows.
-    pub(crate) rest: String,
+    pub(crate) rest: &'a str,
 }
 
 /// Cuts a logical line. A bare `--` ends the flags.
-pub(crate) fn split(line: &str) -> Split {
+pub(crate) fn split(line: &str) -> Split<'_> {
     let line = line.trim();
     let (keyword, rest) = line.split_once(crate::words::is_separator).unwrap_or((line, ""));
     let mut rest = rest.trim();
@@ -27,7 +27,7 @@ pub(crate) fn split(line: &str) -> Split {
         }
         flags.push(word);
     }
-    Split { keyword: keyword.to_owned(), flags, rest: rest.to_owned() }
+    Split { keyword, flags, rest }
 }
 
 /// The first word without quotes and escapes, and what follows it.

@@ -113,13 +113,13 @@ impl Line<'_> {
 }
 
 /// Understands a cut line.
-pub(crate) fn parse(split: &Split, heredocs: Vec<Heredoc>, escape: char) -> Result<Parsed, Problem> {
-    let upper = split.keyword.to_ascii_uppercase();
-    let Some(keyword) = KEYWORDS.into_iter().find(|keyword| *keyword == upper) else {
-        let help = nearest(&upper, &KEYWORDS).map(|known| format!("did you mean `{known}`?"));
+pub(crate) fn parse(split: &Split<'_>, heredocs: Vec<Heredoc>, escape: char) -> Result<Parsed, Problem> {
+    let Some(keyword) = KEYWORDS.into_iter().find(|keyword| keyword.eq_ignore_ascii_case(split.keyword))
+    else {
+        let help = nearest(split.keyword, &KEYWORDS).map(|known| format!("did you mean `{known}`?"));
         return Err(Problem { message: format!("unknown instruction `{}`", split.keyword), help });
     };
-    let line = Line { keyword, flags: &split.flags, rest: &split.rest, heredocs, escape };
+    let line = Line { keyword, flags: &split.flags, rest: split.rest, heredocs, escape };
     if keyword == "FROM" {
         return from::parse(&line).map(Parsed::From);
     }

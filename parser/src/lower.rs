@@ -124,7 +124,7 @@ impl<'a> Lowerer<'a> {
             images: BTreeMap::new(),
             context: None,
             selected: Vec::new(),
-            warnings: plan.warnings.clone(),
+            warnings: Vec::new(),
         }
     }
 

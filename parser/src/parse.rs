@@ -57,7 +57,7 @@ fn tree(text: &str, diagnostics: &mut Vec<Diagnostic>) -> Dockerfile {
 fn place(file: &mut Dockerfile, line: Logical, escape: char) -> Result<(), Problem> {
     let Logical { text, span, comments, heredocs } = line;
     let parsed = instruction::parse(&split(&text), heredocs, escape)?;
-    let code = text.trim().to_owned();
+    let code = if text.ends_with(char::is_whitespace) { text.trim_end().to_owned() } else { text };
     match parsed {
         Parsed::From(from) => {
             file.stages.push(Stage { from, span, code, comments, instructions: Vec::new() });
@@ -95,7 +95,7 @@ pub(crate) fn parse_trigger(text: &str, span: Span) -> Result<Node, Diagnostic> 
     }
     let line = lines.remove(0);
     let cut = split(&line.text);
-    if let Some(problem) = instruction::forbidden_trigger(&cut.keyword) {
+    if let Some(problem) = instruction::forbidden_trigger(cut.keyword) {
         return Err(fail(problem));
     }
     match instruction::parse(&cut, line.heredocs, '\\').map_err(fail)? {

@@ -95,7 +95,6 @@ pub struct Plan {
     pub(crate) target: usize,
     pub(crate) global: GlobalArgs,
     pub(crate) escape: char,
-    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl Plan {

@@ -82,6 +82,7 @@ fn run(case: &Path) -> [(&'static str, String); 3] {
         let lowered = Plan::new(&file, &plan_options(case)).and_then(|plan| lower(case, &plan));
         match lowered {
             Ok(lowered) => {
+                diagnostics.extend(lowered.warnings);
                 graph = render::text(&lowered.definition, lowered.root);
                 graph.push_str(&serde_json::to_string_pretty(&lowered.config).unwrap());
                 graph.push('\n');

@@ -159,7 +159,7 @@ fn a_usual_file_is_lowered_at_once() {
     let text = format!("FROM scratch\n{}", "RUN echo \"$PATH\" > /file && make -j4\n".repeat(30));
     assert!(all_the_way(text.as_bytes()));
     let start = Instant::now();
-    (0..100).for_each(|_| drop(all_the_way(text.as_bytes())));
+    assert!((0..100).all(|_| all_the_way(text.as_bytes())));
     let each = start.elapsed() / 100;
     assert!(each < Duration::from_millis(20), "a build of 30 steps took {each:?} to lower");
 }

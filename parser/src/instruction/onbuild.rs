@@ -14,7 +14,7 @@ pub(super) fn parse(line: &Line<'_>) -> Result<Onbuild, Problem> {
     // Flags that stand here belong to no instruction.
     let rest = line.only_argument()?;
     let inner = split(rest);
-    if let Some(problem) = forbidden_trigger(&inner.keyword) {
+    if let Some(problem) = forbidden_trigger(inner.keyword) {
         return Err(problem);
     }
     parse_line(&inner, line.heredocs.clone(), line.escape)?;

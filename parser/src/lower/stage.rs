@@ -141,6 +141,7 @@ impl Lowerer<'_> {
                 let edge = self.image(image, meta)?;
                 let config =
                     found.map_or_else(|| ImageConfig::empty(stage.platform.clone()), |found| found.config);
+                self.check_platform(stage, &config, &reference);
                 let mut state = StageState::over(Some(edge), config, &stage.platform);
                 state.config.created = None;
                 state.base_history = state.config.history.len();
@@ -154,6 +155,15 @@ impl Lowerer<'_> {
         state.counter = counter;
         state.ignore_cache = self.ignores_cache(stage);
         Ok(state)
+    }
+
+    /// The result claims the platform that was asked for, whatever the base says.
+    fn check_platform(&mut self, stage: &StagePlan, config: &ImageConfig, reference: &Reference) {
+        let (found, wanted) = (&config.platform, &stage.platform);
+        if (&found.os, &found.architecture) != (&wanted.os, &wanted.architecture) {
+            let message = format!("base image `{reference}` is for `{found}`, expected `{wanted}`");
+            self.warnings.push(Diagnostic::warning("InvalidBaseImagePlatform", stage.span, message));
+        }
     }
 
     fn counter(&self, stage: &StagePlan, triggers: &[Node]) -> Counter {

@@ -57,7 +57,6 @@ pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec
             stages,
             target,
             global,
-            warnings: Vec::new(),
         }),
         _ => Err(errors),
     }
@@ -109,7 +108,7 @@ impl Scope<'_> {
             None => self.options.platform.clone(),
         };
         let base = self.base(&image, &platform, stage.span, earlier);
-        let base = base.map_err(|error| error.with_help(self.undefined(&stage.from.image)))?;
+        let base = base.map_err(|error| self.explain(error, &stage.from.image))?;
         let platform = match base {
             Base::Stage(index) => earlier[index].platform.clone(),
             Base::Scratch | Base::Image(_) => platform,
@@ -149,7 +148,11 @@ impl Scope<'_> {
         if let Some(index) = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(image)) {
             return Ok(Base::Stage(index));
         }
-        base_image(image, platform, span).map(Base::Image)
+        let lower = image.to_lowercase();
+        let similar = earlier.iter().any(|stage| stage.name.as_deref() == Some(lower.as_str()));
+        let help =
+            || similar.then(|| format!("stage names are lower case here; did you mean `FROM {lower}`?"));
+        base_image(image, platform, span).map(Base::Image).map_err(|error| error.with_help(help()))
     }
 
     fn expand(&self, text: &str, span: Span) -> Result<String, Diagnostic> {
@@ -165,6 +168,12 @@ impl Scope<'_> {
             return Err(Diagnostic::error(span, message).with_help(self.undefined(text)));
         }
         expanded.parse().map_err(|error| Diagnostic::error(span, format!("FROM --platform={text}: {error}")))
+    }
+
+    /// The same with a hint about variables where there is none yet.
+    fn explain(&self, error: Diagnostic, text: &str) -> Diagnostic {
+        let help = error.help.clone().or_else(|| self.undefined(text));
+        error.with_help(help)
     }
 
     /// A hint where a variable in `text` was declared under a similar name only.
