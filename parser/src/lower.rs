@@ -110,6 +110,8 @@ struct Lowerer<'a> {
     /// What is selected from the context; an empty text is all of it.
     selected: Vec<String>,
     warnings: Vec<Diagnostic>,
+    /// Sum of the history texts so far.
+    history_bytes: usize,
 }
 
 impl<'a> Lowerer<'a> {
@@ -125,6 +127,7 @@ impl<'a> Lowerer<'a> {
             context: None,
             selected: Vec::new(),
             warnings: Vec::new(),
+            history_bytes: 0,
         }
     }
 

@@ -12,6 +12,13 @@ use crate::{Diagnostic, Node};
 /// What `PATH` is where the base has none.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Longest text of one history entry in bytes.
+const MAX_HISTORY_ENTRY: usize = 4 << 20;
+/// Largest sum of all history texts of one build in bytes.
+const MAX_HISTORY: usize = 32 << 20;
+/// Most variables of a stage.
+const MAX_VARIABLES: usize = 4096;
+
 /// A stage so far.
 #[derive(Debug, Clone)]
 pub(super) struct StageState {
@@ -196,6 +203,15 @@ impl Lowerer<'_> {
         node: &Node,
     ) -> Result<(), Diagnostic> {
         let plan = self.plan;
+        let new = match &node.instruction {
+            Instruction::Env(env) => env.variables.len(),
+            Instruction::Arg(arg) => arg.arguments.len(),
+            _ => 0,
+        };
+        if state.variables.len() + new > MAX_VARIABLES {
+            let message = format!("a stage cannot have more than {MAX_VARIABLES} variables");
+            return Err(Diagnostic::error(node.span, message));
+        }
         let budget = std::mem::take(&mut self.budget);
         let scope = Scope::new(node, state, plan.escape, &budget);
         let result = match &node.instruction {
@@ -205,9 +221,20 @@ impl Lowerer<'_> {
             Instruction::Workdir(path) => self.lower_workdir(state, &scope, path),
             other => super::config::apply(plan, state, &scope, other),
         };
-        drop(scope);
         self.budget = budget;
-        result
+        result?;
+        self.check_size(state, node)
+    }
+
+    /// What one instruction may leave behind in the configuration has limits.
+    fn check_size(&mut self, state: &StageState, node: &Node) -> Result<(), Diagnostic> {
+        let entry =
+            state.config.history.last().and_then(|entry| entry.created_by.as_ref()).map_or(0, String::len);
+        self.history_bytes += entry;
+        if entry > MAX_HISTORY_ENTRY || self.history_bytes > MAX_HISTORY {
+            return Err(Diagnostic::error(node.span, "the image's history becomes too long here"));
+        }
+        Ok(())
     }
 
     /// A directory layer even where the directory exists, but for `/`.

@@ -8,6 +8,11 @@ use crate::expand::{Budget, Expander};
 use crate::instruction::nearest;
 use crate::{Diagnostic, Node, Span};
 
+/// Most stages of a file.
+const MAX_STAGES: usize = 1000;
+/// Most instructions of a file.
+const MAX_INSTRUCTIONS: usize = 10_000;
+
 /// The name of the empty base.
 const SCRATCH: &str = "scratch";
 
@@ -32,6 +37,7 @@ pub(crate) enum Base {
 
 /// Everything of a plan but the images that it needs.
 pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec<Diagnostic>> {
+    check_size(file).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let budget = Budget::default();
     let mut options = options.clone();
@@ -60,6 +66,17 @@ pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec
         }),
         _ => Err(errors),
     }
+}
+
+fn check_size(file: &Dockerfile) -> Result<(), Diagnostic> {
+    if file.stages.len() > MAX_STAGES {
+        return Err(Diagnostic::global(format!("the file has more than {MAX_STAGES} stages")));
+    }
+    let instructions = file.stages.iter().map(|stage| stage.instructions.len()).sum::<usize>();
+    if instructions + file.global_args.len() > MAX_INSTRUCTIONS {
+        return Err(Diagnostic::global(format!("the file has more than {MAX_INSTRUCTIONS} instructions")));
+    }
+    Ok(())
 }
 
 /// `TARGETSTAGE` is the name of the last stage where no target is asked for.
