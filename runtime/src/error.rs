@@ -57,6 +57,9 @@ pub enum Error {
         /// The cause.
         source: kiln_sys::Error,
     },
+    /// The kernel lacks a call without which there is no container.
+    #[error("this kernel has no `{0}`: Linux 5.12 or newer is needed")]
+    OldKernel(&'static str),
     /// A step of the container's first process failed.
     #[error("{0}")]
     Step(#[from] StepError),
@@ -89,6 +92,9 @@ pub(crate) trait Preparing<T> {
 
 impl<T> Preparing<T> for kiln_sys::Result<T> {
     fn preparing(self, action: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| Error::Prepare { action: action(), source })
+        self.map_err(|source| match source.errno {
+            kiln_sys::Errno::NOSYS => Error::OldKernel(source.call),
+            _ => Error::Prepare { action: action(), source },
+        })
     }
 }

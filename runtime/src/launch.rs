@@ -163,6 +163,8 @@ fn send(pidfd: &OwnedFd, signal: i32) -> Result<()> {
 
 /// Starts a container.
 pub fn start(spec: RunSpec, stdio: Stdio) -> Result<Running> {
+    // The id names folders from here on.
+    prepare::validate(&spec)?;
     let cgroup = create_cgroup(&spec)?;
     let result = start_in(&spec, stdio, cgroup.as_ref());
     match result {

@@ -34,9 +34,8 @@ pub struct Prepared {
     pub master: Option<OwnedFd>,
 }
 
-/// Opens and looks up all that `spec` names.
+/// Opens and looks up all that `spec` names, which must be valid.
 pub fn prepare(spec: &RunSpec, stdio: Stdio, cgroup: Option<&Cgroup>) -> Result<Prepared> {
-    validate(spec)?;
     let mut stubs = Stubs::default();
     let result = resolve(spec, stdio, cgroup, &mut stubs);
     match result {
@@ -89,7 +88,7 @@ fn resolve(
 }
 
 /// The id becomes a folder's name, a host name is limited by the kernel, and without a command nothing runs.
-fn validate(spec: &RunSpec) -> Result<()> {
+pub fn validate(spec: &RunSpec) -> Result<()> {
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let id = &spec.id;
     if id.is_empty() || id.len() > 128 || !id.bytes().all(safe) || id.bytes().all(|b| b == b'.') {

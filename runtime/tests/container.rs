@@ -375,3 +375,14 @@ async fn a_cancelled_run_is_killed() {
     let run = LinuxExecutor.run(image.spec(&["sh", "-c", "exit 4"]), Stdio::Null, Cancel::default());
     assert_eq!(run.await.unwrap().code, 4);
 }
+
+#[test]
+fn ids_cannot_lead_elsewhere() {
+    let image = Image::new();
+    for id in ["", "..", "../x", "a/b", "a b", "x\0", &"x".repeat(129)] {
+        let mut spec = image.spec(&["true"]);
+        spec.id = id.to_owned();
+        let error = start(spec, Stdio::Null).unwrap_err();
+        assert!(error.to_string().starts_with("invalid container id"), "{error}");
+    }
+}
