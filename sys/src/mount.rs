@@ -181,12 +181,37 @@ impl Mount {
             fsconfig_set_string(&fs, "source", &self.source)
                 .map_err(|e| fail("fsconfig", &self.source, e))?;
         }
-        for option in &self.data {
-            set_option(&fs, option).map_err(|e| fail("fsconfig", option_subject(option), e))?;
+        for (index, option) in self.data.iter().enumerate() {
+            match set_option(&fs, option) {
+                Err(Errno::INVAL) if self.is_first_lower(index) => return self.detached_classic(),
+                other => other.map_err(|e| fail("fsconfig", option_subject(option), e))?,
+            }
         }
         fsconfig_create(&fs).map_err(|e| fail("fsconfig", &self.source, e))?;
         let attributes = MountAttrFlags::from_bits_retain(self.flags.attributes() as u32);
         fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| fail("fsmount", &self.source, e))
+    }
+}
+
+impl Mount {
+    /// Whether the option is the first `lowerdir+`: where that is refused, the kernel (before 6.7) does not know it.
+    fn is_first_lower(&self, index: usize) -> bool {
+        let lower =
+            |option: &MountOption| matches!(option, MountOption::Value(name, _) if name == "lowerdir+");
+        self.data.iter().position(lower) == Some(index)
+    }
+
+    /// The mount by `mount(2)` and an option string, made in mounts of a thread's own and detached from there.
+    fn detached_classic(&self) -> Result<OwnedFd> {
+        // Any directory serves; only that thread sees what is mounted on it.
+        const PLACE: &str = "/proc";
+        let options = option_string(&self.data).ok_or(Errno::TOOBIG).on("mount", self.fs_type.as_str())?;
+        let flags = rustix::mount::MountFlags::from_bits_retain(self.flags.0 as u32);
+        crate::namespace::in_private_mounts(|| {
+            rustix::mount::mount(&self.source, PLACE, self.fs_type.as_str(), flags, Some(options.as_c_str()))
+                .on("mount", self.source.as_path())?;
+            clone_tree(CWD, Path::new(PLACE), false)
+        })
     }
 }
 
@@ -358,6 +383,15 @@ mod tests {
         guard.unmount().unwrap();
         assert!(dir.path().join("upper/f").exists());
         assert!(!dir.path().join("root/f").exists());
+    }
+
+    #[test]
+    fn the_classic_way_gives_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = overlay(dir.path()).detached_classic().unwrap();
+        crate::fs::create_file(tree.as_fd(), "f", 0o600).unwrap();
+        assert!(dir.path().join("upper/f").exists());
+        assert!(Path::new("/proc/self").exists());
     }
 
     #[test]

@@ -35,6 +35,19 @@ pub fn in_network_namespace<T: Send>(ns: BorrowedFd<'_>, f: impl FnOnce() -> T +
     })
 }
 
+/// Runs `f` on a fresh thread whose mounts are a private copy: what it mounts, only it sees.
+pub fn in_private_mounts<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    on_thread(|| {
+        // SAFETY: mounts and working directory of this thread alone change, and it ends right after.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
+            .on("unshare", "mounts")?;
+        let private =
+            rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).on("mount", "/")?;
+        f()
+    })
+}
+
 /// Makes the children that this thread will start live in the process ids of the process behind `pidfd`.
 ///
 /// The thread itself stays; it can start no more threads afterwards.
