@@ -1,9 +1,9 @@
 //! Mounts as values, and how one becomes a mount that nobody sees yet.
 
-use std::ffi::CString;
-use std::ops::{BitOr, BitOrAssign};
+mod flags;
+mod options;
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
@@ -14,107 +14,11 @@ use rustix::mount::{
 };
 
 use crate::error::{Context, Error, Result};
+pub use flags::MountFlags;
+pub use options::{MountOption, option_string};
 
 /// The longest value `fsconfig` takes as a string; longer paths go in as descriptors.
 const FSCONFIG_STRING_MAX: usize = 255;
-
-/// `MS_*` flags of a mount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MountFlags(pub u64);
-
-impl MountFlags {
-    /// Nothing special.
-    pub const NONE: Self = Self(0);
-    /// `MS_RDONLY`.
-    pub const READONLY: Self = Self(libc::MS_RDONLY);
-    /// `MS_NOSUID`.
-    pub const NOSUID: Self = Self(libc::MS_NOSUID);
-    /// `MS_NODEV`.
-    pub const NODEV: Self = Self(libc::MS_NODEV);
-    /// `MS_NOEXEC`.
-    pub const NOEXEC: Self = Self(libc::MS_NOEXEC);
-    /// `MS_STRICTATIME`.
-    pub const STRICTATIME: Self = Self(libc::MS_STRICTATIME);
-    /// `MS_NOATIME`.
-    pub const NOATIME: Self = Self(libc::MS_NOATIME);
-    /// `MS_BIND`: `source` is a path that is bound.
-    pub const BIND: Self = Self(libc::MS_BIND);
-    /// `MS_REC`: a bind takes the mounts below it along.
-    pub const REC: Self = Self(libc::MS_REC);
-    /// `MS_PRIVATE`.
-    pub const PRIVATE: Self = Self(libc::MS_PRIVATE);
-    /// `MS_SLAVE`.
-    pub const SLAVE: Self = Self(libc::MS_SLAVE);
-    /// `MS_SHARED`.
-    pub const SHARED: Self = Self(libc::MS_SHARED);
-
-    /// Whether all of `other` is set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both sets together.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The part that the new mount calls take as attributes.
-    fn attributes(self) -> u64 {
-        let mut attr = 0;
-        for (flag, bit) in [
-            (Self::READONLY, libc::MOUNT_ATTR_RDONLY),
-            (Self::NOSUID, libc::MOUNT_ATTR_NOSUID),
-            (Self::NODEV, libc::MOUNT_ATTR_NODEV),
-            (Self::NOEXEC, libc::MOUNT_ATTR_NOEXEC),
-            (Self::STRICTATIME, libc::MOUNT_ATTR_STRICTATIME),
-            (Self::NOATIME, libc::MOUNT_ATTR_NOATIME),
-        ] {
-            if self.contains(flag) {
-                attr |= bit;
-            }
-        }
-        attr
-    }
-
-    /// The propagation that is asked for, as `MS_*`, or none.
-    fn propagation(self) -> u64 {
-        self.0 & (Self::PRIVATE.0 | Self::SLAVE.0 | Self::SHARED.0)
-    }
-}
-
-impl BitOr for MountFlags {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        self.union(other)
-    }
-}
-
-impl BitOrAssign for MountFlags {
-    fn bitor_assign(&mut self, other: Self) {
-        *self = self.union(other);
-    }
-}
-
-/// One option of the file system itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MountOption {
-    /// An option without a value, such as `volatile`.
-    Flag(String),
-    /// An option with a value. An overlay has one `lowerdir+` for each lower directory, top first.
-    Value(String, PathBuf),
-}
-
-impl MountOption {
-    /// An option without a value.
-    pub fn flag(name: &str) -> Self {
-        Self::Flag(name.to_owned())
-    }
-
-    /// An option with a value.
-    pub fn value(name: &str, value: impl Into<PathBuf>) -> Self {
-        Self::Value(name.to_owned(), value.into())
-    }
-}
 
 /// One mount: what snapshotters produce and the runtime consumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -315,39 +219,6 @@ fn explain(fs: &OwnedFd, fs_type: &str, call: &'static str, subject: &Path, errn
     Error::new(call, format!("`{fs_type}` `{}`{detail}", subject.display()), errno)
 }
 
-/// The classic option string of a mount, for `mount(2)`; `None` when it does not fit a page.
-pub fn option_string(data: &[MountOption]) -> Option<CString> {
-    const PAGE: usize = 4096;
-    let mut text = Vec::new();
-    let mut lowers = Vec::new();
-    for option in data {
-        match option {
-            MountOption::Flag(name) => push(&mut text, name.as_bytes()),
-            MountOption::Value(name, value) if name == "lowerdir+" => lowers.push(escape(value)?),
-            MountOption::Value(name, value) => {
-                push(&mut text, &[name.as_bytes(), b"=", value.as_os_str().as_bytes()].concat());
-            }
-        }
-    }
-    if !lowers.is_empty() {
-        push(&mut text, &[b"lowerdir=", lowers.join(&b':').as_slice()].concat());
-    }
-    if text.len() >= PAGE { None } else { CString::new(text).ok() }
-}
-
-fn push(text: &mut Vec<u8>, option: &[u8]) {
-    if !text.is_empty() {
-        text.push(b',');
-    }
-    text.extend_from_slice(option);
-}
-
-/// A lower directory's path, if it can stand in an option string as it is.
-fn escape(path: &Path) -> Option<Vec<u8>> {
-    let bytes = path.as_os_str().as_bytes();
-    (!bytes.iter().any(|b| matches!(b, b':' | b',' | b'\\'))).then(|| bytes.to_vec())
-}
-
 fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
@@ -415,16 +286,5 @@ mod tests {
         let _guard = mount.attach(&to).unwrap();
         let error = std::fs::write(to.join("f"), "x").unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
-    }
-
-    #[test]
-    fn options_join_lower_directories() {
-        let data = [
-            MountOption::value("lowerdir+", "/a"),
-            MountOption::value("lowerdir+", "/b"),
-            MountOption::flag("volatile"),
-        ];
-        assert_eq!(option_string(&data).unwrap().to_str().unwrap(), "volatile,lowerdir=/a:/b");
-        assert_eq!(option_string(&[MountOption::value("lowerdir+", "/a:b")]), None);
     }
 }
