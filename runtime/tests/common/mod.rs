@@ -19,13 +19,25 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// A root file system in a temporary directory.
 pub(crate) struct Image {
     pub(crate) dir: tempfile::TempDir,
+    cgroup_parent: String,
+}
+
+impl Drop for Image {
+    /// Takes the parent of this image's control groups away, from each hierarchy of either version.
+    fn drop(&mut self) {
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for folder in hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
+            let _ = std::fs::remove_dir(folder.join(&self.cgroup_parent));
+        }
+    }
 }
 
 impl Image {
     /// Busybox with its usual folders and tables.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let image = Self { dir };
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let image = Self { dir, cgroup_parent: format!("kiln-test-{}-{number}", std::process::id()) };
         for name in
             ["lower/bin", "lower/etc", "lower/tmp", "lower/proc", "lower/sys", "lower/dev", "upper", "work"]
         {
@@ -97,7 +109,7 @@ impl Image {
             resources: Resources::default(),
             security: Security::default(),
             init: false,
-            cgroup_parent: "kiln-test".into(),
+            cgroup_parent: self.cgroup_parent.clone(),
             rlimits: Vec::new(),
             shm_size: None,
             freezable: false,
