@@ -116,6 +116,6 @@ mod tests {
         let template =
             |text: &str| render(ListFormat { format: Some(text.to_owned()), ..Default::default() });
         assert_eq!(template("{{.Names}}").lines().next(), Some("one"));
-        assert_eq!(template("table {{.Names}}\\t{{.ID}}").lines().next(), Some("NAMES   ID"));
+        assert_eq!(template("table {{.Names}}\\t{{.ID}}").lines().next(), Some("NAMES     ID"));
     }
 }
