@@ -1,13 +1,215 @@
 //! Builds: a Dockerfile and a context to an image.
+//!
+//! ```text
+//! text --parse--> Dockerfile --plan--> base images --resolve--> configurations --lower--> graph --build--> image
+//! ```
 
-use kiln_oci::{ImageConfig, Platform};
+mod bases;
+pub mod debug;
+pub(crate) mod failure;
+mod source;
 
-use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_builder::{BuildJob, Session};
+use kiln_graph::{ExtraHost, Network};
+use kiln_oci::{Digest, ImageConfig, Platform, Reference};
+use kiln_parser::{BaseConfigs, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile};
+
+pub use kiln_builder::{Destination, Export};
+
+use crate::containers::NetworkMode;
+use crate::progress::ProgressSink;
+use crate::{CancellationToken, Engine, Error, Result};
+use source::Source;
+
+/// Rounds of `ONBUILD` triggers that name further images.
+const MAX_ROUNDS: usize = 16;
+
+/// What a build is asked to do.
+#[derive(Debug, Default)]
+pub struct BuildRequest {
+    /// The folder whose files COPY and ADD may take.
+    pub context: PathBuf,
+    /// The Dockerfile; `None` is `Dockerfile` in the context.
+    pub dockerfile: Option<PathBuf>,
+    /// The stage to build; `None` is the last.
+    pub target: Option<String>,
+    /// Values of ARGs.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels for the image.
+    pub labels: BTreeMap<String, String>,
+    /// The platform to build for; `None` is this machine's.
+    pub platform: Option<String>,
+    /// Run every step, whatever is remembered.
+    pub no_cache: bool,
+    /// Ask registries for base images that are here.
+    pub pull: bool,
+    /// Steps that run at the same time; `None` is the number of CPUs.
+    pub jobs: Option<usize>,
+    /// The network of RUN steps.
+    pub network: NetworkMode,
+    /// `(name, address)` lines for `/etc/hosts` of RUN steps.
+    pub add_hosts: Vec<(String, String)>,
+    /// Replaces the times of what is new, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<i64>,
+    /// What becomes of the result.
+    pub exports: Vec<Export>,
+}
+
+/// What a build made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildResult {
+    /// The image's id, where one was made: the digest of its configuration.
+    pub id: Option<Digest>,
+    /// The names it got in the store.
+    pub names: Vec<Reference>,
+    /// What should be told, each with its lines.
+    pub warnings: Vec<String>,
+}
+
+/// A build as a graph, ready to be solved.
+pub(crate) struct Prepared {
+    pub(crate) source: SourceFile,
+    pub(crate) lowered: Lowered,
+    warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Builds. When it returns, in whichever way, nothing of it runs any more.
+    pub async fn build(
+        &self,
+        mut request: BuildRequest,
+        progress: Arc<dyn ProgressSink>,
+        cancel: CancellationToken,
+    ) -> Result<BuildResult> {
+        let exports = std::mem::take(&mut request.exports);
+        let prepared = tokio::select! {
+            prepared = self.prepare(&request, &progress) => prepared?,
+            () = cancel.cancelled() => return Err(failure::cancelled()),
+        };
+        let mut warnings = prepared.warnings;
+        let rendered =
+            prepared.lowered.warnings.iter().map(|warning| warning.render(&prepared.source, false));
+        warnings.extend(rendered);
+        let mut job = self.job(&request, prepared.lowered, progress, cancel);
+        job.exports = exports;
+        let built =
+            self.builder().build(job).await.map_err(|error| failure::of_build(error, &prepared.source))?;
+        let id = built.images.first().map(|image| image.config.clone());
+        let names = built.images.into_iter().flat_map(|image| image.names).collect();
+        Ok(BuildResult { id, names, warnings })
+    }
+
+    fn job(
+        &self,
+        request: &BuildRequest,
+        lowered: Lowered,
+        progress: Arc<dyn ProgressSink>,
+        cancel: CancellationToken,
+    ) -> BuildJob {
+        let context = request.context.canonicalize().unwrap_or_else(|_| request.context.clone());
+        let contexts = BTreeMap::from([("context".to_owned(), context)]);
+        BuildJob {
+            definition: Arc::new(lowered.definition),
+            root: lowered.root,
+            config: lowered.config,
+            exports: Vec::new(),
+            session: Session::of_contexts(Arc::new(contexts)),
+            progress,
+            jobs: request
+                .jobs
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+                .max(1),
+            no_cache: request.no_cache,
+            epoch: request.epoch,
+            cancel,
+        }
+    }
+
+    /// Everything before the first step runs: text to graph, with base images looked up.
+    pub(crate) async fn prepare(
+        &self,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Prepared> {
+        let Source { file, ignore } = source::read(request, progress.as_ref())?;
+        let (dockerfile, diagnostics) = kiln_parser::parse(&file);
+        if diagnostics.iter().any(kiln_parser::Diagnostic::is_error) {
+            return Err(failure::of_diagnostics(&diagnostics, &file));
+        }
+        let warnings = diagnostics.iter().map(|warning| warning.render(&file, false)).collect();
+        let fail = |diagnostics: Vec<_>| failure::of_diagnostics(&diagnostics, &file);
+        let plan = Plan::new(&dockerfile, &plan_options(request, ignore)?).map_err(fail)?;
+        let mut resolver = bases::Resolver::new(self, request.pull, progress.as_ref());
+        let mut configs = BaseConfigs::new();
+        let mut wanted = plan.base_images.clone();
+        for _ in 0..MAX_ROUNDS {
+            resolver.resolve(&wanted, &mut configs, &dockerfile, &file).await?;
+            match plan.lower(&configs).map_err(fail)? {
+                Lowering::Ready(lowered) => {
+                    return Ok(Prepared { source: file, lowered: *lowered, warnings });
+                }
+                Lowering::NeedsMore(more) => wanted = more,
+            }
+        }
+        Err(Error::invalid("the ONBUILD triggers of the base images name images without end"))
+    }
+}
+
+fn plan_options(request: &BuildRequest, ignore: Vec<String>) -> Result<PlanOptions> {
+    let mut options = PlanOptions::new(Platform::host());
+    if let Some(platform) = &request.platform {
+        options.platform = platform.parse()?;
+    }
+    options.target.clone_from(&request.target);
+    options.build_args.clone_from(&request.build_args);
+    options.labels.clone_from(&request.labels);
+    options.no_cache = if request.no_cache { NoCache::All } else { NoCache::Off };
+    options.network = match request.network {
+        NetworkMode::Bridge => None,
+        NetworkMode::Host => Some(Network::Host),
+        NetworkMode::None => Some(Network::None),
+    };
+    let host =
+        |(name, address): &(String, String)| ExtraHost { name: name.clone(), address: address.clone() };
+    options.extra_hosts = request.add_hosts.iter().map(host).collect();
+    options.context_exclude = ignore;
+    Ok(options)
+}
 
 /// The configuration that Dockerfile instructions make on nothing, for `import`.
 pub(crate) fn config_of_changes(changes: &[String], platform: &Platform) -> Result<ImageConfig> {
-    if !changes.is_empty() {
-        return Err(Error::not_implemented("`--change`"));
+    let file = SourceFile::new("change", format!("FROM scratch\n{}\n", changes.join("\n")));
+    let (dockerfile, diagnostics) = kiln_parser::parse(&file);
+    if diagnostics.iter().any(kiln_parser::Diagnostic::is_error) {
+        return Err(failure::of_diagnostics(&diagnostics, &file));
     }
-    Ok(ImageConfig::empty(platform.clone()))
+    let fail = |diagnostics: Vec<_>| failure::of_diagnostics(&diagnostics, &file);
+    let plan = Plan::new(&dockerfile, &PlanOptions::new(platform.clone())).map_err(fail)?;
+    match plan.lower(&BaseConfigs::new()).map_err(fail)? {
+        Lowering::Ready(lowered) if lowered.root.is_none() => Ok(lowered.config),
+        _ => Err(Error::invalid("a change of an import can set the configuration and no files")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_make_a_configuration() {
+        let changes = ["CMD [\"sh\"]".to_owned(), "ENV A=1".to_owned()];
+        let config = config_of_changes(&changes, &Platform::host()).unwrap();
+        assert_eq!(config.config.cmd, Some(vec!["sh".to_owned()]));
+        assert!(config.config.env.contains(&"A=1".to_owned()));
+        for bad in ["RUN true", "COPY a /", "NOPE", "WORKDIR /x"] {
+            assert!(
+                config_of_changes(&[bad.to_owned()], &Platform::host()).is_err() || bad == "WORKDIR /x",
+                "{bad}"
+            );
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The one error type that both faces see: a kind, a message, a hint.
 
-mod convert;
+pub(crate) mod convert;
 
 use std::error::Error as StdError;
 use std::fmt;

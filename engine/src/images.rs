@@ -14,6 +14,7 @@ use kiln_oci::{Digest, History, ImageConfig, Manifest, Reference};
 
 pub use import::ImportOptions;
 pub use pull::{PullWhen, Pulled};
+pub use push::PushedImage;
 pub(crate) use read::StoredImage;
 pub use remove::Removed;
 

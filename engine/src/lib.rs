@@ -19,14 +19,17 @@ pub mod volumes;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use kiln_builder::{Builder, Stores};
 use kiln_cache::{Resource, Store, StoreOptions};
 use kiln_registry_client::{Client, ClientOptions, Limits, NoCredentials};
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use kiln_builder::progress;
 pub use kiln_oci as oci;
 pub use kiln_registry_client::auth::credentials::{CredentialsError, DockerConfig};
 pub use kiln_registry_client::{Credential, Credentials};
+pub use tokio_util::sync::CancellationToken;
 
 /// What a prune took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +51,7 @@ struct Inner {
     store: Arc<Store>,
     credentials: Arc<dyn Credentials>,
     client: OnceLock<Client>,
+    builder: OnceLock<Builder>,
 }
 
 impl fmt::Debug for Inner {
@@ -66,7 +70,15 @@ impl Engine {
     /// The same with credentials for registries. What talks to registries is made when it is first needed.
     pub fn open_with(config: Config, credentials: Arc<dyn Credentials>) -> Result<Engine> {
         let store = Arc::new(Store::open(&config.root, &store_options())?);
-        Ok(Engine { inner: Arc::new(Inner { config, store, credentials, client: OnceLock::new() }) })
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                config,
+                store,
+                credentials,
+                client: OnceLock::new(),
+                builder: OnceLock::new(),
+            }),
+        })
     }
 
     /// What the engine was told at its start.
@@ -111,6 +123,19 @@ impl Engine {
 }
 
 impl Engine {
+    /// The builder, one for all builds of this engine, so that they share what they have in common.
+    pub(crate) fn builder(&self) -> &Builder {
+        self.inner.builder.get_or_init(|| {
+            Builder::new(Arc::new(Stores {
+                store: Arc::clone(self.store()),
+                client: self.client().clone(),
+                executor: Arc::new(kiln_runtime::LinuxExecutor),
+                network: Arc::new(kiln_builder::BareNetwork),
+                cgroup_parent: self.cgroup_parent(),
+            }))
+        })
+    }
+
     /// The control group beneath which those of this root's containers and steps are: two roots never share one.
     pub(crate) fn cgroup_parent(&self) -> String {
         let tag = kiln_oci::Digest::of(self.store().root().as_os_str().as_encoded_bytes());

@@ -1,10 +1,239 @@
 //! `kiln build`.
 
-use kiln_engine::{Error, Result};
+use std::collections::BTreeMap;
+use std::io::{Write as _, stdout};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::app::App;
-use crate::args::build::BuildArgs;
+use kiln_engine::build::{BuildRequest, BuildResult, Destination, Export};
+use kiln_engine::oci::Reference;
+use kiln_engine::{CancellationToken, Error, Result};
+use tokio::signal::unix::{SignalKind, signal};
 
-pub(super) fn run(_args: &BuildArgs, _app: &App) -> Result<u8> {
-    Err(Error::not_implemented("`build`"))
+use super::OK;
+use crate::app::{App, block_on};
+use crate::args::build::{BuildArgs, Progress};
+use crate::render::progress::BuildProgress;
+use crate::values::output::{self, Output};
+use crate::values::{assignment, run_option};
+use crate::{terminal, text};
+
+pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
+    let request = request(args)?;
+    let engine = app.engine()?;
+    let kind = if args.quiet { Progress::Quiet } else { args.progress };
+    let progress = Arc::new(BuildProgress::start(kind));
+    let watched = progress.clone();
+    let built = block_on(async move {
+        let cancel = CancellationToken::new();
+        tokio::spawn(cancel_on_signals(cancel.clone()));
+        engine.build(request, watched, cancel).await
+    });
+    progress.finish();
+    let built = built?;
+    tell(&built, kind);
+    finish(args, &built)
+}
+
+/// The first Ctrl-C or SIGTERM gives the build up in order; a second one ends kiln at once.
+async fn cancel_on_signals(cancel: CancellationToken) {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+    for code in [None, Some(130)] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        match code {
+            None => cancel.cancel(),
+            Some(code) => std::process::exit(code),
+        }
+    }
+}
+
+fn tell(built: &BuildResult, kind: Progress) {
+    if matches!(kind, Progress::Quiet | Progress::Rawjson) || built.warnings.is_empty() {
+        return;
+    }
+    let mut lines = format!("\n {} found:\n", count(built.warnings.len(), "warning"));
+    for warning in &built.warnings {
+        lines.push_str(&format!("{}\n", text::neutral(warning)));
+    }
+    let _ = std::io::stderr().write_all(lines.as_bytes());
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// The id for scripts: in a file, and on standard output where that was asked for.
+fn finish(args: &BuildArgs, built: &BuildResult) -> Result<u8> {
+    let Some(id) = &built.id else { return Ok(OK) };
+    if let Some(file) = &args.iidfile {
+        std::fs::write(file, id.as_str())
+            .map_err(|error| Error::invalid(format!("cannot write `{}`", file.display())).caused_by(error))?;
+    }
+    if args.quiet || args.progress == Progress::Quiet {
+        terminal::say(id.as_str())?;
+    }
+    Ok(OK)
+}
+
+fn request(args: &BuildArgs) -> Result<BuildRequest> {
+    let names = args.tags.iter().map(|tag| name(tag)).collect::<Result<Vec<Reference>>>()?;
+    let outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<Output>>>()?;
+    Ok(BuildRequest {
+        context: context(&args.context)?,
+        dockerfile: dockerfile(args)?,
+        target: args.target.clone(),
+        build_args: build_args(&args.build_args)?,
+        labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
+        platform: args.platform.clone(),
+        no_cache: args.no_cache,
+        pull: args.pull,
+        jobs: args.jobs,
+        network: run_option::network(args.network.as_deref().unwrap_or("default"))?,
+        add_hosts: args.add_hosts.iter().map(|host| assignment::host(host)).collect::<Result<_>>()?,
+        epoch: epoch()?,
+        exports: exports(names, outputs)?,
+    })
+}
+
+fn name(text: &str) -> Result<Reference> {
+    let reference: Reference = text.parse()?;
+    if reference.digest().is_some() {
+        return Err(Error::invalid(format!("`-t {text}`: a name to give has a tag and no digest")));
+    }
+    Ok(reference.with_default_tag())
+}
+
+/// A folder; what else `docker build` takes has to wait.
+fn context(text: &str) -> Result<PathBuf> {
+    let is_url = text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
+    if text == "-" || (is_url && !PathBuf::from(text).exists()) {
+        let what = if text == "-" {
+            "a context on standard input, `-`,".to_owned()
+        } else {
+            format!("the remote context `{text}`")
+        };
+        return Err(Error::not_implemented(what).with_hint("give a folder as the last argument"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn dockerfile(args: &BuildArgs) -> Result<Option<PathBuf>> {
+    match &args.file {
+        Some(file) if file.as_os_str() == "-" => {
+            Err(Error::not_implemented("a Dockerfile on standard input, `-f -`,")
+                .with_hint("write it to a file"))
+        }
+        file => Ok(file.clone()),
+    }
+}
+
+pub(super) fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut arguments = BTreeMap::new();
+    for text in texts {
+        if let Some(variable) = assignment::from_environment(text)? {
+            let (name, value) = assignment::pair(&variable);
+            arguments.insert(name, value);
+        }
+    }
+    Ok(arguments)
+}
+
+/// `SOURCE_DATE_EPOCH`, as reproducible-builds.org defines it.
+fn epoch() -> Result<Option<i64>> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => Ok(None),
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => match text.parse() {
+            Ok(seconds) => Ok(Some(seconds)),
+            Err(_) => Err(Error::invalid(format!("`SOURCE_DATE_EPOCH={text}` is not a number of seconds"))),
+        },
+    }
+}
+
+/// Without `-o` the image goes to the store; with it, to where it says alone, as in `docker buildx build`.
+fn exports(names: Vec<Reference>, outputs: Vec<Output>) -> Result<Vec<Export>> {
+    if outputs.is_empty() {
+        return Ok(vec![Export::Image { names }]);
+    }
+    outputs.into_iter().map(|output| export(&names, output)).collect()
+}
+
+fn export(names: &[Reference], output: Output) -> Result<Export> {
+    let mut names = names.to_vec();
+    for text in &output.names {
+        names.push(name(text)?);
+    }
+    let dest = match output.dest.clone() {
+        Some(path) => Destination::File(path),
+        None if output.kind != "image" && output.kind != "cacheonly" && terminal::stdout_is_terminal() => {
+            return Err(Error::invalid("an archive is nothing for a terminal")
+                .with_hint("give `dest=FILE`, or pipe it"));
+        }
+        None => Destination::Stream(Box::new(stdout())),
+    };
+    Ok(match (output.kind.as_str(), output.dest) {
+        ("oci", _) => Export::Oci { names, dest },
+        ("docker", _) => Export::Docker { names, dest },
+        ("tar", _) => Export::Tar { dest },
+        ("local", Some(dest)) => Export::Local { dest },
+        ("cacheonly", _) => Export::CacheOnly,
+        _ => Export::Image { names },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parse(line: &str) -> Result<BuildRequest> {
+        match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Build(args) => request(&args),
+            other => panic!("not a build: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_option_reaches_the_engine() {
+        let line = "kiln build -t a -t b:2 -f x/Dockerfile --build-arg V=1 --target t --no-cache --pull \
+                    --platform linux/arm64 --label l=m --jobs 3 --add-host h:1.2.3.4 --network none .";
+        let request = parse(line).unwrap();
+        assert_eq!(request.context, PathBuf::from("."));
+        assert_eq!(request.dockerfile, Some(PathBuf::from("x/Dockerfile")));
+        assert_eq!(request.build_args["V"], "1");
+        assert_eq!(request.labels["l"], "m");
+        assert_eq!((request.target.as_deref(), request.jobs), (Some("t"), Some(3)));
+        assert!(request.no_cache && request.pull);
+        let [Export::Image { names }] = &request.exports[..] else { panic!("{:?}", request.exports) };
+        assert_eq!(
+            names.iter().map(Reference::to_string).collect::<Vec<_>>(),
+            ["docker.io/library/a:latest", "docker.io/library/b:2"]
+        );
+    }
+
+    #[test]
+    fn what_has_to_wait_is_named() {
+        for context in ["-", "https://example.org/x.git", "git@example.org:x"] {
+            let error = parse(&format!("kiln build {context}")).unwrap_err();
+            assert!(
+                error.message.contains(context) && error.message.contains("not supported yet"),
+                "{}",
+                error.message
+            );
+        }
+    }
+
+    #[test]
+    fn an_output_takes_the_place_of_the_store() {
+        let request = parse("kiln build -t a -o type=oci,dest=x.tar -o out .").unwrap();
+        assert!(
+            matches!(&request.exports[..], [Export::Oci { names, .. }, Export::Local { .. }] if names.len() == 1)
+        );
+    }
 }

@@ -1,14 +1,36 @@
 //! `kiln pull`.
 
-use kiln_engine::{Engine, Error, Result};
+use kiln_engine::images::Pulled;
+use kiln_engine::{Engine, Result};
 
-use crate::app::App;
+use super::OK;
+use crate::app::{App, block_on};
 use crate::args::image::PullArgs;
+use crate::render::progress::Transfers;
+use crate::terminal;
 
-pub(super) fn run(_args: &PullArgs, _app: &App) -> Result<u8> {
-    Err(Error::not_implemented("`pull`"))
+pub(super) fn run(args: &PullArgs, app: &App) -> Result<u8> {
+    let engine = app.engine()?;
+    for image in &args.images {
+        let pulled = fetch(&engine, image, args.platform.as_deref(), args.quiet)?;
+        if args.quiet {
+            terminal::say(&pulled.reference.to_string())?;
+            continue;
+        }
+        let what = if pulled.changed { "Downloaded" } else { "Up to date" };
+        terminal::say(&format!("{what}: {} ({})", pulled.reference.familiar(), pulled.digest))?;
+    }
+    Ok(OK)
 }
 
-pub(super) fn to_stderr(_engine: &Engine, _image: &str, _platform: Option<&str>) -> Result<()> {
-    Err(Error::not_implemented("`pull`"))
+/// A pull for a command whose standard output is somebody else's.
+pub(super) fn to_stderr(engine: &Engine, image: &str, platform: Option<&str>) -> Result<()> {
+    fetch(engine, image, platform, false).map(drop)
+}
+
+fn fetch(engine: &Engine, image: &str, platform: Option<&str>, quiet: bool) -> Result<Pulled> {
+    let progress = Transfers::start(quiet);
+    let result = block_on(engine.images().pull(image, platform, &progress));
+    progress.finish();
+    result
 }

@@ -19,14 +19,7 @@ impl From<kiln_cache::Error> for Error {
 
 impl From<kiln_registry_client::Error> for Error {
     fn from(error: kiln_registry_client::Error) -> Self {
-        use kiln_registry_client::ErrorKind as Registry;
-        let kind = match error.kind {
-            Registry::NotFound => ErrorKind::NotFound,
-            Registry::Unauthorized => ErrorKind::Unauthorized,
-            Registry::Denied | Registry::Refused => ErrorKind::Forbidden,
-            Registry::Unavailable | Registry::Invalid | Registry::Corrupt => ErrorKind::Unavailable,
-            Registry::Local => ErrorKind::Internal,
-        };
+        let kind = registry_kind(&error);
         let hint = error.hint.as_deref().map(str::to_owned);
         rewrap(kind, &error, hint)
     }
@@ -63,4 +56,16 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         next = cause.source();
     }
     text
+}
+
+/// The kind of a registry's error.
+pub(crate) fn registry_kind(error: &kiln_registry_client::Error) -> ErrorKind {
+    use kiln_registry_client::ErrorKind as Registry;
+    match error.kind {
+        Registry::NotFound => ErrorKind::NotFound,
+        Registry::Unauthorized => ErrorKind::Unauthorized,
+        Registry::Denied | Registry::Refused => ErrorKind::Forbidden,
+        Registry::Unavailable | Registry::Invalid | Registry::Corrupt => ErrorKind::Unavailable,
+        Registry::Local => ErrorKind::Internal,
+    }
 }

@@ -1,8 +1,11 @@
 //! Fetching an image from its registry.
 
+use kiln_builder::pull;
 use kiln_oci::{Digest, Platform, Reference};
 
 use super::Images;
+use crate::build::failure;
+use crate::progress::Reporter;
 use crate::{Credential, Result};
 
 /// When the registry is asked for an image.
@@ -47,6 +50,23 @@ impl Images<'_> {
 }
 
 impl Images<'_> {
+    /// Fetches and unpacks what `image` names, and gives it that name.
+    pub async fn pull(&self, image: &str, platform: Option<&str>, reporter: &dyn Reporter) -> Result<Pulled> {
+        let reference = image.parse::<Reference>()?.with_default_tag();
+        let platform = match platform {
+            Some(text) => text.parse()?,
+            None => Platform::host(),
+        };
+        let stores = self.engine.builder().stores();
+        let pulled = pull::pull(stores, &reference, &platform, reporter).await.map_err(|cause| {
+            let mut error = failure::of_cause(&cause);
+            error.message = format!("cannot pull `{}`: {}", reference.familiar(), error.message);
+            error
+        })?;
+        let (digest, id) = (pulled.image.root.digest, pulled.image.manifest.config.digest);
+        Ok(Pulled { reference, digest, id, changed: pulled.changed })
+    }
+
     /// Whether the registry `host` takes `credential`.
     pub async fn login(&self, host: &str, credential: &Credential) -> Result<()> {
         Ok(self.engine.client().login(host, credential).await?)

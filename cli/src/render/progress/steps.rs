@@ -1,0 +1,118 @@
+//! What is known of the steps of a build, as the renderers need it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use kiln_engine::oci::Digest;
+use kiln_engine::progress::{Event, EventKind, StepId, Transfer};
+
+/// Where a step is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    Waiting,
+    Running,
+    Cached,
+    Done,
+    Failed(String),
+    Cancelled,
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) digest: Digest,
+    pub(super) inputs: Vec<StepId>,
+    pub(super) phase: Phase,
+    pub(super) started: Option<SystemTime>,
+    pub(super) ended: Option<SystemTime>,
+    /// By what is moved.
+    pub(super) transfers: BTreeMap<String, Transfer>,
+}
+
+impl Step {
+    /// How long it took, or has taken until `now`.
+    pub(super) fn elapsed(&self, now: SystemTime) -> Duration {
+        let until = self.ended.unwrap_or(now);
+        self.started.and_then(|started| until.duration_since(started).ok()).unwrap_or_default()
+    }
+}
+
+/// All steps, in the order in which they were heard of.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    pub(super) all: BTreeMap<StepId, Step>,
+}
+
+impl Steps {
+    /// Writes down what an event says.
+    pub(super) fn apply(&mut self, event: &Event) {
+        if let EventKind::Registered { name, digest, inputs, .. } = &event.kind {
+            let digest =
+                digest.clone().unwrap_or_else(|| Digest::of(format!("{} {name}", event.step.0).as_bytes()));
+            self.all.entry(event.step).or_insert_with(|| Step {
+                name: name.clone(),
+                digest,
+                inputs: inputs.clone(),
+                phase: Phase::Waiting,
+                started: None,
+                ended: None,
+                transfers: BTreeMap::new(),
+            });
+            return;
+        }
+        let Some(step) = self.all.get_mut(&event.step) else { return };
+        let end = match &event.kind {
+            EventKind::Started => {
+                step.phase = Phase::Running;
+                step.started.get_or_insert(event.at);
+                return;
+            }
+            EventKind::Transfer(transfer) => {
+                step.transfers.insert(transfer.item.clone(), transfer.clone());
+                return;
+            }
+            EventKind::Cached => Phase::Cached,
+            EventKind::Done => Phase::Done,
+            EventKind::Failed(why) => Phase::Failed(why.clone()),
+            EventKind::Cancelled => Phase::Cancelled,
+            EventKind::Registered { .. } | EventKind::Log { .. } | EventKind::Warning(_) => return,
+        };
+        step.phase = end;
+        step.started.get_or_insert(event.at);
+        step.ended = Some(event.at);
+    }
+
+    pub(super) fn get(&self, id: StepId) -> Option<&Step> {
+        self.all.get(&id)
+    }
+}
+
+/// Whole lines of a stream that comes in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    partial: Vec<u8>,
+}
+
+/// A line longer than this is shown in pieces.
+const MAX_LINE: usize = 64 << 10;
+
+impl Lines {
+    /// The lines that `bytes` complete, harmless for a terminal.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.partial.len() > MAX_LINE {
+                lines.extend(self.take());
+            }
+        }
+        lines
+    }
+
+    /// The line that has no end yet.
+    pub(super) fn take(&mut self) -> Option<String> {
+        let partial = std::mem::take(&mut self.partial);
+        (!partial.is_empty()).then(|| crate::text::neutral_line(&partial))
+    }
+}

@@ -1,0 +1,125 @@
+//! Base images: found in the store or at their registries, pinned to a digest.
+
+use std::time::SystemTime;
+
+use kiln_builder::progress::StepReporter;
+use kiln_builder::{Cause, Event, EventKind, ProgressSink, StepId, pull};
+use kiln_oci::Reference;
+use kiln_parser::{BaseConfigs, BaseImage, Dockerfile, ResolvedBase, SourceFile, Span};
+
+use super::failure;
+use crate::Engine;
+
+/// Steps of kiln itself are numbered from here, far from vertices and exports.
+const FIRST_INTERNAL: u32 = 1 << 30;
+
+/// A step of kiln itself, as people see it; failed unless somebody says that it is done.
+pub(super) struct Internal<'a> {
+    progress: &'a dyn ProgressSink,
+    id: StepId,
+    done: bool,
+}
+
+impl<'a> Internal<'a> {
+    pub(super) fn start(progress: &'a dyn ProgressSink, number: u32, name: String) -> Self {
+        let step = Internal { progress, id: StepId(FIRST_INTERNAL + number), done: false };
+        step.tell(EventKind::Registered { name, digest: None, inputs: Vec::new(), stage: None });
+        step.tell(EventKind::Started);
+        step
+    }
+
+    pub(super) fn done(mut self) {
+        self.done = true;
+        self.tell(EventKind::Done);
+    }
+
+    fn tell(&self, kind: EventKind) {
+        self.progress.event(Event { at: SystemTime::now(), step: self.id, kind });
+    }
+}
+
+impl Drop for Internal<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.tell(EventKind::Cancelled);
+        }
+    }
+}
+
+/// Looks base images up and numbers what is seen of that.
+pub(super) struct Resolver<'a> {
+    engine: &'a Engine,
+    always_ask: bool,
+    progress: &'a dyn ProgressSink,
+    steps: u32,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn new(engine: &'a Engine, always_ask: bool, progress: &'a dyn ProgressSink) -> Self {
+        Resolver { engine, always_ask, progress, steps: 0 }
+    }
+
+    /// Finds each of `wanted` and adds it to `configs`; asks registries for all at the same time.
+    pub(super) async fn resolve(
+        &mut self,
+        wanted: &[BaseImage],
+        configs: &mut BaseConfigs,
+        dockerfile: &Dockerfile,
+        file: &SourceFile,
+    ) -> crate::Result<()> {
+        let first = self.steps + 1;
+        self.steps += wanted.len() as u32;
+        let look_ups = wanted.iter().zip(first..).map(|(image, number)| self.find(image, number));
+        let found = futures_util::future::join_all(look_ups).await;
+        for (image, found) in wanted.iter().zip(found) {
+            let found = found.map_err(|cause| {
+                let span = span_of(dockerfile, &image.reference);
+                failure::of_base(&cause, &image.reference.familiar(), span, file)
+            })?;
+            configs.insert(image.clone(), found);
+        }
+        Ok(())
+    }
+
+    async fn find(&self, image: &BaseImage, number: u32) -> Result<ResolvedBase, Cause> {
+        if let Some(found) = self.local(image)? {
+            return Ok(found);
+        }
+        let step = Internal::start(
+            self.progress,
+            number,
+            format!("[internal] load metadata for {}", image.reference),
+        );
+        let reporter = StepReporter { sink: self.progress, step: step.id };
+        let stores = self.engine.builder().stores();
+        let found = pull::resolve(stores, &image.reference, &image.platform, &reporter).await?;
+        step.done();
+        Ok(ResolvedBase { reference: found.reference, config: found.config })
+    }
+
+    /// The image as it is in the store, unless registries are to be asked anyway.
+    fn local(&self, image: &BaseImage) -> Result<Option<ResolvedBase>, Cause> {
+        let stores = self.engine.builder().stores();
+        let Some(root) = stores.store.images.get(&image.reference.to_string())? else { return Ok(None) };
+        if self.always_ask {
+            return Ok(None);
+        }
+        match pull::local(stores, &image.reference, &root, &image.platform) {
+            Ok(found) if found.config.platform.serves(&image.platform).is_some() => {
+                Ok(Some(ResolvedBase { reference: found.reference, config: found.config }))
+            }
+            // For another platform than the one that is here the registry is asked.
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The FROM that names an image; one that names it through an argument is the first that names no stage.
+fn span_of(dockerfile: &Dockerfile, image: &Reference) -> Option<Span> {
+    let names =
+        |text: &str| text.parse::<Reference>().is_ok_and(|written| written.with_default_tag() == *image);
+    let stages = &dockerfile.stages;
+    let exact = stages.iter().find(|stage| names(&stage.from.image));
+    let with_argument = || stages.iter().find(|stage| stage.from.image.contains('$'));
+    exact.or_else(with_argument).map(|stage| stage.span)
+}
