@@ -1,0 +1,467 @@
+//! Whole builds with real files, layers and containers. Needs root, and busybox for what runs.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use kiln_builder::{
+    BareNetwork, BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session, Stores,
+};
+use kiln_cache::{Store, StoreOptions};
+use kiln_graph::{
+    ActionInput, CopyAction, Definition, Edge, ExecOp, FileAction, FileOp, Mount, Network, Op, Owner, SourceOp, VertexMeta,
+};
+use kiln_oci::{History, ImageConfig, Manifest, Platform};
+use kiln_registry_client::{Client, ClientOptions};
+use kiln_runtime::LinuxExecutor;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// A state root, a context, and what the last build told.
+struct Workshop {
+    root: TempDir,
+    context: TempDir,
+    builder: Builder,
+    events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Workshop {
+    fn new() -> Workshop {
+        let (root, context) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let store = Arc::new(Store::open(&root.path().join("state"), &StoreOptions::default()).unwrap());
+        let stores = Stores {
+            store,
+            client: Client::new(ClientOptions::default()),
+            executor: Arc::new(LinuxExecutor),
+            network: Arc::new(BareNetwork),
+            cgroup_parent: format!("kiln/test-{}", root.path().file_name().unwrap().to_str().unwrap().trim_matches('.')),
+        };
+        Workshop { root, context, builder: Builder::new(Arc::new(stores)), events: Arc::default() }
+    }
+
+    fn store(&self) -> &Arc<Store> {
+        &self.builder.stores().store
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.context.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn add_busybox(&self) {
+        std::fs::copy("/bin/busybox", self.context.path().join("busybox")).unwrap();
+    }
+
+    async fn build(&self, plan: Plan, exports: Vec<Export>) -> Result<BuildOutput, BuildError> {
+        self.events.lock().unwrap().clear();
+        let contexts: BTreeMap<String, PathBuf> = [("context".to_owned(), self.context.path().to_owned())].into();
+        let events = self.events.clone();
+        let mut config = ImageConfig::empty(platform());
+        config.history = plan.history;
+        let job = BuildJob {
+            definition: Arc::new(plan.definition),
+            root: plan.top,
+            config,
+            exports,
+            session: Session::of_contexts(Arc::new(contexts)),
+            progress: Arc::new(move |event| events.lock().unwrap().push(event)),
+            jobs: 2,
+            no_cache: false,
+            epoch: None,
+            cancel: CancellationToken::new(),
+        };
+        self.builder.build(job).await
+    }
+
+    /// Builds and returns the files of the result.
+    async fn files(&self, plan: Plan) -> PathBuf {
+        let dest = self.root.path().join(format!("out-{}", self.root.path().read_dir().unwrap().count()));
+        self.build(plan, vec![Export::Local { dest: dest.clone() }]).await.unwrap();
+        dest
+    }
+
+    fn ran(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let started: Vec<u32> =
+            events.iter().filter(|event| event.kind == EventKind::Started).map(|event| event.step.0).collect();
+        let name = |event: &Event| match &event.kind {
+            EventKind::Registered { name, .. } if started.contains(&event.step.0) => Some(name.clone()),
+            _ => None,
+        };
+        events.iter().filter_map(name).filter(|name| !name.starts_with('[') && !name.starts_with("export")).collect()
+    }
+
+    fn log(&self) -> String {
+        let text = |event: &Event| match &event.kind {
+            EventKind::Log { bytes, .. } => String::from_utf8(bytes.clone()).unwrap(),
+            _ => String::new(),
+        };
+        self.events.lock().unwrap().iter().map(text).collect()
+    }
+
+    fn active_snapshots(&self) -> usize {
+        let snapshots = self.store().root().join("snapshots");
+        std::fs::read_dir(snapshots).unwrap().count()
+    }
+}
+
+fn platform() -> Platform {
+    Platform::new("linux", "amd64", None)
+}
+
+/// A graph of steps on each other.
+struct Plan {
+    definition: Definition,
+    context: Edge,
+    top: Option<Edge>,
+    history: Vec<History>,
+}
+
+impl Plan {
+    fn new() -> Plan {
+        Plan::ignoring(&[])
+    }
+
+    fn ignoring(exclude: &[&str]) -> Plan {
+        let mut definition = Definition::new();
+        let source = SourceOp::Local {
+            name: "context".to_owned(),
+            include: Vec::new(),
+            exclude: exclude.iter().map(|line| (*line).to_owned()).collect(),
+            follow: Vec::new(),
+        };
+        let context = definition.add(Op::Source(source), vec![], VertexMeta::named("[context]")).unwrap().output();
+        Plan { definition, context, top: None, history: Vec::new() }
+    }
+
+    fn add(mut self, op: Op, inputs: Vec<Edge>, name: &str) -> Plan {
+        self.top = Some(self.definition.add(op, inputs, VertexMeta::named(name)).unwrap().output());
+        self.history.push(History { created_by: Some(name.to_owned()), ..History::default() });
+        self
+    }
+
+    fn copy(self, path: &str, dest: &str) -> Plan {
+        let context = self.context;
+        self.copy_from(context, CopyAction::new(vec![path.to_owned()], dest))
+    }
+
+    fn copy_from(self, source: Edge, mut copy: CopyAction) -> Plan {
+        let name = format!("COPY {} {}", copy.paths.join(" "), copy.dest);
+        let inputs: Vec<Edge> = self.top.into_iter().chain([source]).collect();
+        copy.input = if self.top.is_some() { ActionInput::Input(0) } else { ActionInput::Scratch };
+        copy.source = ActionInput::Input(u32::try_from(inputs.len() - 1).unwrap());
+        self.add(Op::File(FileOp { actions: vec![FileAction::Copy(copy)] }), inputs, &name)
+    }
+
+    fn run(self, script: &str) -> Plan {
+        self.run_with(script, Vec::new())
+    }
+
+    fn run_with(self, script: &str, mounts: Vec<Mount>) -> Plan {
+        let args = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
+        let mut exec = ExecOp::new(args, platform(), self.top.map(|_| 0));
+        exec.network = Network::None;
+        exec.mounts.extend(mounts);
+        let inputs = self.top.into_iter().collect();
+        self.add(Op::Exec(exec), inputs, &format!("RUN {script}"))
+    }
+
+    /// Busybox at the root, on nothing.
+    fn busybox() -> Plan {
+        Plan::new().copy("busybox", "/busybox")
+    }
+}
+
+fn read(dir: &Path, path: &str) -> String {
+    std::fs::read_to_string(dir.join(path)).unwrap()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_land_as_docker_lands_them() {
+    let shop = Workshop::new();
+    shop.write("dir/a", "a");
+    shop.write("dir/sub/b", "b");
+    shop.write("one.txt", "1");
+    shop.write("two.txt", "2");
+    std::os::unix::fs::symlink("one.txt", shop.context.path().join("link")).unwrap();
+    let plan = Plan::new()
+        .copy("/dir", "/contents")
+        .copy("/*.txt", "/texts/")
+        .copy("/one.txt", "/renamed")
+        .copy("/one.txt", "/contents")
+        .copy("/link", "/followed/")
+        .copy("/../../one.txt", "/inside");
+    let out = shop.files(plan).await;
+    assert_eq!(names(&out), ["contents", "followed", "inside", "renamed", "texts"]);
+    assert_eq!(names(&out.join("contents")), ["a", "one.txt", "sub"]);
+    assert_eq!(read(&out, "contents/sub/b"), "b");
+    assert_eq!(names(&out.join("texts")), ["one.txt", "two.txt"]);
+    assert_eq!(read(&out, "followed/link"), "1");
+    assert!(!out.join("followed/link").is_symlink());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_and_modes_are_set() {
+    let shop = Workshop::new();
+    shop.write("passwd", "web:x:33:34::/:/bin/sh\n");
+    shop.write("file", "x");
+    let mut copy = CopyAction::new(vec!["/file".to_owned()], "/srv/file");
+    copy.owner = Owner::parse("web");
+    copy.mode = Some(kiln_graph::ChmodSpec::parse("u=rw,go=").unwrap());
+    let plan = Plan::new().copy("/passwd", "/etc/passwd");
+    let context = plan.context;
+    let out = shop.files(plan.copy_from(context, copy)).await;
+    let file = std::fs::metadata(out.join("srv/file")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((file.uid(), file.gid(), file.permissions().mode() & 0o7777), (33, 34, 0o600));
+    let parent = std::fs::metadata(out.join("srv")).unwrap();
+    assert_eq!(parent.permissions().mode() & 0o7777, 0o755);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ignored_is_not_there_and_the_error_says_why() {
+    let shop = Workshop::new();
+    shop.write("keep", "k");
+    shop.write("secret.key", "s");
+    let out = shop.files(Plan::ignoring(&["*.key"]).copy("/", "/")).await;
+    assert_eq!(names(&out), ["keep"]);
+    let error = shop.build(Plan::ignoring(&["", "*.key"]).copy("/secret.key", "/"), vec![]).await.unwrap_err();
+    assert_eq!(error.to_string(), "COPY /secret.key /: `/secret.key` is not in the build context");
+    assert_eq!(error.hint(), Some(".dockerignore line 2 excludes it"));
+    let error = shop.build(Plan::new().copy("/absent", "/"), vec![]).await.unwrap_err();
+    assert!(error.hint().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_build_copies_nothing_and_an_unread_change_counts_nothing() {
+    let shop = Workshop::new();
+    shop.write("src/a", "1");
+    shop.write("doc", "1");
+    let plan = || Plan::new().copy("/src", "/app");
+    shop.build(plan(), vec![]).await.unwrap();
+    assert_eq!(shop.ran(), ["COPY /src /app"]);
+    shop.write("doc", "2");
+    shop.build(plan(), vec![]).await.unwrap();
+    assert_eq!(shop.ran(), Vec::<String>::new());
+    shop.write("src/a", "2");
+    shop.build(plan(), vec![]).await.unwrap();
+    assert_eq!(shop.ran(), ["COPY /src /app"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_runs_once_and_its_image_is_the_same_again() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    let plan = || Plan::busybox().run("echo hello > /greeting; echo said").run("/busybox cat /greeting");
+    let image = |output: BuildOutput| output.images[0].clone();
+    let export = || vec![Export::Image { names: vec!["app".parse().unwrap()] }];
+    let first = image(shop.build(plan(), export()).await.unwrap());
+    assert_eq!(shop.ran().len(), 3);
+    assert_eq!(shop.log(), "said\nhello\n");
+    let again = image(shop.build(plan(), export()).await.unwrap());
+    assert_eq!(shop.ran(), Vec::<String>::new());
+    assert_eq!(first, again);
+    let named = shop.store().images.get("docker.io/library/app:latest").unwrap().unwrap();
+    assert_eq!(named, first.manifest);
+    let manifest: Manifest =
+        serde_json::from_slice(&shop.store().content.read(&named.digest, 1 << 20).unwrap()).unwrap();
+    let config: ImageConfig =
+        serde_json::from_slice(&shop.store().content.read(&manifest.config.digest, 1 << 20).unwrap()).unwrap();
+    assert_eq!((manifest.layers.len(), config.rootfs.diff_ids.len(), config.history.len()), (3, 3, 3));
+    for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
+        assert_eq!((&layer.digest, layer.size > 0), (&diff_id.0, true));
+    }
+    assert!(config.created.is_some() && config.history.iter().all(|entry| entry.created.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_process_tells_its_code_and_leaves_nothing() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.build(Plan::busybox(), vec![]).await.unwrap();
+    let before = shop.active_snapshots();
+    let error = shop.build(Plan::busybox().run("echo oh no >&2; exit 7"), vec![]).await.unwrap_err();
+    assert!(error.to_string().ends_with("did not complete successfully: exit code: 7"), "{error}");
+    assert_eq!(*error.failure.log, ["oh no"]);
+    assert_eq!(shop.active_snapshots(), before);
+    shop.build(Plan::busybox().run("echo oh no >&2; exit 7"), vec![]).await.unwrap_err();
+    assert_eq!(shop.ran().len(), 1, "a failure is not remembered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_kills_the_process_and_leaves_nothing() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.build(Plan::busybox(), vec![]).await.unwrap();
+    let before = shop.active_snapshots();
+    let cancel = CancellationToken::new();
+    let contexts: BTreeMap<String, PathBuf> = [("context".to_owned(), shop.context.path().to_owned())].into();
+    let plan = Plan::busybox().run("echo started; /busybox sleep 1000");
+    let stop = cancel.clone();
+    let job = BuildJob {
+        definition: Arc::new(plan.definition),
+        root: plan.top,
+        config: ImageConfig::empty(platform()),
+        exports: vec![],
+        session: Session::of_contexts(Arc::new(contexts)),
+        progress: Arc::new(move |event: Event| {
+            if matches!(event.kind, EventKind::Log { .. }) {
+                stop.cancel();
+            }
+        }),
+        jobs: 2,
+        no_cache: false,
+        epoch: None,
+        cancel,
+    };
+    let error = shop.builder.build(job).await.unwrap_err();
+    assert!(error.is_cancelled(), "{error}");
+    assert_eq!(shop.active_snapshots(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_copy_from_each_other_by_content() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    let plan = |command: &str| {
+        let build = Plan::busybox().run(&format!("{command}; /busybox mkdir /out; echo program > /out/program"));
+        let stage = build.top.unwrap();
+        Plan { top: None, ..build }
+            .copy_from(stage, CopyAction::new(vec!["/out".to_owned()], "/app"))
+            .copy("/busybox", "/busybox")
+            .run("/busybox cat /app/program")
+    };
+    let out = shop.files(plan(":")).await;
+    assert_eq!(read(&out, "app/program"), "program\n");
+    assert_eq!(shop.log(), "program\n");
+    // The stage runs again and makes the same file: what is on it is as before.
+    shop.build(plan(": again"), vec![]).await.unwrap();
+    assert_eq!(shop.ran().len(), 1, "{:?}", shop.ran());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_are_seen_and_never_kept() {
+    struct Fixed;
+    impl kiln_builder::Secrets for Fixed {
+        fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, kiln_builder::SessionError> {
+            Ok((id == "token").then(|| b"hush".to_vec()))
+        }
+    }
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.write("data/file", "from the context");
+    let plan = Plan::busybox();
+    let (top, context) = (plan.top.unwrap(), plan.context);
+    let script = "b=/busybox; $b cat /ctx/file; echo; $b cat /run/secrets/token; echo; $b touch /cache/x /tmp/x /ctx/y; \
+                  $b stat -c %a:%u /run/secrets/token";
+    let bind = Mount::Bind {
+        input: Some(1),
+        source: "/data".to_owned(),
+        target: "/ctx".to_owned(),
+        readonly: false,
+        output: None,
+    };
+    let cache = Mount::Cache {
+        input: None,
+        source: "/".to_owned(),
+        target: "/cache".to_owned(),
+        readonly: false,
+        id: "/cache".to_owned(),
+        sharing: kiln_graph::CacheSharing::Shared,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    };
+    let secret = Mount::Secret {
+        id: "token".to_owned(),
+        target: None,
+        env: None,
+        required: true,
+        mode: 0o400,
+        uid: 0,
+        gid: 0,
+    };
+    let args = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
+    let mut exec = ExecOp::new(args, platform(), Some(0));
+    exec.network = Network::None;
+    exec.mounts.extend([bind, cache, secret, Mount::Tmpfs { target: "/tmp".to_owned(), size: None }]);
+    let plan = plan.add(Op::Exec(exec), vec![top, context], "RUN mounts");
+    let contexts: BTreeMap<String, PathBuf> = [("context".to_owned(), shop.context.path().to_owned())].into();
+    let dest = shop.root.path().join("out");
+    let events = shop.events.clone();
+    let job = BuildJob {
+        definition: Arc::new(plan.definition),
+        root: plan.top,
+        config: ImageConfig::empty(platform()),
+        exports: vec![Export::Local { dest: dest.clone() }],
+        session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
+        progress: Arc::new(move |event| events.lock().unwrap().push(event)),
+        jobs: 2,
+        no_cache: false,
+        epoch: None,
+        cancel: CancellationToken::new(),
+    };
+    shop.builder.build(job).await.unwrap();
+    assert_eq!(shop.log(), "from the context\nhush\n400:0\n");
+    assert!(!shop.context.path().join("data/y").exists(), "a bind never writes to the context");
+    let kept: Vec<_> = ["cache/x", "tmp/x", "ctx/file", "run/secrets/token"]
+        .into_iter()
+        .filter(|path| dest.join(path).exists())
+        .collect();
+    assert_eq!(kept, Vec::<&str>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_unpack_themselves_and_exports_are_readable() {
+    let shop = Workshop::new();
+    shop.write("in/file", "packed");
+    let archive = shop.context.path().join("a.tar.gz");
+    let tar = std::process::Command::new("tar").args(["-czf"]).arg(&archive).args(["-C"]).arg(shop.context.path()).arg("in");
+    { let mut tar = tar; assert!(tar.status().unwrap().success()) };
+    let plan = Plan::new();
+    let context = plan.context;
+    let mut add = CopyAction::new(vec!["/a.tar.gz".to_owned()], "/unpacked/");
+    add.unpack = true;
+    let plan = plan.copy_from(context, add);
+    let (tar, oci) = (shop.root.path().join("files.tar"), shop.root.path().join("image.tar"));
+    let exports = vec![
+        Export::Tar { dest: Destination::File(tar.clone()) },
+        Export::Oci { names: vec!["app:1".parse().unwrap()], dest: Destination::File(oci.clone()) },
+        Export::CacheOnly,
+    ];
+    shop.build(plan, exports).await.unwrap();
+    let list = |path: &Path| {
+        let output = std::process::Command::new("tar").arg("-tf").arg(path).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(list(&tar).contains("unpacked/in/file"), "{}", list(&tar));
+    let image = list(&oci);
+    assert!(["oci-layout", "index.json", "manifest.json", "blobs/sha256/"].iter().all(|name| image.contains(name)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ops_that_are_not_executed_say_so() {
+    let shop = Workshop::new();
+    let mut plan = Plan::new();
+    let source = SourceOp::Http {
+        url: "https://user:pass@host.invalid/file?token=1".to_owned(),
+        checksum: None,
+        filename: "file".to_owned(),
+        mode: None,
+        owner: None,
+    };
+    plan = plan.add(Op::Source(source), vec![], "ADD url");
+    let error = shop.build(plan, vec![]).await.unwrap_err();
+    let expected = "ADD url: a download (`https://host.invalid/file`) is not executed yet by this version of kiln";
+    assert_eq!(error.to_string(), expected);
+}
