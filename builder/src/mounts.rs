@@ -38,8 +38,16 @@ pub struct Prepared {
 /// What must live as long as a mount.
 #[derive(Debug)]
 enum Guard {
-    Cache { _dir: CacheDir },
-    Tree { _fd: OwnedFd, _workspace: Option<Workspace>, _view: Option<View> },
+    Cache {
+        _dir: CacheDir,
+    },
+    /// The descriptor that a path leads to, and the mount it is on: closing that would end the mount.
+    Tree {
+        _fd: OwnedFd,
+        _mount: Root,
+        _workspace: Option<Workspace>,
+        _view: Option<View>,
+    },
 }
 
 impl Prepared {
@@ -184,7 +192,7 @@ impl Preparing<'_> {
         };
         let fd = root.resolve(relative(source), true).map_err(missing)?;
         self.push(MountKind::Bind { source: fs::proc_path(&fd) }, target, readonly);
-        self.prepared.guards.push(Guard::Tree { _fd: fd, _workspace: workspace, _view: view });
+        self.prepared.guards.push(Guard::Tree { _fd: fd, _mount: root, _workspace: workspace, _view: view });
         Ok(())
     }
 
@@ -235,9 +243,9 @@ impl Preparing<'_> {
             (None, Some(_)) => return Ok(()),
             (None, None) => format!("{SECRETS}/{id}"),
         };
-        let fd = secret_file(&value, *mode, Owner { uid: *uid, gid: *gid })?;
+        let (fd, mount) = secret_file(&value, *mode, Owner { uid: *uid, gid: *gid })?;
         self.push(MountKind::Bind { source: fs::proc_path(&fd) }, &target, true);
-        self.prepared.guards.push(Guard::Tree { _fd: fd, _workspace: None, _view: None });
+        self.prepared.guards.push(Guard::Tree { _fd: fd, _mount: mount, _workspace: None, _view: None });
         Ok(())
     }
 
@@ -257,7 +265,7 @@ impl Preparing<'_> {
 }
 
 /// A file in memory that never was on a disk, on a mount that nobody else sees.
-fn secret_file(value: &[u8], mode: u32, owner: Owner) -> Result<OwnedFd, Cause> {
+fn secret_file(value: &[u8], mode: u32, owner: Owner) -> Result<(OwnedFd, Root), Cause> {
     let memory = kiln_sys::mount::Mount {
         source: PathBuf::from("tmpfs"),
         target: PathBuf::new(),
@@ -270,7 +278,7 @@ fn secret_file(value: &[u8], mode: u32, owner: Owner) -> Result<OwnedFd, Cause> 
     file.write_all(value).map_err(Cause::io("write a secret"))?;
     fs::fchown(file.as_fd(), owner)?;
     fs::fchmod(file.as_fd(), mode)?;
-    Ok(root.resolve("secret", false)?)
+    Ok((root.resolve("secret", false)?, root))
 }
 
 /// `path` beneath a root, without a way out of it; `.` for the root itself.

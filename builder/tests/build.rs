@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use kiln_builder::{
-    BareNetwork, BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session, Stores,
+    BareNetwork, BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session,
+    Stores,
 };
 use kiln_cache::{Store, StoreOptions};
 use kiln_graph::{
-    ActionInput, CopyAction, Definition, Edge, ExecOp, FileAction, FileOp, Mount, Network, Op, Owner, SourceOp, VertexMeta,
+    ActionInput, CopyAction, Definition, Edge, ExecOp, FileAction, FileOp, Mount, Network, Op, Owner,
+    SourceOp, VertexMeta,
 };
 use kiln_oci::{History, ImageConfig, Manifest, Platform};
 use kiln_registry_client::{Client, ClientOptions};
@@ -35,7 +37,10 @@ impl Workshop {
             client: Client::new(ClientOptions::default()),
             executor: Arc::new(LinuxExecutor),
             network: Arc::new(BareNetwork),
-            cgroup_parent: format!("kiln/test-{}", root.path().file_name().unwrap().to_str().unwrap().trim_matches('.')),
+            cgroup_parent: format!(
+                "kiln/test-{}",
+                root.path().file_name().unwrap().to_str().unwrap().trim_matches('.')
+            ),
         };
         Workshop { root, context, builder: Builder::new(Arc::new(stores)), events: Arc::default() }
     }
@@ -56,7 +61,8 @@ impl Workshop {
 
     async fn build(&self, plan: Plan, exports: Vec<Export>) -> Result<BuildOutput, BuildError> {
         self.events.lock().unwrap().clear();
-        let contexts: BTreeMap<String, PathBuf> = [("context".to_owned(), self.context.path().to_owned())].into();
+        let contexts: BTreeMap<String, PathBuf> =
+            [("context".to_owned(), self.context.path().to_owned())].into();
         let events = self.events.clone();
         let mut config = ImageConfig::empty(platform());
         config.history = plan.history;
@@ -84,13 +90,20 @@ impl Workshop {
 
     fn ran(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();
-        let started: Vec<u32> =
-            events.iter().filter(|event| event.kind == EventKind::Started).map(|event| event.step.0).collect();
+        let started: Vec<u32> = events
+            .iter()
+            .filter(|event| event.kind == EventKind::Started)
+            .map(|event| event.step.0)
+            .collect();
         let name = |event: &Event| match &event.kind {
             EventKind::Registered { name, .. } if started.contains(&event.step.0) => Some(name.clone()),
             _ => None,
         };
-        events.iter().filter_map(name).filter(|name| !name.starts_with('[') && !name.starts_with("export")).collect()
+        events
+            .iter()
+            .filter_map(name)
+            .filter(|name| !name.starts_with('[') && !name.starts_with("export"))
+            .collect()
     }
 
     fn log(&self) -> String {
@@ -132,7 +145,8 @@ impl Plan {
             exclude: exclude.iter().map(|line| (*line).to_owned()).collect(),
             follow: Vec::new(),
         };
-        let context = definition.add(Op::Source(source), vec![], VertexMeta::named("[context]")).unwrap().output();
+        let context =
+            definition.add(Op::Source(source), vec![], VertexMeta::named("[context]")).unwrap().output();
         Plan { definition, context, top: None, history: Vec::new() }
     }
 
@@ -234,7 +248,8 @@ async fn what_is_ignored_is_not_there_and_the_error_says_why() {
     shop.write("secret.key", "s");
     let out = shop.files(Plan::ignoring(&["*.key"]).copy("/", "/")).await;
     assert_eq!(names(&out), ["keep"]);
-    let error = shop.build(Plan::ignoring(&["", "*.key"]).copy("/secret.key", "/"), vec![]).await.unwrap_err();
+    let error =
+        shop.build(Plan::ignoring(&["", "*.key"]).copy("/secret.key", "/"), vec![]).await.unwrap_err();
     assert_eq!(error.to_string(), "COPY /secret.key /: `/secret.key` is not in the build context");
     assert_eq!(error.hint(), Some(".dockerignore line 2 excludes it"));
     let error = shop.build(Plan::new().copy("/absent", "/"), vec![]).await.unwrap_err();
@@ -275,7 +290,8 @@ async fn a_build_runs_once_and_its_image_is_the_same_again() {
     let manifest: Manifest =
         serde_json::from_slice(&shop.store().content.read(&named.digest, 1 << 20).unwrap()).unwrap();
     let config: ImageConfig =
-        serde_json::from_slice(&shop.store().content.read(&manifest.config.digest, 1 << 20).unwrap()).unwrap();
+        serde_json::from_slice(&shop.store().content.read(&manifest.config.digest, 1 << 20).unwrap())
+            .unwrap();
     assert_eq!((manifest.layers.len(), config.rootfs.diff_ids.len(), config.history.len()), (3, 3, 3));
     for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
         assert_eq!((&layer.digest, layer.size > 0), (&diff_id.0, true));
@@ -333,7 +349,8 @@ async fn stages_copy_from_each_other_by_content() {
     let shop = Workshop::new();
     shop.add_busybox();
     let plan = |command: &str| {
-        let build = Plan::busybox().run(&format!("{command}; /busybox mkdir /out; echo program > /out/program"));
+        let build =
+            Plan::busybox().run(&format!("{command}; /busybox mkdir /out; echo program > /out/program"));
         let stage = build.top.unwrap();
         Plan { top: None, ..build }
             .copy_from(stage, CopyAction::new(vec!["/out".to_owned()], "/app"))
@@ -425,8 +442,9 @@ async fn archives_unpack_themselves_and_exports_are_readable() {
     let shop = Workshop::new();
     shop.write("in/file", "packed");
     let archive = shop.context.path().join("a.tar.gz");
-    let tar = std::process::Command::new("tar").args(["-czf"]).arg(&archive).args(["-C"]).arg(shop.context.path()).arg("in");
-    { let mut tar = tar; assert!(tar.status().unwrap().success()) };
+    let mut tar = std::process::Command::new("tar");
+    tar.arg("-czf").arg(&archive).arg("-C").arg(shop.context.path()).arg("in");
+    assert!(tar.status().unwrap().success());
     let plan = Plan::new();
     let context = plan.context;
     let mut add = CopyAction::new(vec!["/a.tar.gz".to_owned()], "/unpacked/");
@@ -446,7 +464,11 @@ async fn archives_unpack_themselves_and_exports_are_readable() {
     };
     assert!(list(&tar).contains("unpacked/in/file"), "{}", list(&tar));
     let image = list(&oci);
-    assert!(["oci-layout", "index.json", "manifest.json", "blobs/sha256/"].iter().all(|name| image.contains(name)));
+    assert!(
+        ["oci-layout", "index.json", "manifest.json", "blobs/sha256/"]
+            .iter()
+            .all(|name| image.contains(name))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -462,6 +484,7 @@ async fn ops_that_are_not_executed_say_so() {
     };
     plan = plan.add(Op::Source(source), vec![], "ADD url");
     let error = shop.build(plan, vec![]).await.unwrap_err();
-    let expected = "ADD url: a download (`https://host.invalid/file`) is not executed yet by this version of kiln";
+    let expected =
+        "ADD url: a download (`https://host.invalid/file`) is not executed yet by this version of kiln";
     assert_eq!(error.to_string(), expected);
 }

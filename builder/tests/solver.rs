@@ -141,7 +141,7 @@ async fn a_failure_names_its_step_and_is_not_remembered() {
     let error = solver.solve(job_watched(graph(), &recorder)).await.unwrap_err();
     assert_eq!(error.step, "RUN false");
     assert!(error.to_string().contains("exit code: 1"), "{error}");
-    assert_eq!(*error.failure.log, ["last words of RUN false"]);
+    assert_eq!(*error.failure.log, ["first words of RUN false", "last words of RUN false"]);
     assert!(matches!(recorder.last(1), Some(EventKind::Failed(_))));
     world.heal();
     solver.solve(job(graph())).await.unwrap();
