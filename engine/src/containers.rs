@@ -1,13 +1,27 @@
 //! Containers: create, start, stop, list and what else is done to one.
 
+mod create;
+mod lifecycle;
+mod look;
+mod names;
+mod record;
+mod remove;
+pub(crate) mod signal;
+mod start;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::attach::{Attach, AttachOptions};
-use crate::{Engine, Error, PruneReport, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::Engine;
+pub(crate) use create::{merge_env, mount_point as create_mount_point};
+pub(crate) use names::{check as check_name, new_id};
+pub(crate) use record::{Record, Records, directory, is_supervised, lock_path, now};
+pub(crate) use start::connect;
 
 /// A mount that a container asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountRequest {
     /// What is mounted.
     pub kind: MountKind,
@@ -18,7 +32,7 @@ pub struct MountRequest {
 }
 
 /// What a container mounts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountKind {
     /// A host path. `create`: make a directory there if nothing is (`-v` does, `--mount` does not).
     Bind {
@@ -42,7 +56,7 @@ pub enum MountKind {
 }
 
 /// TCP or UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -51,7 +65,7 @@ pub enum Protocol {
 }
 
 /// A container's port that the host serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRequest {
     /// The host address; `None` is every address.
     pub host_ip: Option<IpAddr>,
@@ -64,7 +78,7 @@ pub struct PortRequest {
 }
 
 /// A published port of a running container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// The host address, `0.0.0.0` for every one.
     pub host_ip: IpAddr,
@@ -77,7 +91,7 @@ pub struct PublishedPort {
 }
 
 /// Which network a container is in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetworkMode {
     /// The bridge `kiln0`.
     #[default]
@@ -89,7 +103,7 @@ pub enum NetworkMode {
 }
 
 /// What happens when a container's program ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// Nothing.
     #[default]
@@ -106,7 +120,7 @@ pub enum RestartPolicy {
 }
 
 /// What `create` takes: image, program and the options of `kiln create` as plain data.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerOptions {
     /// The image, which must be in the store (see `Images::ensure`): a reference or an id.
     pub image: String,
@@ -167,7 +181,7 @@ pub struct ContainerOptions {
 }
 
 /// Where a container is in its life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// Made, never started.
     #[default]
@@ -202,7 +216,7 @@ impl Status {
 }
 
 /// A container's state now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Where it is in its life.
     pub status: Status,
@@ -225,7 +239,7 @@ pub struct State {
 }
 
 /// A mount that a container has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPoint {
     /// `bind`, `volume` or `tmpfs`.
     pub kind: String,
@@ -240,7 +254,7 @@ pub struct MountPoint {
 }
 
 /// A container as lists and `inspect` show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// 64 hex characters.
     pub id: String,
@@ -299,95 +313,4 @@ pub struct ProcessTable {
 #[derive(Debug, Clone, Copy)]
 pub struct Containers<'a> {
     pub(crate) engine: &'a Engine,
-}
-
-impl Containers<'_> {
-    /// Makes a container and gives its id. Its image must be in the store.
-    pub fn create(&self, options: &ContainerOptions) -> Result<String> {
-        let _ = (self.engine, options);
-        Err(Error::not_implemented("`create`"))
-    }
-
-    /// Starts a container. With `attach` its streams are connected before its program starts, so nothing is lost.
-    pub fn start(&self, name: &str, attach: Option<&AttachOptions>) -> Result<Option<Attach>> {
-        let _ = (name, attach);
-        Err(Error::not_implemented("`start`"))
-    }
-
-    /// Connects to the streams of a running container.
-    pub fn attach(&self, name: &str, options: &AttachOptions) -> Result<Attach> {
-        let _ = (name, options);
-        Err(Error::not_implemented("`attach`"))
-    }
-
-    /// Asks a container's program to end and kills it after `timeout` (the container's own where `None`).
-    pub fn stop(&self, name: &str, signal: Option<&str>, timeout: Option<Duration>) -> Result<()> {
-        let _ = (name, signal, timeout);
-        Err(Error::not_implemented("`stop`"))
-    }
-
-    /// Stops and starts again.
-    pub fn restart(&self, name: &str, signal: Option<&str>, timeout: Option<Duration>) -> Result<()> {
-        self.stop(name, signal, timeout)?;
-        self.start(name, None).map(drop)
-    }
-
-    /// Sends a signal, a name with or without `SIG` or a number.
-    pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
-        let _ = (name, signal);
-        Err(Error::not_implemented("`kill`"))
-    }
-
-    /// Waits until the container does not run and gives its exit code.
-    pub fn wait(&self, name: &str) -> Result<i32> {
-        let _ = name;
-        Err(Error::not_implemented("`wait`"))
-    }
-
-    /// Removes a container.
-    pub fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
-        let _ = (name, options);
-        Err(Error::not_implemented("`rm`"))
-    }
-
-    /// Gives a container another name.
-    pub fn rename(&self, name: &str, new: &str) -> Result<()> {
-        let _ = (name, new);
-        Err(Error::not_implemented("`rename`"))
-    }
-
-    /// Freezes every process of a container.
-    pub fn pause(&self, name: &str) -> Result<()> {
-        let _ = name;
-        Err(Error::not_implemented("`pause`"))
-    }
-
-    /// Lets a frozen container go on.
-    pub fn unpause(&self, name: &str) -> Result<()> {
-        let _ = name;
-        Err(Error::not_implemented("`unpause`"))
-    }
-
-    /// The processes of a running container.
-    pub fn top(&self, name: &str) -> Result<ProcessTable> {
-        let _ = name;
-        Err(Error::not_implemented("`top`"))
-    }
-
-    /// Containers, newest first.
-    pub fn list(&self, options: &ListOptions) -> Result<Vec<Container>> {
-        let _ = options;
-        Err(Error::not_implemented("`ps`"))
-    }
-
-    /// One container by name, id or the beginning of its id.
-    pub fn inspect(&self, name: &str) -> Result<Container> {
-        let _ = name;
-        Err(Error::not_implemented("`inspect`"))
-    }
-
-    /// Removes every container that does not run.
-    pub fn prune(&self) -> Result<PruneReport> {
-        Err(Error::not_implemented("`container prune`"))
-    }
 }

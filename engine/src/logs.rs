@@ -1,8 +1,19 @@
-//! What a container wrote, kept on disk.
+//! What a container wrote, kept on disk as Docker's `json-file` driver keeps it.
 
+mod read;
+mod write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
 use crate::attach::Stream;
-use crate::containers::Containers;
-use crate::{Error, Result};
+use crate::containers::{Containers, Records};
+pub(crate) use write::LogWriter;
+
+/// The log's name in the container's directory.
+pub(crate) const FILE: &str = "log.json";
+/// The name of the part before it, once there is one.
+pub(crate) const OLDER: &str = "log.json.1";
 
 /// Which part of a log is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,10 +42,19 @@ pub struct LogEntry {
 /// Entries of a log, oldest first; blocks while it follows.
 pub type LogIter = Box<dyn Iterator<Item = Result<LogEntry>> + Send>;
 
+/// A line of the file.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    log: String,
+    stream: String,
+    time: String,
+}
+
 impl Containers<'_> {
     /// What a container wrote.
     pub fn logs(&self, name: &str, options: &LogOptions) -> Result<LogIter> {
-        let _ = (name, options);
-        Err(Error::not_implemented("`logs`"))
+        let record = Records::of(self.engine).find(name)?;
+        let directory = record.directory(self.engine.store().root());
+        read::open(&directory, options)
     }
 }

@@ -1,6 +1,31 @@
-//! The networks that containers can be in.
+//! The networks that containers can be in, and a container's way into one.
 
-use crate::{Engine, Error, Result};
+pub(crate) mod etc;
+mod steps;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_cache::{Lease, Resource};
+use kiln_oci::Digest;
+use kiln_runtime::network::{
+    Bridge, BridgeConfig, PortMapping, Protocol as Transport, Routes, Sandbox, Subnet, pick_subnet,
+};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use steps::StepNetwork;
+
+use crate::containers::{PortRequest, Protocol, PublishedPort};
+use crate::{Engine, Error, ErrorKind, Result};
+
+const KIND: &str = "network";
+const BRIDGE: &str = "bridge";
+/// The root whose bridge has the plain name; others have one that follows from their path.
+const DEFAULT_ROOT: &str = "/var/lib/kiln";
+/// Addresses tried for one container before the network counts as full.
+const ADDRESS_ATTEMPTS: usize = 4096;
 
 /// A network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +51,189 @@ pub struct Networks<'a> {
 impl Networks<'_> {
     /// All networks, by name.
     pub fn list(&self) -> Result<Vec<Network>> {
-        let _ = self.engine;
-        Err(Error::not_implemented("`network ls`"))
+        let subnet = stored_subnet(self.engine)?;
+        let network = |name: &str, driver: &str| Network {
+            id: id_of(self.engine, name),
+            name: name.to_owned(),
+            driver: driver.to_owned(),
+            ..Network::default()
+        };
+        let bridge = Network {
+            subnet: subnet.map(|subnet| subnet.to_string()),
+            gateway: subnet.map(|subnet| subnet.gateway().to_string()),
+            ..network(BRIDGE, "bridge")
+        };
+        Ok(vec![bridge, network("host", "host"), network("none", "null")])
+    }
+}
+
+fn id_of(engine: &Engine, name: &str) -> String {
+    let text = format!("{}\0{name}", engine.store().root().display());
+    Digest::of(text.as_bytes()).hex().to_owned()
+}
+
+/// What the database remembers of the bridge.
+#[derive(Serialize, Deserialize)]
+struct BridgeRecord {
+    subnet: String,
+}
+
+/// A container's place on the bridge. The address is free again when the lease ends, the rest when nobody has the
+/// namespace any more.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) ns: Arc<OwnedFd>,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) gateway: Ipv4Addr,
+    pub(crate) bridge: Bridge,
+}
+
+/// Makes a namespace on the bridge, with an address that `lease` holds.
+pub(crate) fn join(engine: &Engine, lease: &Lease) -> Result<Joined> {
+    let bridge = Bridge::ensure(&config(engine)?)?;
+    let subnet = bridge.config().subnet;
+    let address = claim(lease, subnet)?;
+    let mut sandbox = Sandbox::new()?;
+    bridge.attach(&mut sandbox, address)?;
+    Ok(Joined { ns: Arc::new(sandbox.into_fd()), address, gateway: subnet.gateway(), bridge })
+}
+
+/// The bridge of this root. Its range is chosen once, and again when the host has meanwhile come to route it.
+fn config(engine: &Engine) -> Result<BridgeConfig> {
+    let root = engine.store().root();
+    let (name, table) = names(root);
+    let stored = stored_subnet(engine)?;
+    let is_up = Path::new("/sys/class/net").join(&name).exists();
+    let subnet = match stored {
+        Some(subnet) if is_up => subnet,
+        _ => choose_subnet(engine, stored)?,
+    };
+    Ok(BridgeConfig { name, table, subnet, mtu: None, lock: root.join("containers").join(".network-lock") })
+}
+
+/// Interface and table of a root's bridge.
+fn names(root: &Path) -> (String, String) {
+    if root == Path::new(DEFAULT_ROOT) {
+        return ("kiln0".to_owned(), "kiln".to_owned());
+    }
+    let tag = &Digest::of(root.as_os_str().as_encoded_bytes()).hex()[..8];
+    (format!("kiln-{tag}"), format!("kiln-{tag}"))
+}
+
+fn stored_subnet(engine: &Engine) -> Result<Option<Subnet>> {
+    let record = engine.store().objects(KIND).by_name::<BridgeRecord>(BRIDGE)?;
+    Ok(record.and_then(|object| object.document.subnet.parse().ok()))
+}
+
+fn choose_subnet(engine: &Engine, stored: Option<Subnet>) -> Result<Subnet> {
+    let taken = Routes::of_host()?.taken;
+    let is_free = |subnet: &Subnet| !taken.iter().any(|other| other.overlaps(subnet));
+    if let Some(subnet) = stored.filter(is_free) {
+        return Ok(subnet);
+    }
+    let subnet = pick_subnet(&taken)?;
+    let record = BridgeRecord { subnet: subnet.to_string() };
+    engine.store().objects(KIND).put(&id_of(engine, BRIDGE), Some(BRIDGE), &record)?;
+    Ok(subnet)
+}
+
+/// An address that nobody has. The search begins anywhere: an address just given back may still be known to neighbours,
+/// and its interface may still be going.
+fn claim(lease: &Lease, subnet: Subnet) -> Result<Ipv4Addr> {
+    let count = subnet.container_addresses().count();
+    let start = jiff::Timestamp::now().subsec_nanosecond().unsigned_abs() as usize % count;
+    let candidates = (0..ADDRESS_ATTEMPTS.min(count))
+        .filter_map(|offset| subnet.container_addresses().nth((start + offset) % count))
+        .map(|address| Resource::Address(address.to_string()));
+    match lease.claim(candidates)? {
+        Some(Resource::Address(text)) => {
+            text.parse().map_err(|error| Error::internal(format!("read the address `{text}`"), error))
+        }
+        _ => Err(Error::new(ErrorKind::Unavailable, format!("no free address in `{subnet}`"))),
+    }
+}
+
+/// What is asked for as the runtime takes it.
+pub(crate) fn mappings(ports: &[PortRequest]) -> Vec<PortMapping> {
+    let mapping = |port: &PortRequest| PortMapping {
+        host_ip: match port.host_ip {
+            Some(IpAddr::V4(address)) => address,
+            _ => Ipv4Addr::UNSPECIFIED,
+        },
+        host_port: port.host_port.unwrap_or(0),
+        container_port: port.container_port,
+        protocol: match port.protocol {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+        },
+    };
+    ports.iter().map(mapping).collect()
+}
+
+/// What the runtime published as people see it.
+pub(crate) fn published(ports: &[PortMapping]) -> Vec<PublishedPort> {
+    let published = |port: &PortMapping| PublishedPort {
+        host_ip: port.host_ip.into(),
+        host_port: port.host_port,
+        container_port: port.container_port,
+        protocol: match port.protocol {
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+        },
+    };
+    ports.iter().map(published).collect()
+}
+
+/// Takes back the ports of a container whose supervisor died.
+pub(crate) fn forget_ports(engine: &Engine, ports: &[PublishedPort]) -> Result<()> {
+    if ports.is_empty() {
+        return Ok(());
+    }
+    let requests: Vec<PortRequest> = ports
+        .iter()
+        .map(|port| PortRequest {
+            host_ip: Some(port.host_ip),
+            host_port: Some(port.host_port),
+            container_port: port.container_port,
+            protocol: port.protocol,
+        })
+        .collect();
+    Ok(Bridge::ensure(&config(engine)?)?.unpublish(&mappings(&requests))?)
+}
+
+impl From<kiln_runtime::network::Error> for Error {
+    fn from(error: kiln_runtime::network::Error) -> Self {
+        use kiln_runtime::network::Error as Network;
+        let kind = match &error {
+            Network::PortInUse(_) => ErrorKind::Conflict,
+            Network::NoSubnet | Network::Firewall { .. } => ErrorKind::Unavailable,
+            Network::BadSubnet(_) => ErrorKind::InvalidInput,
+            Network::Kernel { .. } | Network::Namespace(_) => ErrorKind::Internal,
+        };
+        let mut new = Error::new(kind, error.to_string());
+        new.hint = error.hint().map(str::to_owned);
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_root_has_its_own_names() {
+        assert_eq!(names(Path::new(DEFAULT_ROOT)), ("kiln0".to_owned(), "kiln".to_owned()));
+        let (one, two) = (names(Path::new("/a")), names(Path::new("/b")));
+        assert_ne!(one, two);
+        assert!(one.0.len() <= 15);
+    }
+
+    #[test]
+    fn a_port_without_numbers_is_any() {
+        let request = PortRequest { host_ip: None, host_port: None, container_port: 80, protocol: Protocol::Udp };
+        let mapping = mappings(&[request])[0];
+        assert_eq!((mapping.host_ip, mapping.host_port), (Ipv4Addr::UNSPECIFIED, 0));
+        assert_eq!(published(&[mapping])[0].protocol, Protocol::Udp);
     }
 
     /// Removes this root's bridge, rules and control groups from the kernel; they come back when a container needs them.

@@ -1,6 +1,6 @@
 //! The parent's side of a container's life.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -89,6 +89,11 @@ impl Running {
     /// Sends a signal to the first process; one that has ended is fine.
     pub fn kill(&self, signal: i32) -> Result<()> {
         send(&self.pidfd, signal)
+    }
+
+    /// A descriptor that is readable when the first process has ended; to be polled, not waited for.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 
     /// A handle that sends signals while somebody else waits.

@@ -69,6 +69,18 @@ fn last_errno() -> rustix::io::Errno {
     rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }
 
+/// Takes standard input over: gives what it was, and leaves `/dev/null` in its place.
+pub fn take_stdin() -> Result<OwnedFd> {
+    let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).on("fcntl", "standard input")?;
+    rustix::stdio::dup2_stdin(open_null()?).on("dup2", "standard input")?;
+    Ok(input)
+}
+
+/// Makes reads and writes on a descriptor fail instead of waiting.
+pub fn set_nonblocking(fd: impl std::os::fd::AsFd) -> Result<()> {
+    rustix::io::ioctl_fionbio(fd, true).on("ioctl", "FIONBIO")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

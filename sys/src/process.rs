@@ -99,6 +99,11 @@ pub fn die_with_parent() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).on("prctl", "PR_SET_PDEATHSIG")
 }
 
+/// Leaves the terminal and process group of whoever started this process, by a session of its own.
+pub fn new_session() -> Result<()> {
+    rustix::process::setsid().map(drop).on("setsid", "this process")
+}
+
 /// Keeps other processes of the same user from tracing this one and from opening what it has open.
 pub fn forbid_dumps() -> Result<()> {
     let behavior = rustix::process::DumpableBehavior::NotDumpable;

@@ -1,0 +1,69 @@
+//! The files that are bind-mounted over a container's `/etc`.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use kiln_runtime::EtcFiles;
+use kiln_runtime::network::dns;
+
+use crate::{Error, Result};
+
+/// The address that `--add-host name:host-gateway` means.
+const HOST_GATEWAY: &str = "host-gateway";
+
+/// What the files say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) hostname: &'a str,
+    /// The container's address on the bridge and that of the bridge.
+    pub(crate) addresses: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Whether it shares the host's network, and so reaches its loopback name servers.
+    pub(crate) is_host: bool,
+    /// `(name, address)` lines for `hosts`.
+    pub(crate) extra_hosts: &'a [(String, String)],
+}
+
+/// Writes the three files into `directory`.
+pub(crate) fn write(directory: &Path, facts: &Facts<'_>) -> Result<EtcFiles> {
+    let host = dns::host_resolv_conf();
+    let resolv_conf = if facts.is_host { host } else { dns::resolv_conf(&host) };
+    let gateway = facts.addresses.map_or(Ipv4Addr::LOCALHOST, |(_, gateway)| gateway).to_string();
+    let extra: Vec<(String, String)> = facts
+        .extra_hosts
+        .iter()
+        .map(|(name, address)| (name.clone(), if address == HOST_GATEWAY { gateway.clone() } else { address.clone() }))
+        .collect();
+    let hosts = dns::hosts(facts.hostname, facts.addresses.map(|(own, _)| own), &extra);
+    let file = |name: &str, text: &str| -> Result<Option<PathBuf>> {
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(|error| Error::internal(format!("write `{}`", path.display()), error))?;
+        Ok(Some(path))
+    };
+    Ok(EtcFiles {
+        resolv_conf: file("resolv.conf", &resolv_conf)?,
+        hosts: file("hosts", &hosts)?,
+        hostname: file("hostname", &dns::hostname(facts.hostname))?,
+        readonly: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_name_container_and_gateway() {
+        let directory = tempfile::tempdir().unwrap();
+        let facts = Facts {
+            hostname: "web",
+            addresses: Some((Ipv4Addr::new(172, 17, 0, 9), Ipv4Addr::new(172, 17, 0, 1))),
+            is_host: false,
+            extra_hosts: &[("host".to_owned(), "host-gateway".to_owned())],
+        };
+        let files = write(directory.path(), &facts).unwrap();
+        let hosts = std::fs::read_to_string(files.hosts.unwrap()).unwrap();
+        assert!(hosts.ends_with("172.17.0.1\thost\n172.17.0.9\tweb\n"), "{hosts}");
+        assert_eq!(std::fs::read_to_string(files.hostname.unwrap()).unwrap(), "web\n");
+        assert!(std::fs::read_to_string(files.resolv_conf.unwrap()).unwrap().contains("nameserver"));
+    }
+}
