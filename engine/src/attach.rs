@@ -155,7 +155,11 @@ impl Link {
 
     /// The public face of a connection.
     pub(crate) fn into_attach(self: Arc<Self>) -> Attach {
-        Attach { input: Arc::clone(&self) as _, output: Box::new(Output(Arc::clone(&self))), exit: Box::new(Exit(self)) }
+        Attach {
+            input: Arc::clone(&self) as _,
+            output: Box::new(Output(Arc::clone(&self))),
+            exit: Box::new(Exit(self)),
+        }
     }
 }
 
@@ -196,7 +200,12 @@ struct Exit(Arc<Link>);
 
 impl AttachExit for Exit {
     fn wait(&mut self) -> Result<i32> {
-        let killed = || Error::new(ErrorKind::Internal, "the container's supervisor was killed, and the container with it");
+        let killed = || {
+            Error::new(
+                ErrorKind::Internal,
+                "the container's supervisor was killed, and the container with it",
+            )
+        };
         self.0.wait()?.ok_or_else(killed)
     }
 }

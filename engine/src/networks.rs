@@ -67,6 +67,19 @@ impl Networks<'_> {
     }
 }
 
+impl Networks<'_> {
+    /// Removes this root's bridge, rules and control groups from the kernel; they come back when a container needs them.
+    pub fn remove_all(&self) -> Result<()> {
+        kiln_runtime::cgroup::cleanup(self.engine.cgroup_parent().as_ref())
+            .map_err(|error| Error::internal("remove the control groups", error))?;
+        if stored_subnet(self.engine)?.is_some() {
+            Bridge::remove(&config(self.engine)?)?;
+            self.engine.store().objects(KIND).delete(&id_of(self.engine, BRIDGE))?;
+        }
+        Ok(())
+    }
+}
+
 fn id_of(engine: &Engine, name: &str) -> String {
     let text = format!("{}\0{name}", engine.store().root().display());
     Digest::of(text.as_bytes()).hex().to_owned()
@@ -116,8 +129,9 @@ fn names(root: &Path) -> (String, String) {
     if root == Path::new(DEFAULT_ROOT) {
         return ("kiln0".to_owned(), "kiln".to_owned());
     }
-    let tag = &Digest::of(root.as_os_str().as_encoded_bytes()).hex()[..8];
-    (format!("kiln-{tag}"), format!("kiln-{tag}"))
+    let digest = Digest::of(root.as_os_str().as_encoded_bytes());
+    let name = format!("kiln-{}", &digest.hex()[..8]);
+    (name.clone(), name)
 }
 
 fn stored_subnet(engine: &Engine) -> Result<Option<Subnet>> {
@@ -230,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_port_without_numbers_is_any() {
-        let request = PortRequest { host_ip: None, host_port: None, container_port: 80, protocol: Protocol::Udp };
+        let request =
+            PortRequest { host_ip: None, host_port: None, container_port: 80, protocol: Protocol::Udp };
         let mapping = mappings(&[request])[0];
         assert_eq!((mapping.host_ip, mapping.host_port), (Ipv4Addr::UNSPECIFIED, 0));
         assert_eq!(published(&[mapping])[0].protocol, Protocol::Udp);

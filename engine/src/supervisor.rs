@@ -44,7 +44,8 @@ pub(crate) const SOCKET: &str = "attach.sock";
 pub fn supervise(config: Config, id: &str) -> Result<i32> {
     // A creator that made a session for us already is fine.
     let _ = kiln_sys::process::new_session();
-    let creator = kiln_sys::fd::take_stdin().map_err(|error| Error::internal("take standard input", error))?;
+    let creator =
+        kiln_sys::fd::take_stdin().map_err(|error| Error::internal("take standard input", error))?;
     let creator = UnixStream::from(creator);
     match open_and_run(config, id, &creator) {
         Ok(()) => Ok(0),
@@ -125,8 +126,9 @@ impl<'a> Supervisor<'a> {
         let directory = crate::containers::directory(store.root(), id);
         let lock = try_lock_file(&lock_path(&directory)).map_err(|error| Error::internal("lock", error))?;
         let lock = lock.ok_or_else(|| Error::conflict(format!("the container `{id}` runs already")))?;
-        let record =
-            Records::of(engine).get(id)?.ok_or_else(|| Error::not_found(format!("no container `{id}` here")))?;
+        let record = Records::of(engine)
+            .get(id)?
+            .ok_or_else(|| Error::not_found(format!("no container `{id}` here")))?;
         let lease = store.leases.create()?;
         lease.hold(&Resource::Cgroup(format!("{}/{id}", engine.cgroup_parent())))?;
         let options = &record.container.options;
@@ -144,7 +146,18 @@ impl<'a> Supervisor<'a> {
         let etc = etc::write(&directory, &facts)?;
         let listener = listen(&directory)?;
         let log = LogWriter::open(&directory)?;
-        Ok(Supervisor { engine, record, directory, etc, joined, reservation, listener, log, _lock: lock, _lease: lease })
+        Ok(Supervisor {
+            engine,
+            record,
+            directory,
+            etc,
+            joined,
+            reservation,
+            listener,
+            log,
+            _lock: lock,
+            _lease: lease,
+        })
     }
 
     /// Runs the program, again where the restart policy says so, until its last end is recorded and told.
@@ -178,7 +191,7 @@ impl<'a> Supervisor<'a> {
 
     fn run_once(&mut self, clients: &mut Clients, restarts: u32) -> Result<ExitStatus> {
         let (streams, stdio) = Streams::of(&self.record.container.options)?;
-        let network = match (&self.joined, self.record.container.options.network) {
+        let network = match (&self.joined, &self.record.container.options.network) {
             (Some(joined), _) => NetworkSetup::Namespace(Arc::clone(&joined.ns)),
             (None, NetworkMode::Host) => NetworkSetup::Host,
             (None, _) => NetworkSetup::None,
@@ -195,7 +208,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn set_running(&self, running: &Running, restarts: u32) -> Result<()> {
-        let ports = self.reservation.as_ref().map(|held| networks::published(held.ports())).unwrap_or_default();
+        let ports =
+            self.reservation.as_ref().map(|held| networks::published(held.ports())).unwrap_or_default();
         let cgroup_paths = running.cgroup().map(|cgroup| cgroup.paths().to_vec()).unwrap_or_default();
         Records::of(self.engine).update(&self.id(), |record| {
             record.cgroup_paths = cgroup_paths;
@@ -315,7 +329,8 @@ fn unpublish(bridge: &Bridge, ports: &[PortMapping]) {
 }
 
 fn listen(directory: &Path) -> Result<UnixListener> {
-    let failed = |error: std::io::Error| Error::internal(format!("listen in `{}`", directory.display()), error);
+    let failed =
+        |error: std::io::Error| Error::internal(format!("listen in `{}`", directory.display()), error);
     let _ = std::fs::remove_file(directory.join(SOCKET));
     let (_root, path) = socket_path(directory)?;
     let listener = UnixListener::bind(path).map_err(failed)?;
@@ -326,7 +341,8 @@ fn listen(directory: &Path) -> Result<UnixListener> {
 /// The socket's address, valid as long as the directory's descriptor: a state root's path may be longer than a socket
 /// address can be.
 pub(crate) fn socket_path(directory: &Path) -> Result<(OwnedFd, std::path::PathBuf)> {
-    let root = Root::open(directory).map_err(|error| Error::internal("open the container's directory", error))?;
+    let root =
+        Root::open(directory).map_err(|error| Error::internal("open the container's directory", error))?;
     let fd = root.into_fd();
     let path = kiln_sys::fs::proc_path(&fd).join(SOCKET);
     Ok((fd, path))
@@ -340,6 +356,6 @@ impl From<kiln_runtime::Error> for Error {
             (_, kiln_runtime::Error::Invalid(_)) => ErrorKind::InvalidInput,
             _ => ErrorKind::Internal,
         };
-        Error::new(kind, crate::error::chain(&error))
+        Error::new(kind, crate::error::convert::chain(&error))
     }
 }

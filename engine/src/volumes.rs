@@ -50,9 +50,11 @@ impl Volumes<'_> {
             None => (new_id()?, true),
         };
         let data = self.directory(&name).join(DATA);
-        std::fs::create_dir_all(&data).map_err(|error| Error::internal(format!("create `{}`", data.display()), error))?;
+        std::fs::create_dir_all(&data)
+            .map_err(|error| Error::internal(format!("create `{}`", data.display()), error))?;
         let mountpoint = data.display().to_string();
-        let volume = Volume { name: name.clone(), mountpoint, created: now(), labels: labels.to_vec(), anonymous };
+        let volume =
+            Volume { name: name.clone(), mountpoint, created: now(), labels: labels.to_vec(), anonymous };
         match self.objects().insert(&name, Some(&name), &volume) {
             Err(kiln_cache::Error::InUse { .. }) => self.inspect(&name),
             result => Ok(result.map(|()| volume)?),
@@ -61,7 +63,8 @@ impl Volumes<'_> {
 
     /// All volumes, by name.
     pub fn list(&self) -> Result<Vec<Volume>> {
-        let mut volumes: Vec<Volume> = self.objects().list()?.into_iter().map(|object| object.document).collect();
+        let mut volumes: Vec<Volume> =
+            self.objects().list()?.into_iter().map(|object| object.document).collect();
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(volumes)
     }
@@ -78,7 +81,9 @@ impl Volumes<'_> {
         }
         if let Some(user) = Records::of(self.engine).list()?.iter().find(|record| uses(record, name)) {
             let container = &user.container.name;
-            return Err(Error::conflict(format!("the volume `{name}` is in use by the container `{container}`")));
+            return Err(Error::conflict(format!(
+                "the volume `{name}` is in use by the container `{container}`"
+            )));
         }
         self.delete(name)
     }
@@ -157,7 +162,13 @@ pub(crate) fn attach(engine: &Engine, record: &mut Record, image: Option<&Name>)
     Ok(())
 }
 
-fn fill_empty(engine: &Engine, id: &str, volume: &Volume, request: &MountRequest, image: Option<&Name>) -> Result<()> {
+fn fill_empty(
+    engine: &Engine,
+    id: &str,
+    volume: &Volume,
+    request: &MountRequest,
+    image: Option<&Name>,
+) -> Result<()> {
     match image {
         Some(image) => fill::from_image(engine, id, image, &request.target, Path::new(&volume.mountpoint)),
         None => Ok(()),
@@ -171,9 +182,8 @@ fn check_source(source: &str, create: bool) -> Result<()> {
     }
     match path.try_exists() {
         Ok(true) => Ok(()),
-        Ok(false) if create => {
-            std::fs::create_dir_all(path).map_err(|error| Error::internal(format!("create `{source}`"), error))
-        }
+        Ok(false) if create => std::fs::create_dir_all(path)
+            .map_err(|error| Error::internal(format!("create `{source}`"), error)),
         Ok(false) => Err(Error::invalid(format!("the source of the bind mount does not exist: `{source}`"))),
         Err(error) => Err(Error::internal(format!("look for `{source}`"), error)),
     }

@@ -9,8 +9,8 @@ use kiln_snapshot::Key;
 use super::names::{check, name_of, new_id};
 use super::record::{KIND, Record, Records, directory, now};
 use super::{
-    Container, ContainerOptions, Containers, MountKind, MountPoint, MountRequest, NetworkMode, PortRequest, Protocol,
-    signal,
+    Container, ContainerOptions, Containers, MountKind, MountPoint, MountRequest, NetworkMode, PortRequest,
+    Protocol, signal,
 };
 use crate::images::StoredImage;
 use crate::{Engine, Error, ErrorKind, Result, volumes};
@@ -102,7 +102,9 @@ fn check_options(options: &ContainerOptions) -> Result<()> {
     for mount in &options.mounts {
         let target = &mount.target;
         if !target.starts_with('/') || target.trim_matches('/').is_empty() {
-            return Err(Error::invalid(format!("`{target}`: a mount's target is an absolute path below `/`")));
+            return Err(Error::invalid(format!(
+                "`{target}`: a mount's target is an absolute path below `/`"
+            )));
         }
     }
     for port in &options.ports {
@@ -194,7 +196,10 @@ fn arguments(options: &ContainerOptions, config: &ContainerConfig) -> Result<Vec
     let rest = if options.command.is_empty() { default } else { options.command.clone() };
     let args: Vec<String> = program.into_iter().chain(rest).collect();
     if args.is_empty() {
-        return Err(Error::invalid(format!("the image `{}` has no command, and none was given", options.image)));
+        return Err(Error::invalid(format!(
+            "the image `{}` has no command, and none was given",
+            options.image
+        )));
     }
     Ok(args)
 }
@@ -217,8 +222,19 @@ fn is_published(ports: &[PortRequest], wanted: &PortRequest) -> bool {
 }
 
 /// What a list shows of a mount.
-pub(crate) fn mount_point(kind: &str, name: Option<String>, source: String, request: &MountRequest) -> MountPoint {
-    MountPoint { kind: kind.to_owned(), name, source, target: request.target.clone(), readonly: request.readonly }
+pub(crate) fn mount_point(
+    kind: &str,
+    name: Option<String>,
+    source: String,
+    request: &MountRequest,
+) -> MountPoint {
+    MountPoint {
+        kind: kind.to_owned(),
+        name,
+        source,
+        target: request.target.clone(),
+        readonly: request.readonly,
+    }
 }
 
 #[cfg(test)]
@@ -258,8 +274,10 @@ mod tests {
         for port in ["80/tcp", "53/udp", "9/sctp", "nonsense"] {
             config.exposed_ports.insert(port.to_owned(), kiln_oci::Empty {});
         }
-        let given = PortRequest { host_ip: None, host_port: Some(8080), container_port: 80, protocol: Protocol::Tcp };
-        let options = ContainerOptions { publish_all: true, ports: vec![given.clone()], ..ContainerOptions::default() };
+        let given =
+            PortRequest { host_ip: None, host_port: Some(8080), container_port: 80, protocol: Protocol::Tcp };
+        let options =
+            ContainerOptions { publish_all: true, ports: vec![given.clone()], ..ContainerOptions::default() };
         let ports = with_image(&options, &config, &"a".repeat(64)).ports;
         assert_eq!(ports.len(), 2);
         assert_eq!((ports[0].clone(), ports[1].container_port), (given, 53));

@@ -95,7 +95,11 @@ impl Containers<'_> {
         let status = record.container.state.status;
         if status != from {
             let name = &record.container.name;
-            return Err(Error::conflict(format!("the container `{name}` is {}, not {}", status.as_str(), from.as_str())));
+            return Err(Error::conflict(format!(
+                "the container `{name}` is {}, not {}",
+                status.as_str(),
+                from.as_str()
+            )));
         }
         let failed = |error| Error::internal(format!("change the container `{name}`"), error);
         Cgroup::open(&record.cgroup_paths).and_then(|group| action(&group)).map_err(failed)?;

@@ -34,7 +34,8 @@ impl Containers<'_> {
         let mut pids = Cgroup::open(&record.cgroup_paths).and_then(|group| group.pids()).map_err(failed)?;
         pids.sort_unstable();
         // One that ended meanwhile is left out.
-        let rows = pids.into_iter().filter_map(|pid| row(&Path::new("/proc").join(pid.to_string()))).collect();
+        let rows =
+            pids.into_iter().filter_map(|pid| row(&Path::new("/proc").join(pid.to_string()))).collect();
         let titles = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
         Ok(ProcessTable { titles: titles.map(str::to_owned).to_vec(), rows })
     }

@@ -5,12 +5,34 @@ use std::io::Read;
 use crate::{Error, Result};
 
 const MOODS: [&str; 24] = [
-    "amber", "brisk", "calm", "clever", "crisp", "eager", "fair", "gentle", "glowing", "happy", "keen", "kind",
-    "lively", "lucid", "merry", "nimble", "noble", "plucky", "quiet", "rapid", "sunny", "tidy", "vivid", "warm",
+    "amber", "brisk", "calm", "clever", "crisp", "eager", "fair", "gentle", "glowing", "happy", "keen",
+    "kind", "lively", "lucid", "merry", "nimble", "noble", "plucky", "quiet", "rapid", "sunny", "tidy",
+    "vivid", "warm",
 ];
 const THINGS: [&str; 24] = [
-    "anvil", "beacon", "brick", "bridge", "candle", "clay", "copper", "ember", "flint", "forge", "furnace", "glaze",
-    "hearth", "lantern", "marble", "mortar", "oven", "pebble", "porcelain", "potter", "saffron", "slate", "tile",
+    "anvil",
+    "beacon",
+    "brick",
+    "bridge",
+    "candle",
+    "clay",
+    "copper",
+    "ember",
+    "flint",
+    "forge",
+    "furnace",
+    "glaze",
+    "hearth",
+    "lantern",
+    "marble",
+    "mortar",
+    "oven",
+    "pebble",
+    "porcelain",
+    "potter",
+    "saffron",
+    "slate",
+    "tile",
     "vessel",
 ];
 const MAX_NAME: usize = 255;
@@ -41,8 +63,9 @@ pub(crate) fn check(name: &str) -> Result<()> {
     if fits {
         return Ok(());
     }
-    Err(Error::invalid(format!("`{name}` is not a name"))
-        .with_hint("names have letters, digits, `_`, `.` and `-`, at least two, and begin with a letter or digit"))
+    Err(Error::invalid(format!("`{name}` is not a name")).with_hint(
+        "names have letters, digits, `_`, `.` and `-`, at least two, and begin with a letter or digit",
+    ))
 }
 
 #[cfg(test)]

@@ -76,7 +76,8 @@ impl<'a> Records<'a> {
     pub(crate) fn find(&self, name: &str) -> Result<Record> {
         let object = self.objects.find::<Record>(name.trim_start_matches('/')).map_err(|error| {
             if error.is_not_found() {
-                Error::not_found(format!("no container `{name}` here")).with_hint("`kiln ps -a` lists those that are")
+                Error::not_found(format!("no container `{name}` here"))
+                    .with_hint("`kiln ps -a` lists those that are")
             } else {
                 error.into()
             }

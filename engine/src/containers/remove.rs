@@ -30,7 +30,8 @@ impl Containers<'_> {
         for record in Records::of(self.engine).list()? {
             if !record.is_active() {
                 let key = Key(record.container.id.clone());
-                report.reclaimed += self.engine.store().snapshots.usage_active(&key).map_or(0, |usage| usage.bytes);
+                report.reclaimed +=
+                    self.engine.store().snapshots.usage_active(&key).map_or(0, |usage| usage.bytes);
                 self.delete(&record, true)?;
                 report.deleted.push(record.container.id);
             }

@@ -76,7 +76,10 @@ fn supervise(engine: &Engine, record: &Record, attach: Option<&AttachOptions>) -
     }
     let mut command = Command::new(SELF);
     command.arg0("kiln").arg("--root").arg(engine.store().root()).arg("supervise").arg(&record.container.id);
-    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == KEPT_ENVIRONMENT)).current_dir("/");
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name == KEPT_ENVIRONMENT))
+        .current_dir("/");
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().map_err(failed)?;
     Ok(link)

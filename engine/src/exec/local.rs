@@ -23,7 +23,9 @@ pub(super) fn start(target: &ContainerState, process: Process, options: &ExecOpt
         let size = options.size.map(|(rows, columns)| WindowSize { rows, columns });
         let mut running = kiln_runtime::exec(target, process, Stdio::Pty { size })?;
         let master = running.take_master().ok_or_else(|| Error::internal("exec", "there is no terminal"))?;
-        let copy = || master.try_clone().map(File::from).map_err(|error| Error::internal("copy the terminal", error));
+        let copy = || {
+            master.try_clone().map(File::from).map_err(|error| Error::internal("copy the terminal", error))
+        };
         let (input, output) = (copy()?, copy()?);
         return Ok(attach(running, Some(input), [Some(output), None], Some(master)));
     }
@@ -42,7 +44,12 @@ pub(super) fn start(target: &ContainerState, process: Process, options: &ExecOpt
     Ok(attach(running, stdin, [file(stdout), file(stderr)], None))
 }
 
-fn attach(running: Running, stdin: Option<File>, outputs: [Option<File>; 2], terminal: Option<OwnedFd>) -> Attach {
+fn attach(
+    running: Running,
+    stdin: Option<File>,
+    outputs: [Option<File>; 2],
+    terminal: Option<OwnedFd>,
+) -> Attach {
     let input = Input { stdin: Mutex::new(stdin), terminal, killer: running.killer() };
     Attach { input: Arc::new(input), output: Box::new(Output(outputs)), exit: Box::new(Exit(running)) }
 }
@@ -116,7 +123,8 @@ impl AttachOutput for Output {
                 return Ok(None);
             }
             let (indexes, fds): (Vec<usize>, Vec<BorrowedFd<'_>>) = open.into_iter().unzip();
-            let ready = poll_readable(&fds, None).map_err(|error| Error::internal("wait for output", error))?;
+            let ready =
+                poll_readable(&fds, None).map_err(|error| Error::internal("wait for output", error))?;
             for (index, _) in indexes.into_iter().zip(ready).filter(|(_, ready)| *ready) {
                 if let Some(bytes) = self.read(index) {
                     let stream = if index == 0 { Stream::Stdout } else { Stream::Stderr };

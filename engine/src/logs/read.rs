@@ -23,7 +23,8 @@ const MAX_LINE: u64 = 1 << 20;
 pub(super) fn open(directory: &Path, options: &LogOptions) -> Result<LogIter> {
     let since = options.since.as_deref().map(moment).transpose()?;
     let until = options.until.as_deref().map(moment).transpose()?;
-    let mut reader = Reader { directory: directory.to_owned(), parts: parts(directory)?, partial: Vec::new() };
+    let mut reader =
+        Reader { directory: directory.to_owned(), parts: parts(directory)?, partial: Vec::new() };
     let wanted = move |entry: &Result<LogEntry>| match entry {
         Ok(entry) => within(entry, since, until),
         Err(_) => true,
@@ -141,7 +142,8 @@ mod tests {
     use super::*;
 
     fn written(directory: &Path, name: &str, lines: &[(u32, &str)]) {
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(directory.join(name)).unwrap();
+        let mut file =
+            std::fs::OpenOptions::new().append(true).create(true).open(directory.join(name)).unwrap();
         for (minute, text) in lines {
             let time = format!("2026-01-01T00:{minute:02}:00.000000000Z");
             let line = Line { log: format!("{text}\n"), stream: "stdout".into(), time };

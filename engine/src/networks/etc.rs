@@ -31,12 +31,15 @@ pub(crate) fn write(directory: &Path, facts: &Facts<'_>) -> Result<EtcFiles> {
     let extra: Vec<(String, String)> = facts
         .extra_hosts
         .iter()
-        .map(|(name, address)| (name.clone(), if address == HOST_GATEWAY { gateway.clone() } else { address.clone() }))
+        .map(|(name, address)| {
+            (name.clone(), if address == HOST_GATEWAY { gateway.clone() } else { address.clone() })
+        })
         .collect();
     let hosts = dns::hosts(facts.hostname, facts.addresses.map(|(own, _)| own), &extra);
     let file = |name: &str, text: &str| -> Result<Option<PathBuf>> {
         let path = directory.join(name);
-        std::fs::write(&path, text).map_err(|error| Error::internal(format!("write `{}`", path.display()), error))?;
+        std::fs::write(&path, text)
+            .map_err(|error| Error::internal(format!("write `{}`", path.display()), error))?;
         Ok(Some(path))
     };
     Ok(EtcFiles {

@@ -41,7 +41,10 @@ impl StepNetwork {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = next.take();
         let engine = self.engine.clone();
-        *next = std::thread::Builder::new().name("kiln-network".to_owned()).spawn(move || make_place(&engine)).ok();
+        *next = std::thread::Builder::new()
+            .name("kiln-network".to_owned())
+            .spawn(move || make_place(&engine))
+            .ok();
         drop(next);
         match ready.map(JoinHandle::join) {
             Some(Ok(Ok(place))) => Ok(place),
@@ -49,7 +52,7 @@ impl StepNetwork {
         }
     }
 
-    fn acquire(&self, request: &SandboxRequest<'_>) -> Result<Sandbox> {
+    fn sandbox(&self, request: &SandboxRequest<'_>) -> Result<Sandbox> {
         let place = match request.network {
             Network::Sandbox => Some(self.place()?),
             Network::Host | Network::None => None,
@@ -75,8 +78,8 @@ impl StepNetwork {
 }
 
 impl SandboxNetwork for StepNetwork {
-    fn acquire(&self, request: &SandboxRequest<'_>) -> Result<Sandbox, NetworkError> {
-        StepNetwork::acquire(self, request)
+    fn acquire(&self, request: &SandboxRequest<'_>) -> std::result::Result<Sandbox, NetworkError> {
+        self.sandbox(request)
             .map_err(|error| NetworkError { message: error.chain(), hint: error.hint.clone() })
     }
 }
@@ -125,7 +128,8 @@ impl Drop for StepDirectory {
 fn remove_stale(containers: &Path) {
     for entry in std::fs::read_dir(containers).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
+        let owner =
+            name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }

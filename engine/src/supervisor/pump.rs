@@ -162,7 +162,9 @@ impl Pump<'_> {
 
     /// Starts a detached exec: its parent must be somebody who stays.
     fn exec(&self, text: &[u8], execs: &mut Vec<Running>) -> Frame {
-        execs.retain(|running| !kiln_sys::process::poll_exit(running.pidfd(), Some(Duration::ZERO)).unwrap_or(true));
+        execs.retain(|running| {
+            !kiln_sys::process::poll_exit(running.pidfd(), Some(Duration::ZERO)).unwrap_or(true)
+        });
         let start = || -> Result<Running> {
             let process: Process =
                 serde_json::from_slice(text).map_err(|error| Error::internal("read the exec", error))?;

@@ -52,7 +52,12 @@ fn process(record: &Record) -> Process {
 }
 
 fn resources(options: &ContainerOptions) -> Resources {
-    Resources { memory: options.memory, memory_swap: None, nano_cpus: options.nano_cpus, pids: options.pids_limit }
+    Resources {
+        memory: options.memory,
+        memory_swap: None,
+        nano_cpus: options.nano_cpus,
+        pids: options.pids_limit,
+    }
 }
 
 /// What the container's processes may do.

@@ -55,7 +55,8 @@ impl Streams {
     /// The same with the terminal that the runtime made, if it made one.
     pub(super) fn with_terminal(mut self, master: Option<OwnedFd>) -> Result<Streams> {
         if let Some(master) = master {
-            let copy = || master.try_clone().map_err(|error| Error::internal("duplicate the terminal", error));
+            let copy =
+                || master.try_clone().map_err(|error| Error::internal("duplicate the terminal", error));
             self.stdin = Some(nonblocking(copy()?)?);
             self.stdout = Some(nonblocking(copy()?)?);
             self.terminal = Some(master);

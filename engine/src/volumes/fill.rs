@@ -12,7 +12,8 @@ use crate::{Engine, Error, Result};
 /// Copies the image's directory `path` into the volume's directory if that is empty, with its owner and mode.
 /// A path that the image does not have, or that is no directory there, leaves the volume empty.
 pub(super) fn from_image(engine: &Engine, id: &str, image: &Name, path: &str, volume: &Path) -> Result<()> {
-    let failed = |error: kiln_snapshot::Error| Error::internal(format!("fill the volume for `{path}`"), error);
+    let failed =
+        |error: kiln_snapshot::Error| Error::internal(format!("fill the volume for `{path}`"), error);
     if !is_empty(volume)? {
         return Ok(());
     }
