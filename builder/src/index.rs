@@ -22,8 +22,11 @@ pub(crate) struct Index {
     store: Arc<Store>,
     root: Vec<u8>,
     known: ContextIndex,
-    learned: Mutex<BTreeMap<Vec<u8>, BTreeMap<Box<[u8]>, Entry>>>,
+    learned: Mutex<BTreeMap<Vec<u8>, Learned>>,
 }
+
+/// New entries of one directory, by name.
+type Learned = BTreeMap<Box<[u8]>, Entry>;
 
 impl Index {
     /// The index of the context at `path`; an unreadable one is an empty one.
@@ -35,7 +38,7 @@ impl Index {
     }
 
     /// The entries of a directory with what was learned put in.
-    fn merged(&self, dir: &[u8], learned: BTreeMap<Box<[u8]>, Entry>) -> DirIndex {
+    fn merged(&self, dir: &[u8], learned: Learned) -> DirIndex {
         let known = self.known.dir(dir).map(DirIndex::entries).unwrap_or_default();
         let kept = known.iter().filter(|entry| !learned.contains_key(&entry.name)).cloned();
         let entries: Vec<Entry> = kept.collect();

@@ -30,7 +30,7 @@ pub enum EventKind {
     Registered {
         /// As people know it, for example `[build 2/3] RUN make`.
         name: String,
-        /// Its definition key where one was computed.
+        /// The digest of its op and of the steps beneath it; an export has none.
         digest: Option<Digest>,
         /// What it works on.
         inputs: Vec<StepId>,

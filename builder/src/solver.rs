@@ -293,11 +293,16 @@ impl Job {
     }
 
     fn register(&self, needed: &[VertexId]) {
+        let mut digests: HashMap<VertexId, Digest> = HashMap::with_capacity(needed.len());
         for id in needed {
             let vertex = self.vertex(*id);
+            let below = vertex.inputs.iter().map(|edge| digests[&edge.vertex].clone()).collect();
+            let parts = KeyParts { kind: KeyKind::Definition, op: vertex.op.digest(), inputs: below };
+            let digest = parts.key().digest().clone();
+            digests.insert(*id, digest.clone());
             let inputs = vertex.inputs.iter().map(|edge| step_of(edge.vertex)).collect();
             let (name, stage) = (vertex.meta.name.clone(), vertex.meta.stage.clone());
-            self.tell(*id, EventKind::Registered { name, digest: Some(vertex.op.digest()), inputs, stage });
+            self.tell(*id, EventKind::Registered { name, digest: Some(digest), inputs, stage });
         }
     }
 

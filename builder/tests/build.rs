@@ -1,22 +1,21 @@
 //! Whole builds with real files, layers and containers. Needs root, and busybox for what runs.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use kiln_builder::{
-    BareNetwork, BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session,
-    Stores,
+    BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session, Stores,
 };
-use kiln_cache::{Store, StoreOptions};
+use kiln_cache::Store;
 use kiln_graph::{
     ActionInput, CopyAction, Definition, Edge, ExecOp, FileAction, FileOp, Mount, Network, Op, Owner,
     SourceOp, VertexMeta,
 };
 use kiln_oci::{History, ImageConfig, Manifest, Platform};
-use kiln_registry_client::{Client, ClientOptions};
-use kiln_runtime::LinuxExecutor;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -31,18 +30,8 @@ struct Workshop {
 impl Workshop {
     fn new() -> Workshop {
         let (root, context) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let store = Arc::new(Store::open(&root.path().join("state"), &StoreOptions::default()).unwrap());
-        let stores = Stores {
-            store,
-            client: Client::new(ClientOptions::default()),
-            executor: Arc::new(LinuxExecutor),
-            network: Arc::new(BareNetwork),
-            cgroup_parent: format!(
-                "kiln/test-{}",
-                root.path().file_name().unwrap().to_str().unwrap().trim_matches('.')
-            ),
-        };
-        Workshop { root, context, builder: Builder::new(Arc::new(stores)), events: Arc::default() }
+        let builder = Builder::new(common::stores(&root));
+        Workshop { root, context, builder, events: Arc::default() }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -469,6 +458,48 @@ async fn archives_unpack_themselves_and_exports_are_readable() {
             .iter()
             .all(|name| image.contains(name))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_never_lead_out_of_the_context_or_the_image() {
+    let shop = Workshop::new();
+    let outside = TempDir::new().unwrap();
+    std::fs::write(outside.path().join("canary"), "untouched").unwrap();
+    std::os::unix::fs::symlink(outside.path(), shop.context.path().join("out")).unwrap();
+    shop.write("file", "mine");
+    let error = shop.build(Plan::new().copy("/out/canary", "/"), vec![]).await.unwrap_err();
+    assert!(error.to_string().contains("`/out/canary` is not in the build context"), "{error}");
+    // A link in the image is followed inside the image, where its target is made.
+    let link = FileAction::Symlink {
+        input: ActionInput::Scratch,
+        target: outside.path().to_str().unwrap().to_owned(),
+        path: "/link".to_owned(),
+        owner: None,
+    };
+    let plan = Plan::new().add(Op::File(FileOp { actions: vec![link] }), vec![], "link");
+    let out = shop.files(plan.copy("/file", "/link/../link/canary")).await;
+    let inside = outside.path().strip_prefix("/").unwrap().join("canary");
+    assert_eq!(read(&out, inside.to_str().unwrap()), "mine");
+    assert_eq!(read(outside.path(), "canary"), "untouched");
+}
+
+/// Not a promise but a smoke alarm; figures are made by `cargo xtask bench` with a release build.
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_trivial_steps_take_no_time_worth_mentioning() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.build(Plan::busybox(), vec![]).await.unwrap();
+    let plan = || (0..30).fold(Plan::busybox(), |plan, n| plan.run(&format!("echo {n} > /f{n}")));
+    let cold = std::time::Instant::now();
+    shop.build(plan(), vec![]).await.unwrap();
+    let cold = cold.elapsed();
+    assert_eq!(shop.ran().len(), 30);
+    let warm = std::time::Instant::now();
+    shop.build(plan(), vec![Export::Image { names: vec![] }]).await.unwrap();
+    let warm = warm.elapsed();
+    assert_eq!(shop.ran(), Vec::<String>::new());
+    eprintln!("30 steps: cold {cold:?}, warm {warm:?}");
+    assert!(cold.as_secs() < 30 && warm.as_secs() < 3, "cold {cold:?}, warm {warm:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,14 +43,14 @@ impl Exec {
         Exec { stores, op: Arc::new(op), digests }
     }
 
-    /// The paths of input `input` that the process can see, if it sees no more and cannot change them.
-    fn read_only_paths(&self, input: usize) -> Option<Vec<String>> {
+    /// The paths of input `input` that the process can see, if it sees no more and its changes to them are dropped.
+    fn selected_paths(&self, input: usize) -> Option<Vec<String>> {
         let mut paths = Vec::new();
         for mount in
             self.op.mounts.iter().filter(|mount| mount.input().is_some_and(|it| it as usize == input))
         {
             match mount {
-                Mount::Bind { source, readonly: true, output: None, target, .. } if target != "/" => {
+                Mount::Bind { source, output: None, target, .. } if target != "/" => {
                     paths.push(source.clone());
                 }
                 _ => return None,
@@ -71,7 +71,7 @@ impl Op for Exec {
 
     fn content<'a>(&'a self, input: usize, value: &'a Value) -> BoxFuture<'a, Result<Digest, Cause>> {
         Box::pin(async move {
-            let paths = match (self.read_only_paths(input), value) {
+            let paths = match (self.selected_paths(input), value) {
                 (Some(paths), _) => paths,
                 (None, Value::Files(_)) => vec!["/".to_owned()],
                 (None, Value::Layers(layers)) => return Ok(layers.digest()),

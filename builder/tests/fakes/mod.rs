@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Everything that the pretended steps share.
 #[derive(Default)]
-pub struct World {
-    pub questions: AtomicUsize,
-    pub most_at_once: AtomicUsize,
+pub(crate) struct World {
+    pub(crate) questions: AtomicUsize,
+    pub(crate) most_at_once: AtomicUsize,
     at_once: AtomicUsize,
     runs: Mutex<Vec<String>>,
     cancelled: Mutex<Vec<String>>,
@@ -35,11 +35,11 @@ pub struct World {
 }
 
 impl World {
-    pub fn new() -> Arc<World> {
+    pub(crate) fn new() -> Arc<World> {
         Arc::default()
     }
 
-    pub fn solver(self: &Arc<Self>) -> Solver {
+    pub(crate) fn solver(self: &Arc<Self>) -> Solver {
         Solver::new(Arc::new(Memory(self.clone())))
     }
 
@@ -50,47 +50,47 @@ impl World {
         Value::Layers(Layers::new(vec![LayerRef { diff_id: DiffId(digest), size: 1 }]))
     }
 
-    pub fn text(&self, value: &Value) -> String {
+    pub(crate) fn text(&self, value: &Value) -> String {
         self.texts.lock().unwrap()[&value.digest()].clone()
     }
 
-    pub fn sorted_runs(&self) -> Vec<String> {
+    pub(crate) fn sorted_runs(&self) -> Vec<String> {
         let mut runs = self.runs.lock().unwrap().clone();
         runs.sort();
         runs
     }
 
-    pub fn cancelled(&self) -> Vec<String> {
+    pub(crate) fn cancelled(&self) -> Vec<String> {
         self.cancelled.lock().unwrap().clone()
     }
 
     /// Forgets what was run and asked; results stay.
-    pub fn forget_history(&self) {
+    pub(crate) fn forget_history(&self) {
         self.runs.lock().unwrap().clear();
         self.questions.store(0, Ordering::SeqCst);
     }
 
     /// Failing steps succeed from now on.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.healed.lock().unwrap() = true;
     }
 
     /// The result `text` can no longer be had.
-    pub fn lose(&self, text: &str) {
+    pub(crate) fn lose(&self, text: &str) {
         self.lost.lock().unwrap().insert(Digest::of(text.as_bytes()));
     }
 
     /// The step `name` does not end before it is released.
-    pub fn hold(&self, name: &str) {
+    pub(crate) fn hold(&self, name: &str) {
         self.gates.lock().unwrap().insert(name.to_owned(), watch::channel(false).0);
     }
 
-    pub fn release(&self, name: &str) {
+    pub(crate) fn release(&self, name: &str) {
         self.gates.lock().unwrap()[name].send_replace(true);
     }
 
     /// Waits until the step `name` runs.
-    pub async fn started(&self, name: &str) {
+    pub(crate) async fn started(&self, name: &str) {
         while !self.runs.lock().unwrap().iter().any(|run| run == name) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -136,7 +136,7 @@ impl Records for Memory {
 
 /// What a pretended step does.
 #[derive(Clone)]
-pub struct Step {
+pub(crate) struct Step {
     name: String,
     output: Option<String>,
     reads: Option<String>,
@@ -148,7 +148,7 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn named(name: &str) -> Step {
+    pub(crate) fn named(name: &str) -> Step {
         let name = name.to_owned();
         Step {
             name,
@@ -163,55 +163,55 @@ impl Step {
     }
 
     /// Always makes `text`.
-    pub fn making(self, text: &str) -> Step {
+    pub(crate) fn making(self, text: &str) -> Step {
         Step { output: Some(text.to_owned()), ..self }
     }
 
     /// Uses only the words of its inputs that start with `prefix`.
-    pub fn reading(self, prefix: &str) -> Step {
+    pub(crate) fn reading(self, prefix: &str) -> Step {
         Step { reads: Some(prefix.to_owned()), ..self }
     }
 
-    pub fn failing(self) -> Step {
+    pub(crate) fn failing(self) -> Step {
         Step { fails: true, ..self }
     }
 
-    pub fn panicking(self) -> Step {
+    pub(crate) fn panicking(self) -> Step {
         Step { panics: true, ..self }
     }
 
-    pub fn slow(self) -> Step {
+    pub(crate) fn slow(self) -> Step {
         Step { slow: true, ..self }
     }
 
-    pub fn ignoring_cache(self) -> Step {
+    pub(crate) fn ignoring_cache(self) -> Step {
         Step { fresh: true, ..self }
     }
 }
 
 /// A graph of pretended steps.
-pub struct Graph {
+pub(crate) struct Graph {
     world: Arc<World>,
     definition: Definition,
     ops: Vec<Arc<dyn Op>>,
 }
 
 impl Graph {
-    pub fn new(world: &Arc<World>) -> Graph {
+    pub(crate) fn new(world: &Arc<World>) -> Graph {
         Graph { world: world.clone(), definition: Definition::new(), ops: Vec::new() }
     }
 
-    pub fn source(&mut self, name: &str) -> VertexId {
+    pub(crate) fn source(&mut self, name: &str) -> VertexId {
         self.source_of(name, name)
     }
 
     /// A source that is `identity`, whatever it is called.
-    pub fn source_of(&mut self, name: &str, identity: &str) -> VertexId {
+    pub(crate) fn source_of(&mut self, name: &str, identity: &str) -> VertexId {
         let step = Step { identity: Some(identity.to_owned()), ..Step::named(name) };
         self.step(step.making(identity), &[])
     }
 
-    pub fn step(&mut self, step: Step, inputs: &[VertexId]) -> VertexId {
+    pub(crate) fn step(&mut self, step: Step, inputs: &[VertexId]) -> VertexId {
         let root = (!inputs.is_empty()).then_some(0);
         let exec = ExecOp::new(vec![step.name.clone()], Platform::new("linux", "amd64", None), root);
         let edges: Vec<Edge> = inputs.iter().map(|input| input.output()).collect();
@@ -286,11 +286,11 @@ impl Op for Pretend {
 }
 
 /// A job for the last vertex of `graph`.
-pub fn job(graph: Graph) -> Job {
+pub(crate) fn job(graph: Graph) -> Job {
     job_for(graph, Arc::new(Silent))
 }
 
-pub fn job_watched(graph: Graph, recorder: &Arc<Recorder>) -> Job {
+pub(crate) fn job_watched(graph: Graph, recorder: &Arc<Recorder>) -> Job {
     job_for(graph, recorder.clone())
 }
 
@@ -310,7 +310,7 @@ fn job_for(graph: Graph, progress: Arc<dyn ProgressSink>) -> Job {
 
 /// Keeps every event.
 #[derive(Default)]
-pub struct Recorder(Mutex<Vec<Event>>);
+pub(crate) struct Recorder(Mutex<Vec<Event>>);
 
 impl ProgressSink for Recorder {
     fn event(&self, event: Event) {
@@ -319,7 +319,7 @@ impl ProgressSink for Recorder {
 }
 
 impl Recorder {
-    pub fn new() -> Arc<Recorder> {
+    pub(crate) fn new() -> Arc<Recorder> {
         Arc::default()
     }
 
@@ -328,11 +328,11 @@ impl Recorder {
         events.iter().filter(|event| event.step.0 == step).map(|event| event.kind.clone()).collect()
     }
 
-    pub fn last(&self, step: u32) -> Option<EventKind> {
+    pub(crate) fn last(&self, step: u32) -> Option<EventKind> {
         self.of(step).pop()
     }
 
-    pub fn logs(&self, step: u32) -> String {
+    pub(crate) fn logs(&self, step: u32) -> String {
         let log = |kind| match kind {
             EventKind::Log { bytes, .. } => String::from_utf8(bytes).unwrap(),
             _ => String::new(),
@@ -340,7 +340,7 @@ impl Recorder {
         self.of(step).into_iter().map(log).collect()
     }
 
-    pub async fn wait_for(&self, step: u32, wanted: impl Fn(&EventKind) -> bool) {
+    pub(crate) async fn wait_for(&self, step: u32, wanted: impl Fn(&EventKind) -> bool) {
         while !self.of(step).iter().any(&wanted) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -12,6 +12,7 @@ use kiln_sys::fs::{self, Owner, Root};
 
 use super::owner;
 use crate::error::Cause;
+use crate::mounts::relative;
 use crate::select::{self, CopyFilter, Selected, Source};
 
 /// The length of a tar header.
@@ -69,12 +70,13 @@ fn copy_one(
 /// Where a path lands. A file that is known by another name than its own (a link was followed) lands under the name
 /// that was written.
 fn destination(one: &Selected, copy: &CopyAction, target: &Root) -> PathBuf {
-    let dest = Path::new(&copy.dest);
+    // `..` is taken out before links are looked at, as people read a path.
+    let dest = relative(&copy.dest);
     let inside = match one.is_dir {
         true => !copy.contents_only,
-        false => copy.dest.ends_with('/') || is_dir(target, dest),
+        false => copy.dest.ends_with('/') || is_dir(target, &dest),
     };
-    if inside { dest.join(&one.name) } else { dest.to_owned() }
+    if inside { dest.join(&one.name) } else { dest }
 }
 
 fn is_dir(target: &Root, path: &Path) -> bool {
@@ -99,7 +101,7 @@ fn unpack(
     if let Some(format) = foreign_compression(&mut file).map_err(Cause::io(format!("read `{name}`")))? {
         return Err(Cause::Unsupported(format!("unpacking `{name}`, which is compressed with {format},")));
     }
-    let dir = target.create_dir_all(&copy.dest, 0o755, Some(owner))?;
+    let dir = target.create_dir_all(relative(&copy.dest), 0o755, Some(owner))?;
     let options = ApplyOptions { fresh: false, ..ApplyOptions::default() };
     apply(decompress(BufReader::new(file)), &Root::from_fd(dir), &options)?;
     Ok(true)

@@ -1,0 +1,22 @@
+//! Handles on a state root of a test's own.
+
+use std::sync::Arc;
+
+use kiln_builder::{BareNetwork, Stores};
+use kiln_cache::{Store, StoreOptions};
+use kiln_registry_client::{Client, ClientOptions};
+use kiln_runtime::LinuxExecutor;
+use tempfile::TempDir;
+
+/// The handles on the state root `dir`, whose containers have a cgroup of their own.
+pub(crate) fn stores(dir: &TempDir) -> Arc<Stores> {
+    let store = Arc::new(Store::open(&dir.path().join("state"), &StoreOptions::default()).unwrap());
+    let name = dir.path().file_name().unwrap().to_string_lossy();
+    Arc::new(Stores {
+        store,
+        client: Client::new(ClientOptions::default()),
+        executor: Arc::new(LinuxExecutor),
+        network: Arc::new(BareNetwork),
+        cgroup_parent: format!("kiln/test-{}", name.trim_matches('.')),
+    })
+}

@@ -1,0 +1,144 @@
+//! Images from and to a registry in this process.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::stores;
+use kiln_builder::export::{compose, image::Form, image::store_image};
+use kiln_builder::{Cause, Layers, Reporter, Silent, pull, push, workspace::Workspace};
+use kiln_oci::{Descriptor, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
+use kiln_sys::fs;
+use kiln_test_support::registry::Registry;
+use tempfile::TempDir;
+
+fn platform() -> Platform {
+    Platform::new("linux", "amd64", None)
+}
+
+fn reporter() -> Arc<dyn Reporter> {
+    Arc::new(Silent)
+}
+
+/// An image of two layers, each with a file, in a store of its own.
+async fn push_an_image(target: &Reference) -> push::PushResult {
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    let (composed, store) = tokio::task::block_in_place(|| {
+        let mut layers = Layers::scratch();
+        for name in ["one", "two"] {
+            let workspace = Workspace::on(&stores.store, &layers).unwrap();
+            let root = workspace.root().unwrap();
+            let mut file = fs::create_file(std::os::fd::AsFd::as_fd(&root), name, 0o644).unwrap();
+            std::io::Write::write_all(&mut file, name.as_bytes()).unwrap();
+            drop((file, root));
+            layers = workspace.commit().unwrap();
+        }
+        let lease = stores.store.leases.create().unwrap();
+        let config = ImageConfig::empty(platform());
+        let composed = compose(&stores.store, &lease, &layers, &config, Form::AsStored, Some(0)).unwrap();
+        store_image(&stores.store, &composed, std::slice::from_ref(target)).unwrap();
+        (composed, stores)
+    });
+    assert!(composed.manifest.layers.iter().all(|layer| layer.media_type.as_str() == MediaType::OCI_LAYER));
+    push::push(&store, &composed.descriptor, target, &platform(), &reporter()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pushed_is_pulled_and_what_is_there_is_not_sent_again() {
+    let registry = Registry::start();
+    let target: Reference = format!("{}/team/app:1", registry.host()).parse().unwrap();
+    let pushed = push_an_image(&target).await;
+    assert_eq!((pushed.counts.uploaded, pushed.counts.existed), (3, 0));
+    let manifest: Manifest = serde_json::from_slice(&registry.manifest("team/app", "1").unwrap()).unwrap();
+    assert!(manifest.layers.iter().all(|layer| layer.media_type.as_str() == MediaType::OCI_LAYER_GZIP));
+    let again = push_an_image(&target).await;
+    assert_eq!((again.counts.uploaded, again.counts.existed), (0, 3));
+    assert_eq!(again.descriptor.digest, pushed.descriptor.digest, "packing is deterministic");
+
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    let pulled = pull::pull(&stores, &target, &platform(), &Silent).await.unwrap();
+    assert!(pulled.changed);
+    assert_eq!(pulled.image.root.digest, pushed.descriptor.digest);
+    let named = stores.store.images.get(&target.to_string()).unwrap().unwrap();
+    assert_eq!(named.digest, pushed.descriptor.digest);
+    let names = tokio::task::block_in_place(|| {
+        let view = kiln_builder::workspace::View::of(&stores.store, &pulled.image.layers()).unwrap();
+        let root = view.root().unwrap();
+        let dir = root.open_dir(".").unwrap();
+        let mut names: Vec<_> = fs::read_dir(std::os::fd::AsFd::as_fd(&dir))
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        names.sort();
+        names
+    });
+    assert_eq!(names, ["one", "two"]);
+    let gets = registry.count("GET", "/blobs/");
+    let unchanged = pull::pull(&stores, &target, &platform(), &Silent).await.unwrap();
+    assert!(!unchanged.changed);
+    assert_eq!(registry.count("GET", "/blobs/"), gets, "nothing is downloaded twice");
+    let elsewhere: Reference = format!("{}/other/app:1", registry.host()).parse().unwrap();
+    let mounted = push::push(&stores, &named, &elsewhere, &platform(), &reporter()).await.unwrap();
+    assert!(mounted.counts.mounted >= 2, "{:?}", mounted.counts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_nobody_reads_is_not_downloaded() {
+    let registry = Registry::start();
+    let target: Reference = format!("{}/base:1", registry.host()).parse().unwrap();
+    push_an_image(&target).await;
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    let image = pull::resolve(&stores, &target, &platform(), &Silent).await.unwrap();
+    assert_eq!(image.layers().stack().len(), 2);
+    assert_eq!(registry.count("GET", "/blobs/"), 1, "only the configuration");
+    pull::unpack(&stores, &image.layers(), &Silent).await.unwrap();
+    assert_eq!(registry.count("GET", "/blobs/"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_is_not_there_is_an_error_that_lists_those_that_are() {
+    let registry = Registry::start();
+    let target: Reference = format!("{}/base:1", registry.host()).parse().unwrap();
+    let pushed = push_an_image(&target).await;
+    let mut entry =
+        Descriptor::new(MediaType::OCI_MANIFEST, pushed.descriptor.digest.clone(), pushed.descriptor.size);
+    entry.platform = Some(platform());
+    let index = Index::new(vec![entry]);
+    registry.put_manifest("base", "multi", MediaType::OCI_INDEX, index.to_bytes());
+    let multi: Reference = format!("{}/base:multi", registry.host()).parse().unwrap();
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    let image = pull::resolve(&stores, &multi, &platform(), &Silent).await.unwrap();
+    assert_eq!(image.descriptor.digest, pushed.descriptor.digest);
+    assert_eq!(image.reference.digest(), Some(&image.root.digest));
+    let arm: Platform = "linux/arm64".parse().unwrap();
+    let error = pull::resolve(&stores, &multi, &arm, &Silent).await.unwrap_err();
+    assert!(error.to_string().contains("there is no image for platform `linux/arm64`"), "{error}");
+    assert_eq!(error.hint(), Some("it is there for linux/amd64"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_not_what_the_configuration_says_is_refused() {
+    let registry = Registry::start();
+    let target: Reference = format!("{}/base:1", registry.host()).parse().unwrap();
+    push_an_image(&target).await;
+    let mut manifest: Manifest = serde_json::from_slice(&registry.manifest("base", "1").unwrap()).unwrap();
+    let config: ImageConfig =
+        serde_json::from_slice(&registry.blob("base", &manifest.config.digest).unwrap()).unwrap();
+    let mut lying = config.clone();
+    lying.rootfs.diff_ids.swap(0, 1);
+    let lying = lying.to_bytes();
+    registry.put_blob("base", lying.clone());
+    manifest.config = Descriptor::of(MediaType::OCI_CONFIG, &lying);
+    registry.put_manifest("base", "lying", MediaType::OCI_MANIFEST, manifest.to_bytes());
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    let lying: Reference = format!("{}/base:lying", registry.host()).parse().unwrap();
+    let error = pull::pull(&stores, &lying, &platform(), &Silent).await.unwrap_err();
+    assert!(matches!(error, Cause::Cache(_)), "{error:?}");
+    assert!(stores.store.images.get(&lying.to_string()).unwrap().is_none());
+}
