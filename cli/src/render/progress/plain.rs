@@ -134,6 +134,11 @@ mod tests {
         EventKind::Registered { name: name.to_owned(), digest: None, inputs: Vec::new(), stage: None }
     }
 
+    fn above(name: &str, input: u32) -> EventKind {
+        let inputs = vec![StepId(input)];
+        EventKind::Registered { name: name.to_owned(), digest: None, inputs, stage: None }
+    }
+
     fn log(text: &str) -> EventKind {
         EventKind::Log { stream: LogStream::Stdout, bytes: text.as_bytes().to_vec() }
     }
@@ -146,7 +151,9 @@ mod tests {
             event(7, 0, registered("[1/3] FROM docker.io/library/busybox")),
             event(8, 0, registered("[2/3] RUN make")),
             event(9, 0, registered("[3/3] RUN tests")),
+            event(6, 0, above("[base 2/2] RUN prepare", 7)),
             event(7, 0, EventKind::Cached),
+            event(6, 0, EventKind::Cached),
             event(8, 100, EventKind::Started),
             event(8, 223, log("compiling\nlin")),
             event(9, 230, EventKind::Started),
@@ -159,20 +166,23 @@ mod tests {
         }
         let expected = "\
 #1 [1/3] FROM docker.io/library/busybox
-#1 CACHED
+#1 DONE 0.0s
 
-#2 [2/3] RUN make
-#2 0.123 compiling
+#2 [base 2/2] RUN prepare
+#2 CACHED
 
-#3 [3/3] RUN tests
-#3 0.010 test 1
+#3 [2/3] RUN make
+#3 0.123 compiling
 
-#2 [2/3] RUN make
-#2 0.200 linking\\x1b[2J
-#2 DONE 1.0s
+#4 [3/3] RUN tests
+#4 0.010 test 1
 
-#3 [3/3] RUN tests
-#3 ERROR: exit code: 1
+#3 [2/3] RUN make
+#3 0.200 linking\\x1b[2J
+#3 DONE 1.0s
+
+#4 [3/3] RUN tests
+#4 ERROR: exit code: 1
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

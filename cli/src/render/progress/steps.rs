@@ -72,6 +72,8 @@ impl Steps {
                 step.transfers.insert(transfer.item.clone(), transfer.clone());
                 return;
             }
+            // A source was not made, so it is not remembered either: it is there.
+            EventKind::Cached if step.inputs.is_empty() => Phase::Done,
             EventKind::Cached => Phase::Cached,
             EventKind::Done => Phase::Done,
             EventKind::Failed(why) => Phase::Failed(why.clone()),
