@@ -3,12 +3,12 @@
 use std::time::SystemTime;
 
 use kiln_builder::progress::StepReporter;
-use kiln_builder::{Cause, Event, EventKind, ProgressSink, StepId, pull};
+use kiln_builder::{Event, EventKind, ProgressSink, StepId, pull};
 use kiln_oci::Reference;
 use kiln_parser::{BaseConfigs, BaseImage, Dockerfile, ResolvedBase, SourceFile, Span};
 
 use super::failure;
-use crate::Engine;
+use crate::{Engine, Result};
 
 /// Steps of kiln itself are numbered from here, far from vertices and exports.
 const FIRST_INTERNAL: u32 = 1 << 30;
@@ -66,22 +66,23 @@ impl<'a> Resolver<'a> {
         configs: &mut BaseConfigs,
         dockerfile: &Dockerfile,
         file: &SourceFile,
-    ) -> crate::Result<()> {
+    ) -> Result<()> {
         let first = self.steps + 1;
         self.steps += wanted.len() as u32;
-        let look_ups = wanted.iter().zip(first..).map(|(image, number)| self.find(image, number));
-        let found = futures_util::future::join_all(look_ups).await;
+        let this = &*self;
+        let look_ups = wanted.iter().zip(first..).map(|(image, number)| async move {
+            this.find(image, number).await.map_err(|error| {
+                failure::of_base(error, &image.reference.familiar(), span_of(dockerfile, &image.reference), file)
+            })
+        });
+        let found = futures_util::future::try_join_all(look_ups).await?;
         for (image, found) in wanted.iter().zip(found) {
-            let found = found.map_err(|cause| {
-                let span = span_of(dockerfile, &image.reference);
-                failure::of_base(&cause, &image.reference.familiar(), span, file)
-            })?;
             configs.insert(image.clone(), found);
         }
         Ok(())
     }
 
-    async fn find(&self, image: &BaseImage, number: u32) -> Result<ResolvedBase, Cause> {
+    async fn find(&self, image: &BaseImage, number: u32) -> Result<ResolvedBase> {
         if let Some(found) = self.local(image)? {
             return Ok(found);
         }
@@ -92,13 +93,15 @@ impl<'a> Resolver<'a> {
         );
         let reporter = StepReporter { sink: self.progress, step: step.id };
         let stores = self.engine.builder().stores();
-        let found = pull::resolve(stores, &image.reference, &image.platform, &reporter).await?;
+        let found = pull::resolve(stores, &image.reference, &image.platform, &reporter)
+            .await
+            .map_err(|cause| failure::of_cause(&cause))?;
         step.done();
         Ok(ResolvedBase { reference: found.reference, config: found.config })
     }
 
     /// The image as it is in the store, unless registries are to be asked anyway.
-    fn local(&self, image: &BaseImage) -> Result<Option<ResolvedBase>, Cause> {
+    fn local(&self, image: &BaseImage) -> Result<Option<ResolvedBase>> {
         let stores = self.engine.builder().stores();
         let Some(root) = stores.store.images.get(&image.reference.to_string())? else { return Ok(None) };
         if self.always_ask {

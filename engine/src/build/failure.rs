@@ -27,8 +27,7 @@ pub(super) fn of_diagnostics(diagnostics: &[Diagnostic], file: &SourceFile) -> E
 }
 
 /// An image that a FROM names cannot be had.
-pub(super) fn of_base(cause: &Cause, image: &str, span: Option<Span>, file: &SourceFile) -> Error {
-    let mut error = of_cause(cause);
+pub(super) fn of_base(mut error: Error, image: &str, span: Option<Span>, file: &SourceFile) -> Error {
     error.message = format!("cannot get the base image `{image}`: {}", error.message);
     error.detail = span.map(|span| excerpt(file, span));
     error

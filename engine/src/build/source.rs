@@ -26,12 +26,9 @@ pub(super) fn read(request: &BuildRequest, progress: &dyn ProgressSink) -> Resul
     let path = dockerfile_path(request);
     let name = display_name(&path, &request.context);
     let step = Internal::start(progress, 0, format!("[internal] load build definition from {name}"));
-    let bytes = match read_limited(&path, MAX_SOURCE)? {
-        Some(bytes) => bytes,
-        None => {
-            return Err(Error::not_found(format!("there is no Dockerfile at `{}`", path.display()))
-                .with_hint("`-f` names another one; the last argument is the context folder"));
-        }
+    let Some(bytes) = read_limited(&path, MAX_SOURCE)? else {
+        return Err(Error::not_found(format!("there is no Dockerfile at `{}`", path.display()))
+            .with_hint("`-f` names another one; the last argument is the context folder"));
     };
     step.done();
     let ignore = read_ignore(&path, &request.context)?;
