@@ -44,6 +44,7 @@ pub struct PruneReport {
 #[derive(Clone, Debug)]
 pub struct Engine {
     inner: Arc<Inner>,
+    builder: Arc<OnceLock<Builder>>,
 }
 
 struct Inner {
@@ -51,7 +52,6 @@ struct Inner {
     store: Arc<Store>,
     credentials: Arc<dyn Credentials>,
     client: OnceLock<Client>,
-    builder: OnceLock<Builder>,
 }
 
 impl fmt::Debug for Inner {
@@ -70,15 +70,8 @@ impl Engine {
     /// The same with credentials for registries. What talks to registries is made when it is first needed.
     pub fn open_with(config: Config, credentials: Arc<dyn Credentials>) -> Result<Engine> {
         let store = Arc::new(Store::open(&config.root, &store_options())?);
-        Ok(Engine {
-            inner: Arc::new(Inner {
-                config,
-                store,
-                credentials,
-                client: OnceLock::new(),
-                builder: OnceLock::new(),
-            }),
-        })
+        let inner = Inner { config, store, credentials, client: OnceLock::new() };
+        Ok(Engine { inner: Arc::new(inner), builder: Arc::default() })
     }
 
     /// What the engine was told at its start.
@@ -125,12 +118,14 @@ impl Engine {
 impl Engine {
     /// The builder, one for all builds of this engine, so that they share what they have in common.
     pub(crate) fn builder(&self) -> &Builder {
-        self.inner.builder.get_or_init(|| {
+        self.builder.get_or_init(|| {
+            // What the builder holds must not hold the builder.
+            let without_builder = Engine { inner: Arc::clone(&self.inner), builder: Arc::default() };
             Builder::new(Arc::new(Stores {
                 store: Arc::clone(self.store()),
                 client: self.client().clone(),
                 executor: Arc::new(kiln_runtime::LinuxExecutor),
-                network: Arc::new(kiln_builder::BareNetwork),
+                network: Arc::new(networks::StepNetwork::new(&without_builder)),
                 cgroup_parent: self.cgroup_parent(),
             }))
         })

@@ -250,9 +250,4 @@ mod tests {
         assert_eq!((mapping.host_ip, mapping.host_port), (Ipv4Addr::UNSPECIFIED, 0));
         assert_eq!(published(&[mapping])[0].protocol, Protocol::Udp);
     }
-
-    /// Removes this root's bridge, rules and control groups from the kernel; they come back when a container needs them.
-    pub fn remove_all(&self) -> Result<()> {
-        Err(Error::not_implemented("removing the network"))
-    }
 }

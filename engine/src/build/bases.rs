@@ -72,7 +72,12 @@ impl<'a> Resolver<'a> {
         let this = &*self;
         let look_ups = wanted.iter().zip(first..).map(|(image, number)| async move {
             this.find(image, number).await.map_err(|error| {
-                failure::of_base(error, &image.reference.familiar(), span_of(dockerfile, &image.reference), file)
+                failure::of_base(
+                    error,
+                    &image.reference.familiar(),
+                    span_of(dockerfile, &image.reference),
+                    file,
+                )
             })
         });
         let found = futures_util::future::try_join_all(look_ups).await?;

@@ -272,7 +272,7 @@ mod tests {
     fn exposed_ports_are_published_once() {
         let mut config = image();
         for port in ["80/tcp", "53/udp", "9/sctp", "nonsense"] {
-            config.exposed_ports.insert(port.to_owned(), kiln_oci::Empty {});
+            config.exposed_ports.insert(port.to_owned(), kiln_oci::config::Empty {});
         }
         let given =
             PortRequest { host_ip: None, host_port: Some(8080), container_port: 80, protocol: Protocol::Tcp };

@@ -2,7 +2,7 @@
 
 use kiln_cache::{Image, Store};
 use kiln_oci::parse::{self, Document, parse_config, parse_manifest};
-use kiln_oci::{ChainId, Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 
 use super::{ImageSummary, Images};
 use crate::{Error, ErrorKind, Result};
@@ -101,11 +101,6 @@ impl StoredImage {
             Some(layers) => layers.iter().map(|layer| layer.size).collect(),
             None => self.manifest.layers.iter().map(|layer| layer.size).collect(),
         })
-    }
-
-    /// The identity of its filesystem.
-    pub(crate) fn chain_id(&self) -> Option<ChainId> {
-        ChainId::of(&self.config.rootfs.diff_ids)
     }
 }
 
