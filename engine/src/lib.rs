@@ -119,13 +119,11 @@ impl Engine {
     /// The builder, one for all builds of this engine, so that they share what they have in common.
     pub(crate) fn builder(&self) -> &Builder {
         self.builder.get_or_init(|| {
-            // What the builder holds must not hold the builder.
-            let without_builder = Engine { inner: Arc::clone(&self.inner), builder: Arc::default() };
             Builder::new(Arc::new(Stores {
                 store: Arc::clone(self.store()),
                 client: self.client().clone(),
                 executor: Arc::new(kiln_runtime::LinuxExecutor),
-                network: Arc::new(networks::StepNetwork::new(&without_builder)),
+                network: Arc::new(networks::StepNetwork::new(self.store())),
                 cgroup_parent: self.cgroup_parent(),
             }))
         })

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_cache::{Lease, Resource};
+use kiln_cache::{Lease, Resource, Store};
 use kiln_oci::Digest;
 use kiln_runtime::network::{
     Bridge, BridgeConfig, PortMapping, Protocol as Transport, Routes, Sandbox, Subnet, pick_subnet,
@@ -51,9 +51,9 @@ pub struct Networks<'a> {
 impl Networks<'_> {
     /// All networks, by name.
     pub fn list(&self) -> Result<Vec<Network>> {
-        let subnet = stored_subnet(self.engine)?;
+        let subnet = stored_subnet(self.engine.store())?;
         let network = |name: &str, driver: &str| Network {
-            id: id_of(self.engine, name),
+            id: id_of(self.engine.store(), name),
             name: name.to_owned(),
             driver: driver.to_owned(),
             ..Network::default()
@@ -72,16 +72,16 @@ impl Networks<'_> {
     pub fn remove_all(&self) -> Result<()> {
         kiln_runtime::cgroup::cleanup(self.engine.cgroup_parent().as_ref())
             .map_err(|error| Error::internal("remove the control groups", error))?;
-        if stored_subnet(self.engine)?.is_some() {
-            Bridge::remove(&config(self.engine)?)?;
-            self.engine.store().objects(KIND).delete(&id_of(self.engine, BRIDGE))?;
+        if stored_subnet(self.engine.store())?.is_some() {
+            Bridge::remove(&config(self.engine.store())?)?;
+            self.engine.store().objects(KIND).delete(&id_of(self.engine.store(), BRIDGE))?;
         }
         Ok(())
     }
 }
 
-fn id_of(engine: &Engine, name: &str) -> String {
-    let text = format!("{}\0{name}", engine.store().root().display());
+fn id_of(store: &Store, name: &str) -> String {
+    let text = format!("{}\0{name}", store.root().display());
     Digest::of(text.as_bytes()).hex().to_owned()
 }
 
@@ -102,8 +102,8 @@ pub(crate) struct Joined {
 }
 
 /// Makes a namespace on the bridge, with an address that `lease` holds.
-pub(crate) fn join(engine: &Engine, lease: &Lease) -> Result<Joined> {
-    let bridge = Bridge::ensure(&config(engine)?)?;
+pub(crate) fn join(store: &Store, lease: &Lease) -> Result<Joined> {
+    let bridge = Bridge::ensure(&config(store)?)?;
     let subnet = bridge.config().subnet;
     let address = claim(lease, subnet)?;
     let mut sandbox = Sandbox::new()?;
@@ -112,14 +112,14 @@ pub(crate) fn join(engine: &Engine, lease: &Lease) -> Result<Joined> {
 }
 
 /// The bridge of this root. Its range is chosen once, and again when the host has meanwhile come to route it.
-fn config(engine: &Engine) -> Result<BridgeConfig> {
-    let root = engine.store().root();
+fn config(store: &Store) -> Result<BridgeConfig> {
+    let root = store.root();
     let (name, table) = names(root);
-    let stored = stored_subnet(engine)?;
+    let stored = stored_subnet(store)?;
     let is_up = Path::new("/sys/class/net").join(&name).exists();
     let subnet = match stored {
         Some(subnet) if is_up => subnet,
-        _ => choose_subnet(engine, stored)?,
+        _ => choose_subnet(store, stored)?,
     };
     Ok(BridgeConfig { name, table, subnet, mtu: None, lock: root.join("containers").join(".network-lock") })
 }
@@ -134,12 +134,12 @@ fn names(root: &Path) -> (String, String) {
     (name.clone(), name)
 }
 
-fn stored_subnet(engine: &Engine) -> Result<Option<Subnet>> {
-    let record = engine.store().objects(KIND).by_name::<BridgeRecord>(BRIDGE)?;
+fn stored_subnet(store: &Store) -> Result<Option<Subnet>> {
+    let record = store.objects(KIND).by_name::<BridgeRecord>(BRIDGE)?;
     Ok(record.and_then(|object| object.document.subnet.parse().ok()))
 }
 
-fn choose_subnet(engine: &Engine, stored: Option<Subnet>) -> Result<Subnet> {
+fn choose_subnet(store: &Store, stored: Option<Subnet>) -> Result<Subnet> {
     let taken = Routes::of_host()?.taken;
     let is_free = |subnet: &Subnet| !taken.iter().any(|other| other.overlaps(subnet));
     if let Some(subnet) = stored.filter(is_free) {
@@ -147,7 +147,7 @@ fn choose_subnet(engine: &Engine, stored: Option<Subnet>) -> Result<Subnet> {
     }
     let subnet = pick_subnet(&taken)?;
     let record = BridgeRecord { subnet: subnet.to_string() };
-    engine.store().objects(KIND).put(&id_of(engine, BRIDGE), Some(BRIDGE), &record)?;
+    store.objects(KIND).put(&id_of(store, BRIDGE), Some(BRIDGE), &record)?;
     Ok(subnet)
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn published(ports: &[PortMapping]) -> Vec<PublishedPort> {
 }
 
 /// Takes back the ports of a container whose supervisor died.
-pub(crate) fn forget_ports(engine: &Engine, ports: &[PublishedPort]) -> Result<()> {
+pub(crate) fn forget_ports(store: &Store, ports: &[PublishedPort]) -> Result<()> {
     if ports.is_empty() {
         return Ok(());
     }
@@ -212,7 +212,7 @@ pub(crate) fn forget_ports(engine: &Engine, ports: &[PublishedPort]) -> Result<(
             protocol: port.protocol,
         })
         .collect();
-    Ok(Bridge::ensure(&config(engine)?)?.unpublish(&mappings(&requests))?)
+    Ok(Bridge::ensure(&config(store)?)?.unpublish(&mappings(&requests))?)
 }
 
 impl From<kiln_runtime::network::Error> for Error {

@@ -133,7 +133,7 @@ impl<'a> Supervisor<'a> {
         lease.hold(&Resource::Cgroup(format!("{}/{id}", engine.cgroup_parent())))?;
         let options = &record.container.options;
         let joined = match options.network {
-            NetworkMode::Bridge => Some(networks::join(engine, &lease)?),
+            NetworkMode::Bridge => Some(networks::join(store, &lease)?),
             NetworkMode::Host | NetworkMode::None => None,
         };
         let reservation = joined.as_ref().map(|joined| publish(joined, &record)).transpose()?;

@@ -180,5 +180,5 @@ fn abandoned(record: &Record, store: &Store) -> Option<FileLock> {
 fn clear_remains(engine: &Engine, record: &Record) -> Result<()> {
     let group = Resource::Cgroup(format!("{}/{}", engine.cgroup_parent(), record.container.id));
     crate::clean_up(&group).map_err(|error| Error::internal("remove a dead container's cgroup", error))?;
-    crate::networks::forget_ports(engine, &record.container.ports)
+    crate::networks::forget_ports(engine.store(), &record.container.ports)
 }

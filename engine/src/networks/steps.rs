@@ -3,24 +3,24 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use kiln_builder::{NetworkError, Sandbox, SandboxNetwork, SandboxRequest};
-use kiln_cache::Lease;
+use kiln_cache::{Lease, Store};
 use kiln_graph::Network;
 use kiln_runtime::NetworkSetup;
 
 use super::etc::{self, Facts};
 use super::{Joined, join};
-use crate::{Engine, Error, Result};
+use crate::{Error, Result};
 
 /// The beginning of the names of the directories of steps, beside those of containers.
 const PREFIX: &str = "step-";
 
 /// Gives build steps a place on the bridge. While one step runs, the next one's is made ready.
 pub(crate) struct StepNetwork {
-    engine: Engine,
+    store: Arc<Store>,
     next: Mutex<Option<JoinHandle<Result<Place>>>>,
 }
 
@@ -31,24 +31,24 @@ struct Place {
 }
 
 impl StepNetwork {
-    /// The network of builds in this engine. Removes what those of dead processes left.
-    pub(crate) fn new(engine: &Engine) -> StepNetwork {
-        remove_stale(&engine.store().root().join("containers"));
-        StepNetwork { engine: engine.clone(), next: Mutex::default() }
+    /// The network of builds in this store. Removes what those of dead processes left.
+    pub(crate) fn new(store: &Arc<Store>) -> StepNetwork {
+        remove_stale(&store.root().join("containers"));
+        StepNetwork { store: Arc::clone(store), next: Mutex::default() }
     }
 
     fn place(&self) -> Result<Place> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let ready = next.take();
-        let engine = self.engine.clone();
+        let store = Arc::clone(&self.store);
         *next = std::thread::Builder::new()
             .name("kiln-network".to_owned())
-            .spawn(move || make_place(&engine))
+            .spawn(move || make_place(&store))
             .ok();
         drop(next);
         match ready.map(JoinHandle::join) {
             Some(Ok(Ok(place))) => Ok(place),
-            _ => make_place(&self.engine),
+            _ => make_place(&self.store),
         }
     }
 
@@ -65,7 +65,7 @@ impl StepNetwork {
             is_host: request.network == Network::Host,
             extra_hosts: &extra,
         };
-        let directory = StepDirectory::create(self.engine.store().root())?;
+        let directory = StepDirectory::create(self.store.root())?;
         let mut etc = etc::write(&directory.0, &facts)?;
         etc.readonly = true;
         let network = match (&place, request.network) {
@@ -99,9 +99,9 @@ impl fmt::Debug for StepNetwork {
     }
 }
 
-fn make_place(engine: &Engine) -> Result<Place> {
-    let lease = engine.store().leases.create()?;
-    Ok(Place { joined: join(engine, &lease)?, _lease: lease })
+fn make_place(store: &Store) -> Result<Place> {
+    let lease = store.leases.create()?;
+    Ok(Place { joined: join(store, &lease)?, _lease: lease })
 }
 
 /// The directory of a step's files in `/etc`, removed with this value.

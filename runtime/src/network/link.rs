@@ -77,7 +77,8 @@ impl Links {
         }
     }
 
-    /// Makes a bridge, which is down. Its Ethernet address is fixed, or it would change with its ports.
+    /// Makes a bridge, which is down. Its Ethernet address is fixed, or it would change with its ports; and so is its
+    /// MTU, which only a request of its own fixes.
     pub(crate) fn add_bridge(&mut self, name: &str, mtu: u32, mac: [u8; 6]) -> io::Result<()> {
         let request = Message::new(NEWLINK, CREATE | EXCL)
             .raw(&link_header(0, 0, 0))
@@ -85,7 +86,11 @@ impl Links {
             .attribute(IFLA_ADDRESS, &mac)
             .number(IFLA_MTU, mtu)
             .nested(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
-        self.0.tell([request])
+        let fix_mtu = Message::new(SETLINK, 0)
+            .raw(&link_header(0, 0, 0))
+            .string(IFLA_IFNAME, name)
+            .number(IFLA_MTU, mtu);
+        self.0.tell([request, fix_mtu])
     }
 
     /// Makes a pair in one request; the host's end is up, the other still down (the kernel opens no end of a pair
