@@ -90,7 +90,7 @@ pub(crate) enum Command {
     // kiln itself.
     Info(system::InfoArgs),
     Version(system::VersionArgs),
-    Debug(debug::GroupArgs),
+    Debug(Box<debug::GroupArgs>),
     Completion(system::CompletionArgs),
     #[command(hide = true)]
     Supervise(system::SuperviseArgs),
