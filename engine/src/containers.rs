@@ -4,6 +4,7 @@ mod create;
 mod lifecycle;
 mod look;
 mod names;
+mod preview;
 mod record;
 mod remove;
 pub(crate) mod signal;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::Engine;
 pub(crate) use create::{merge_env, mount_point as create_mount_point};
 pub(crate) use names::{check as check_name, new_id};
+pub use preview::Preview;
 pub(crate) use record::{Record, Records, directory, is_supervised, lock_path, now};
 pub(crate) use start::connect;
 

@@ -1,10 +1,12 @@
 //! `kiln debug …`.
 
+use kiln_engine::Result;
 use kiln_engine::build::{BuildRequest, debug};
-use kiln_engine::{Error, Result};
+use kiln_engine::containers::Preview;
 
-use super::{OK, build};
+use super::{OK, build, create};
 use crate::app::{App, block_on};
+use crate::args::create::CreateArgs;
 use crate::args::debug::{BuildSource, GraphFormat, Group, Source};
 use crate::terminal;
 
@@ -19,10 +21,14 @@ pub(super) fn run(command: Group, app: &App) -> Result<u8> {
             let (engine, request) = (app.engine()?, of_build(&args.build)?);
             block_on(engine.debug_keys(&request))?
         }
-        Group::Plan(_) => return Err(Error::not_implemented("`debug plan`")),
-        Group::Spec(_) => return Err(Error::not_implemented("`debug spec`")),
+        Group::Plan(args) => preview(&args.create, Preview::Plan, app)?,
+        Group::Spec(args) => preview(&args.create, Preview::Spec, app)?,
     };
     terminal::print(&text).map(|()| OK)
+}
+
+fn preview(args: &CreateArgs, what: Preview, app: &App) -> Result<String> {
+    app.engine()?.containers().preview(&create::options(&args.container)?, what)
 }
 
 fn of_source(source: &Source) -> BuildRequest {

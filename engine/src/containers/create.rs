@@ -116,7 +116,7 @@ fn check_options(options: &ContainerOptions) -> Result<()> {
 }
 
 /// The record of a container that is to be made; nothing exists yet.
-fn plan(options: &ContainerOptions, image: &StoredImage, id: &str) -> Result<Record> {
+pub(super) fn plan(options: &ContainerOptions, image: &StoredImage, id: &str) -> Result<Record> {
     let config = &image.config.config;
     let options = with_image(options, config, id);
     let args = arguments(&options, config)?;

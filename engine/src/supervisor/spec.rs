@@ -11,15 +11,26 @@ use crate::{Engine, Error, Result};
 
 /// What to run.
 pub(super) fn of(engine: &Engine, record: &Record, etc: EtcFiles, network: NetworkSetup) -> Result<RunSpec> {
-    let container = &record.container;
-    let options = &container.options;
     let rootfs = engine
         .store()
         .snapshots
-        .mounts(&Key(container.id.clone()))
+        .mounts(&Key(record.container.id.clone()))
         .map_err(|error| Error::internal("find the container's filesystem", error))?;
+    Ok(on(rootfs, engine, record, etc, network))
+}
+
+/// What to run on a filesystem that is at hand.
+pub(crate) fn on(
+    rootfs: Vec<kiln_sys::mount::Mount>,
+    engine: &Engine,
+    record: &Record,
+    etc: EtcFiles,
+    network: NetworkSetup,
+) -> RunSpec {
+    let container = &record.container;
+    let options = &container.options;
     let mounts = options.mounts.iter().zip(&container.mounts);
-    Ok(RunSpec {
+    RunSpec {
         id: container.id.clone(),
         rootfs,
         readonly_rootfs: options.read_only,
@@ -35,7 +46,7 @@ pub(super) fn of(engine: &Engine, record: &Record, etc: EtcFiles, network: Netwo
         rlimits: Vec::new(),
         shm_size: None,
         freezable: true,
-    })
+    }
 }
 
 /// The container's own process.
