@@ -12,7 +12,7 @@ use kiln_sys::namespace::{in_network_namespace, new_network_namespace};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// Long enough for a local answer on a busy machine, short enough to wait for one that must not come.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// A host with an outside neighbour behind `eth0`, and a bridge.
 struct World {
@@ -141,7 +141,8 @@ fn the_mtu_is_that_of_the_way_out() {
     let (one, _) = world.container(2);
     let text =
         inside(one.as_fd(), || Command::new("ip").args(["-o", "link", "show", "eth0"]).output().unwrap());
-    assert!(String::from_utf8_lossy(&text.stdout).contains("mtu 1400"));
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("mtu 1400"), "{text}");
 }
 
 #[test]

@@ -78,13 +78,12 @@ impl Links {
     }
 
     /// Makes a bridge, which is down. Its Ethernet address is fixed, or it would change with its ports; and so is its
-    /// MTU, which only a request of its own fixes.
+    /// MTU, which only a change fixes.
     pub(crate) fn add_bridge(&mut self, name: &str, mtu: u32, mac: [u8; 6]) -> io::Result<()> {
         let request = Message::new(NEWLINK, CREATE | EXCL)
             .raw(&link_header(0, 0, 0))
             .string(IFLA_IFNAME, name)
             .attribute(IFLA_ADDRESS, &mac)
-            .number(IFLA_MTU, mtu)
             .nested(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
         let fix_mtu = Message::new(SETLINK, 0)
             .raw(&link_header(0, 0, 0))
