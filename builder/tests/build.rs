@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use kiln_builder::{
-    BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session, Stores,
+    BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session,
 };
 use kiln_cache::Store;
 use kiln_graph::{
@@ -498,7 +498,6 @@ async fn thirty_trivial_steps_take_no_time_worth_mentioning() {
     shop.build(plan(), vec![Export::Image { names: vec![] }]).await.unwrap();
     let warm = warm.elapsed();
     assert_eq!(shop.ran(), Vec::<String>::new());
-    eprintln!("30 steps: cold {cold:?}, warm {warm:?}");
     assert!(cold.as_secs() < 30 && warm.as_secs() < 3, "cold {cold:?}, warm {warm:?}");
 }
 
