@@ -157,7 +157,7 @@ pub async fn pull(
 /// Makes the snapshot of `layers` be there, downloading what is nowhere on this machine.
 pub async fn unpack(stores: &Arc<Stores>, layers: &Layers, reporter: &dyn Reporter) -> Result<(), Cause> {
     let (store, ids) = (stores.store.clone(), layers.diff_ids());
-    if ids.is_empty() {
+    if ids.is_empty() || layers.is_held() {
         return Ok(());
     }
     let (names, there) = (store.clone(), layers.chain_id());

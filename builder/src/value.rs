@@ -44,7 +44,7 @@ pub struct Layers {
     /// The image that the lowest layers come from, where some of them may have to be fetched yet.
     image: Option<Arc<Image>>,
     /// What keeps the layers from being collected.
-    _lease: Option<Arc<Lease>>,
+    lease: Option<Arc<Lease>>,
 }
 
 impl Layers {
@@ -56,7 +56,7 @@ impl Layers {
     /// A stack that is in the store.
     pub fn new(stack: Vec<LayerRef>) -> Layers {
         let ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
-        Layers { chain: ChainId::of(&ids), stack: stack.into(), image: None, _lease: None }
+        Layers { chain: ChainId::of(&ids), stack: stack.into(), image: None, lease: None }
     }
 
     /// The layers of an image. Sizes of layers that were never here are not known and are 0.
@@ -70,7 +70,7 @@ impl Layers {
     pub fn push(&self, layer: LayerRef, lease: Option<Arc<Lease>>) -> Layers {
         let chain = Some(ChainId::extend(self.chain.as_ref(), &layer.diff_id));
         let stack = self.stack.iter().cloned().chain([layer]).collect();
-        Layers { stack, chain, image: self.image.clone(), _lease: lease }
+        Layers { stack, chain, image: self.image.clone(), lease }
     }
 
     /// The stack, lowest first.
@@ -91,6 +91,11 @@ impl Layers {
     /// The identity of the whole as a digest.
     pub fn digest(&self) -> Digest {
         self.chain_id().map_or_else(|| Digest::of(b"scratch"), |chain| chain.0)
+    }
+
+    /// Whether their snapshot is there and stays: the value was made by a step and keeps what it names.
+    pub fn is_held(&self) -> bool {
+        self.lease.is_some()
     }
 
     /// The image that the lowest layers come from, where it is known.
