@@ -4,7 +4,11 @@
 //! run, under single-flight on that key, and remember the result under both. Nothing here recurses: a graph may be as
 //! deep as it likes.
 
-use std::collections::{BTreeSet, HashMap};
+mod board;
+mod keyed;
+mod step;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,11 +20,14 @@ use kiln_oci::Digest;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::board::{Board, Found};
+use self::keyed::Keyed;
+use self::step::StepRun;
 use crate::error::{BuildError, Cause, Failure};
-use crate::flight::{Crowd, Flights, Waiter};
+use crate::flight::{Flights, Waiter};
 use crate::key::{CacheKey, KeyKind, KeyParts};
 use crate::ops::{Op, Pin};
-use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId};
+use crate::progress::{Event, EventKind, ProgressSink, StepId};
 use crate::session::Session;
 use crate::value::{Layers, Value};
 
@@ -197,81 +204,6 @@ pub fn step_of(id: VertexId) -> StepId {
     StepId(u32::try_from(id.index()).unwrap_or(u32::MAX))
 }
 
-/// Everything that one flight of a step needs, whoever waits for it.
-struct StepRun {
-    op: Arc<dyn Op>,
-    inputs: Vec<Value>,
-    parts: KeyParts,
-    keyed: Arc<Keyed>,
-    id: VertexId,
-    fresh: bool,
-    name: String,
-    outputs: u32,
-    permits: Arc<Semaphore>,
-    records: Arc<dyn Records>,
-}
-
-impl StepRun {
-    async fn fly(self, crowd: &Crowd) -> Result<Outputs, Cause> {
-        let run = Arc::new(self);
-        let result = run.clone().look_up_or_run(crowd).await;
-        match &result {
-            Ok((kind, _)) => crowd.report(kind.clone()),
-            Err(Cause::Cancelled) => {}
-            Err(cause) => crowd.report(EventKind::Failed(cause.to_string())),
-        }
-        result.map(|(_, outputs)| outputs)
-    }
-
-    async fn look_up_or_run(self: Arc<Self>, crowd: &Crowd) -> Result<(EventKind, Outputs), Cause> {
-        // Inside the flight: whoever landed a moment ago on this key has saved before he left the map.
-        if self.op.remembered() && !self.fresh {
-            let this = self.clone();
-            if let Some(outputs) = blocking(move || this.recall()).await? {
-                return Ok((EventKind::Cached, outputs));
-            }
-        }
-        let permit = tokio::select! {
-            permit = self.permits.acquire() => permit.map_err(|_| Cause::Cancelled)?,
-            () = crowd.cancel().cancelled() => return Err(Cause::Cancelled),
-        };
-        crowd.report(EventKind::Started);
-        let outputs: Outputs = self.op.run(self.inputs.clone(), crowd).await?.into();
-        drop(permit);
-        if self.op.remembered() {
-            let (this, layers) = (self.clone(), layers_of(&outputs));
-            if let Err(cause) = blocking(move || this.save(&layers)).await {
-                crowd.report(EventKind::Warning(format!("the result is not remembered: {cause}")));
-            }
-        }
-        Ok((EventKind::Done, outputs))
-    }
-
-    fn recall(&self) -> Result<Option<Outputs>, Cause> {
-        let Some(layers) = self.records.lookup(&self.parts.key(), self.outputs)? else { return Ok(None) };
-        self.save(&layers)?;
-        Ok(Some(layers.into_iter().map(Value::Layers).collect()))
-    }
-
-    fn save(&self, outputs: &[Layers]) -> Result<(), Cause> {
-        let vertex = &self.keyed.vertices[&self.id];
-        self.records.save(&NewRecord {
-            definition: (&vertex.key, &vertex.parts),
-            content: (&self.parts.key(), &self.parts),
-            name: &self.name,
-            outputs,
-        })
-    }
-}
-
-fn layers_of(outputs: &[Value]) -> Vec<Layers> {
-    let layers = |value: &Value| match value {
-        Value::Layers(layers) => Some(layers.clone()),
-        Value::Files(_) => None,
-    };
-    outputs.iter().filter_map(layers).collect()
-}
-
 /// Runs blocking code on the blocking pool.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Cause> + Send + 'static,
@@ -401,123 +333,6 @@ impl Job {
             });
         }
         Ok(KeyParts { kind: KeyKind::Content, op: op.content_definition(), inputs: digests })
-    }
-}
-
-/// The definition keys of a job, and what they were made from.
-struct Keyed {
-    vertices: HashMap<VertexId, KeyedVertex>,
-    pins: HashMap<VertexId, Pin>,
-    selected: HashMap<(VertexId, usize), Digest>,
-}
-
-struct KeyedVertex {
-    parts: KeyParts,
-    key: CacheKey,
-    /// Whether it must run anew, whatever is remembered.
-    fresh: bool,
-    /// Whether something below it must; a result by definition would then leave that out.
-    tainted: bool,
-}
-
-impl Keyed {
-    fn fold(
-        job: &Job,
-        needed: &[VertexId],
-        pins: HashMap<VertexId, Pin>,
-        selected: HashMap<(VertexId, usize), Digest>,
-    ) -> Keyed {
-        let mut keyed = Keyed { vertices: HashMap::with_capacity(needed.len()), pins, selected };
-        for id in needed {
-            let vertex = keyed.fold_one(job, *id);
-            keyed.vertices.insert(*id, vertex);
-        }
-        keyed
-    }
-
-    fn fold_one(&self, job: &Job, id: VertexId) -> KeyedVertex {
-        let vertex = job.vertex(id);
-        let is_source = vertex.inputs.is_empty() && self.pins.contains_key(&id);
-        let fresh = !is_source && (job.no_cache || vertex.meta.ignore_cache);
-        let mut tainted = fresh;
-        let mut inputs = Vec::with_capacity(vertex.inputs.len());
-        for (number, edge) in vertex.inputs.iter().enumerate() {
-            let below = &self.vertices[&edge.vertex];
-            tainted |= below.tainted;
-            inputs.push(match self.selected.get(&(id, number)) {
-                Some(digest) => digest.clone(),
-                None => below.key.output(edge.output),
-            });
-        }
-        let parts = match self.pins.get(&id) {
-            Some(pin) => KeyParts { kind: KeyKind::Source, op: pin.identity.clone(), inputs },
-            None => KeyParts { kind: KeyKind::Definition, op: job.ops[id.index()].definition(), inputs },
-        };
-        let key = parts.key();
-        KeyedVertex { parts, key, fresh, tainted }
-    }
-
-    fn value(&self, id: VertexId) -> Option<Value> {
-        self.pins.get(&id)?.value.clone()
-    }
-}
-
-/// What looking up by definition found.
-#[derive(Default)]
-struct Found {
-    hits: HashMap<VertexId, Outputs>,
-    missed: BTreeSet<VertexId>,
-}
-
-impl Found {
-    fn knows(&self, id: VertexId) -> bool {
-        self.hits.contains_key(&id) || self.missed.contains(&id)
-    }
-}
-
-/// Which vertices have their results, and which may start.
-struct Board {
-    done: HashMap<VertexId, Outputs>,
-    ready: Vec<VertexId>,
-    waiting: HashMap<VertexId, usize>,
-    users: HashMap<VertexId, Vec<VertexId>>,
-}
-
-impl Board {
-    fn new(job: &Job, found: Found) -> Board {
-        let mut board =
-            Board { done: found.hits, ready: Vec::new(), waiting: HashMap::new(), users: HashMap::new() };
-        for id in found.missed {
-            let inputs: BTreeSet<VertexId> = job.vertex(id).inputs.iter().map(|edge| edge.vertex).collect();
-            let open: Vec<_> = inputs.into_iter().filter(|input| !board.done.contains_key(input)).collect();
-            match open.len() {
-                0 => board.ready.push(id),
-                count => drop(board.waiting.insert(id, count)),
-            }
-            open.into_iter().for_each(|input| board.users.entry(input).or_default().push(id));
-        }
-        board
-    }
-
-    fn done(&mut self, id: VertexId, outputs: Outputs) {
-        self.done.insert(id, outputs);
-        for user in self.users.remove(&id).unwrap_or_default() {
-            let Some(count) = self.waiting.get_mut(&user) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                self.waiting.remove(&user);
-                self.ready.push(user);
-            }
-        }
-    }
-
-    fn inputs_of(&self, job: &Job, id: VertexId) -> Vec<Value> {
-        job.vertex(id).inputs.iter().map(|edge| self.value(*edge)).collect()
-    }
-
-    fn value(&self, edge: Edge) -> Value {
-        let output = self.done.get(&edge.vertex).and_then(|outputs| outputs.get(edge.output as usize));
-        output.cloned().unwrap_or_else(|| Value::Layers(Layers::scratch()))
     }
 }
 

@@ -31,6 +31,10 @@ async fn push_an_image(target: &Reference) -> push::PushResult {
             let root = workspace.root().unwrap();
             let mut file = fs::create_file(std::os::fd::AsFd::as_fd(&root), name, 0o644).unwrap();
             std::io::Write::write_all(&mut file, name.as_bytes()).unwrap();
+            // The layer must be the same whenever the test makes it.
+            let then = Some(fs::Time { seconds: 1, nanoseconds: 0 });
+            fs::futimens(std::os::fd::AsFd::as_fd(&file), then, then).unwrap();
+            fs::futimens(std::os::fd::AsFd::as_fd(&root), then, then).unwrap();
             drop((file, root));
             layers = workspace.commit().unwrap();
         }

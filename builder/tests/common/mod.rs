@@ -8,15 +8,14 @@ use kiln_registry_client::{Client, ClientOptions};
 use kiln_runtime::LinuxExecutor;
 use tempfile::TempDir;
 
-/// The handles on the state root `dir`, whose containers have a cgroup of their own.
+/// The handles on the state root `dir`, whose containers get cgroups beneath one that tests share.
 pub(crate) fn stores(dir: &TempDir) -> Arc<Stores> {
     let store = Arc::new(Store::open(&dir.path().join("state"), &StoreOptions::default()).unwrap());
-    let name = dir.path().file_name().unwrap().to_string_lossy();
     Arc::new(Stores {
         store,
         client: Client::new(ClientOptions::default()),
         executor: Arc::new(LinuxExecutor),
         network: Arc::new(BareNetwork),
-        cgroup_parent: format!("kiln/test-{}", name.trim_matches('.')),
+        cgroup_parent: "kiln/test-builder".to_owned(),
     })
 }
