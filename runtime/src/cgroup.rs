@@ -351,6 +351,6 @@ fn remove_group(path: &Path) -> Result<()> {
 
 fn remove_children(path: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(()) };
-    let directories = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    directories.map(|entry| remove_group(&entry.path())).collect()
+    let mut directories = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.try_for_each(|entry| remove_group(&entry.path()))
 }

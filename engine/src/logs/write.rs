@@ -158,6 +158,6 @@ mod tests {
         }
         let newest = lines(&directory.path().join(FILE)).pop().unwrap().1;
         let oldest = lines(&directory.path().join(OLDER)).remove(0).1;
-        assert_eq!((oldest.as_str(), newest.as_str()), ("4\n", "8\n"));
+        assert_eq!((oldest.as_str(), newest.as_str()), ("6\n", "8\n"));
     }
 }
