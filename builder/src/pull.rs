@@ -234,6 +234,24 @@ async fn first_missing(stores: &Arc<Stores>, image: &Image) -> Result<usize, Cau
     .await
 }
 
+/// Opens a blob where it was seen before, else where the image is: the base layers of an image that was built here are
+/// at the base's repository and not under the image's own name.
+async fn open_blob(
+    stores: &Arc<Stores>,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<BlobStream, Cause> {
+    for source in stores.store.sources.of(&descriptor.digest)? {
+        let Ok(place) = format!("{}/{}", source.registry, source.repository).parse::<Reference>() else {
+            continue;
+        };
+        if let Ok(stream) = stores.client.blob(&place, descriptor).await {
+            return Ok(stream);
+        }
+    }
+    Ok(stores.client.blob(reference, descriptor).await?)
+}
+
 async fn download(
     stores: &Arc<Stores>,
     image: &Image,
@@ -247,7 +265,7 @@ async fn download(
     if stores.store.content.info(&descriptor.digest)?.is_some() {
         return Ok(());
     }
-    let stream = stores.client.blob(&image.reference, &descriptor).await?;
+    let stream = open_blob(stores, &image.reference, &descriptor).await?;
     let (sender, receiver) = mpsc::channel(PIECES);
     let (store, lease, diff_ids) = (stores.store.clone(), lease.clone(), image.diff_ids().to_vec());
     let taken = descriptor.clone();

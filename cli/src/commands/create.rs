@@ -45,7 +45,7 @@ fn ensure_image(engine: &Engine, args: &ContainerArgs) -> Result<()> {
     };
     let image = &args.image_and_command[0];
     if !engine.images().needs_pull(image, args.platform.as_deref(), when)? {
-        return Ok(());
+        return pull::complete(engine, image);
     }
     if when == PullWhen::Missing {
         let line = format!("Image `{image}` is not here; pulling it\n");

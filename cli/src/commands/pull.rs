@@ -34,3 +34,14 @@ fn fetch(engine: &Engine, image: &str, platform: Option<&str>, quiet: bool) -> R
     progress.finish();
     result
 }
+
+/// Fetches what an image that is here still lacks: layers that its build did not need.
+pub(super) fn complete(engine: &Engine, image: &str) -> Result<()> {
+    if engine.images().is_complete(image)? {
+        return Ok(());
+    }
+    let progress = Transfers::start(false);
+    let result = block_on(engine.images().complete(image, &progress));
+    progress.finish();
+    result
+}

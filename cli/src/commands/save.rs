@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kiln_engine::{Engine, Error, Result};
 
-use super::OK;
+use super::{OK, pull};
 use crate::app::App;
 use crate::args::image::SaveArgs;
 use crate::terminal;
@@ -18,6 +18,7 @@ pub(super) fn run(args: &SaveArgs, app: &App) -> Result<u8> {
         );
     }
     let engine = app.engine()?;
+    args.images.iter().try_for_each(|image| pull::complete(&engine, image))?;
     match &args.output {
         None => engine.images().save(&args.images, BufWriter::with_capacity(256 << 10, stdout().lock()))?,
         Some(file) => to_file(&engine, &args.images, file)?,

@@ -67,6 +67,33 @@ impl Images<'_> {
         Ok(Pulled { reference, digest, id, changed: pulled.changed })
     }
 
+    /// Whether every layer of an image is here. Those of a base that no step of a build read may still be at its registry.
+    pub fn is_complete(&self, image: &str) -> Result<bool> {
+        let image = self.find(image)?;
+        let layers = &self.engine.store().layers;
+        match layers.get(&image.config.rootfs.diff_ids)? {
+            Some(found) => Ok(layers.is_available(&found)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Fetches the layers of an image that are not here.
+    pub async fn complete(&self, image: &str, reporter: &dyn Reporter) -> Result<()> {
+        let found = self.find(image)?;
+        let name = found.names.first().cloned();
+        let reference = name.map_or_else(|| image.parse::<Reference>(), Ok)?;
+        let stores = self.engine.builder().stores();
+        let fetched = async {
+            let local = pull::local(stores, &reference, &found.descriptor, &found.config.platform)?;
+            pull::unpack(stores, &local.layers(), reporter).await
+        };
+        fetched.await.map_err(|cause| {
+            let mut error = failure::of_cause(&cause);
+            error.message = format!("cannot fetch the layers of `{image}`: {}", error.message);
+            error
+        })
+    }
+
     /// Whether the registry `host` takes `credential`.
     pub async fn login(&self, host: &str, credential: &Credential) -> Result<()> {
         Ok(self.engine.client().login(host, credential).await?)
