@@ -16,6 +16,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Error, IoContext, Result};
 
+/// The name of the database in a store's root.
+pub(crate) const DATABASE: &str = "kiln.db";
 /// The newest schema that this code reads and writes.
 const SCHEMA_VERSION: i64 = 1;
 /// How long a writer waits for the writers of other processes.

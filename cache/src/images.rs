@@ -18,7 +18,7 @@ use crate::content::LocalContent;
 use crate::db::{Db, Durability, now, time, unique};
 use crate::error::{Error, IoContext, Result};
 use crate::reach::{self, Reach};
-use crate::sync::Syncer;
+use crate::sync::{self, Kind};
 
 /// How many matches an [`Error::Ambiguous`] names.
 const NAMED_MATCHES: usize = 4;
@@ -42,12 +42,11 @@ pub struct ImageStore {
     root: PathBuf,
     db: Arc<Db>,
     content: LocalContent,
-    syncer: Syncer,
 }
 
 impl ImageStore {
-    pub(crate) fn new(root: &Path, db: Arc<Db>, content: LocalContent, syncer: Syncer) -> Self {
-        ImageStore { root: root.to_owned(), db, content, syncer }
+    pub(crate) fn new(root: &Path, db: Arc<Db>, content: LocalContent) -> Self {
+        ImageStore { root: root.to_owned(), db, content }
     }
 
     /// What `name` means.
@@ -59,11 +58,11 @@ impl ImageStore {
         text.map(|text| parse(name, &text)).transpose()
     }
 
-    /// Lets `name` mean `descriptor`, durably: when this returns, the image survives a power cut. Returns what the name
-    /// meant before, if that is another image now dangling or not.
+    /// Lets `name` mean `descriptor`: durably if the image is durable, and otherwise from the next sync on; see `sync.rs`.
+    /// Returns what the name meant before, if that is another image now dangling or not.
     pub fn set(&self, name: &str, descriptor: &Descriptor) -> Result<Option<Descriptor>> {
         let before = self.get(name)?;
-        if before.as_ref() == Some(descriptor) && self.syncer.is_synced()? {
+        if before.as_ref() == Some(descriptor) {
             return Ok(None);
         }
         self.save(descriptor, Some(name))?;
@@ -116,7 +115,7 @@ impl ImageStore {
 
     /// Writes `index.json` anew if it is not in step, as after a crash in the middle of a change.
     pub(crate) fn repair_index(&self) -> Result<()> {
-        self.db.write("write index", Durability::Relaxed, |db| self.write_index(db))
+        self.db.write("write index", Durability::Relaxed, |db| self.write_index(db, Durability::Durable))
     }
 
     fn save(&self, descriptor: &Descriptor, name: Option<&str>) -> Result<()> {
@@ -125,17 +124,23 @@ impl ImageStore {
         needs.add_image(&self.content, descriptor)?;
         let text =
             serde_json::to_string(descriptor).map_err(|source| malformed(&descriptor.digest, source))?;
-        // First the bytes, then the name: see `sync.rs`.
-        self.syncer.sync()?;
-        self.change("save image", |db| {
+        let digest = descriptor.digest.as_str();
+        let durability = match self.db.read("look up image", |db| is_durable(db, digest))? {
+            true => Durability::Durable,
+            // What it is made of may not be on the disk yet.
+            false => Durability::Relaxed,
+        };
+        self.change_rows("save image", durability, |db| {
+            if by_digest(db, digest)?.is_none() {
+                sync::mark(db, Kind::Image, digest)?;
+            }
             db.prepare_cached(
                 "INSERT INTO images (digest, descriptor, config, created) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (digest) DO UPDATE SET descriptor = excluded.descriptor, config = excluded.config",
             )?
-            .execute(params![descriptor.digest.as_str(), text, config.as_ref().map(Digest::as_str), now()])?;
+            .execute(params![digest, text, config.as_ref().map(Digest::as_str), now()])?;
             if let Some(name) = name {
-                db.prepare_cached("INSERT OR REPLACE INTO tags (name, digest, updated) VALUES (?1, ?2, ?3)")?
-                    .execute(params![name, descriptor.digest.as_str(), now()])?;
+                set_name(db, name, digest)?;
             }
             // From here on the image holds what we wrote for it.
             self.content.release_written(db, &needs.blobs)
@@ -148,14 +153,23 @@ impl ImageStore {
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
-        self.db.write(operation, Durability::Durable, |db| {
+        self.change_rows(operation, Durability::Durable, f)
+    }
+
+    fn change_rows<T>(
+        &self,
+        operation: &'static str,
+        durability: Durability,
+        f: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.db.write(operation, durability, |db| {
             let value = f(db)?;
-            self.write_index(db)?;
+            self.write_index(db, durability)?;
             Ok(value)
         })
     }
 
-    fn write_index(&self, db: &Connection) -> Result<()> {
+    fn write_index(&self, db: &Connection, durability: Durability) -> Result<()> {
         let bytes = index_of(&all(db)?).to_bytes();
         let path = self.root.join(INDEX_FILE);
         if fs::read(&path).is_ok_and(|there| there == bytes) {
@@ -165,10 +179,31 @@ impl ImageStore {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new).at("create", &new)?;
         file.write_all(&bytes).at("write", &new)?;
-        // The database is the truth, but other tools read this file: it must never come back empty.
-        file.sync_data().at("sync", &new)?;
+        // The database is the truth, but other tools read this file: it must not come back empty. After a relaxed change it
+        // may, for as long as there are marks, and the next opening repairs it.
+        if durability == Durability::Durable {
+            file.sync_data().at("sync", &new)?;
+        }
         fs::rename(&new, &path).at("rename to", &path)
     }
+}
+
+/// Whether an image survives a power cut.
+fn is_durable(db: &Connection, digest: &str) -> Result<bool> {
+    Ok(by_digest(db, digest)?.is_some() && !sync::is_marked(db, Kind::Image, digest)?)
+}
+
+fn set_name(db: &Connection, name: &str, digest: &str) -> Result<()> {
+    let sql = "SELECT digest FROM tags WHERE name = ?1";
+    let before: Option<String> = db.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
+    if let Some(before) = before.filter(|before| before != digest)
+        && sync::is_marked(db, Kind::Image, digest)?
+    {
+        sync::mark(db, Kind::Name, &format!("{before} {name}"))?;
+    }
+    db.prepare_cached("INSERT OR REPLACE INTO tags (name, digest, updated) VALUES (?1, ?2, ?3)")?
+        .execute(params![name, digest, now()])?;
+    Ok(())
 }
 
 /// The OCI layout's index of these images: one entry a name, and one for each image without a name.

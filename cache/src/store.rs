@@ -12,7 +12,7 @@ use kiln_snapshot::{MetaStore, NativeSnapshotter, OverlaySnapshotter, Snapshotte
 use crate::cache_dirs::CacheDirs;
 use crate::content::LocalContent;
 use crate::context_index::ContextIndexes;
-use crate::db::Db;
+use crate::db::{DATABASE, Db};
 use crate::error::{Error, IoContext, Result};
 use crate::images::ImageStore;
 use crate::layers::LayerStore;
@@ -105,7 +105,7 @@ impl Store {
     pub fn open(root: &Path, options: &StoreOptions) -> Result<Store> {
         create_tree(root)?;
         let root = &fs::canonicalize(root).at("resolve", root)?;
-        let db = Arc::new(Db::open(&root.join("kiln.db"))?);
+        let db = Arc::new(Db::open(&root.join(DATABASE))?);
         let meta = Arc::new(SqliteMeta::new(Arc::clone(&db)));
         let snapshots = open_snapshotter(root, options.snapshotter, meta)?;
         let cleanup = Arc::clone(&options.cleanup);
@@ -113,7 +113,7 @@ impl Store {
         let content = LocalContent::new(root, Arc::clone(&db), leases.clone());
         let syncer = Syncer::new(root.clone(), Arc::clone(&db));
         let mut store = Store {
-            images: ImageStore::new(root, Arc::clone(&db), content.clone(), syncer.clone()),
+            images: ImageStore::new(root, Arc::clone(&db), content.clone()),
             layers: LayerStore::new(Arc::clone(&db), content.clone(), Arc::clone(&snapshots)),
             records: BuildCache::new(Arc::clone(&db)),
             sources: Sources::new(Arc::clone(&db)),

@@ -58,13 +58,45 @@ fn names_move_and_the_index_follows() {
     assert!(index(&store).is_empty());
 }
 
+/// A store after a power cut: what was marked is marked by an earlier boot.
+fn after_power_cut(place: common::Place) -> (Store, tempfile::TempDir) {
+    let common::Place { store, dir } = place;
+    drop(store);
+    let db = rusqlite::Connection::open(dir.path().join("kiln.db")).unwrap();
+    db.execute("UPDATE unsynced SET boot = 'an earlier one'", []).unwrap();
+    drop(db);
+    (open(dir.path()), dir)
+}
+
 #[test]
-fn naming_an_image_makes_it_durable() {
-    let store = place();
-    let lease = store.leases.create().unwrap();
-    let layers = two_layers(&store, &lease, "x");
-    assert!(!store.syncer.is_synced().unwrap());
-    image(&store, NAME, &layers, "");
+fn an_image_is_durable_after_a_sync_and_dropped_before() {
+    let place = place();
+    let lease = place.leases.create().unwrap();
+    let layers = two_layers(&place, &lease, "x");
+    let kept = image(&place, NAME, &layers, "kept");
+    assert!(!place.syncer.is_synced().unwrap());
+    kiln_cache::Syncer::sync_root(place.dir.path()).unwrap();
+    assert!(place.syncer.is_synced().unwrap());
+
+    // Names of what is durable are durable; others go with their image, or mean again what they meant.
+    place.images.set("durable", &kept).unwrap();
+    assert!(place.syncer.is_synced().unwrap());
+    image(&place, NAME, &layers, "lost");
+    image(&place, NAME, &layers, "lost too");
+    let lost = image(&place, "new", &[], "lost as well");
+    place.images.set("durable", &lost).unwrap();
+    place.images.set("moved twice", &lost).unwrap();
+    place.images.set("moved twice", &kept).unwrap();
+    drop(lease);
+    let (store, dir) = after_power_cut(place);
+    assert_eq!(store.images.list().unwrap().len(), 1);
+    for name in [NAME, "durable", "moved twice"] {
+        assert_eq!(store.images.get(name).unwrap(), Some(kept.clone()), "{name}");
+    }
+    assert_eq!(store.images.get("new").unwrap(), None);
+    assert!(has(&store, &layers));
+    let index = fs::read_to_string(dir.path().join("index.json")).unwrap();
+    assert!(index.contains(kept.digest.as_str()) && !index.contains(lost.digest.as_str()));
     assert!(store.syncer.is_synced().unwrap());
 }
 
@@ -76,17 +108,14 @@ fn what_a_power_cut_took_is_not_there() {
     place.syncer.sync().unwrap();
     let lost = two_layers(&place, &lease, "lost");
     let blob = place.content.put("x", b"lost").unwrap();
-    drop((lease, place.store));
-    let db = rusqlite::Connection::open(place.dir.path().join("kiln.db")).unwrap();
-    db.execute("UPDATE unsynced SET boot = 'an earlier one'", []).unwrap();
-    drop(db);
-    let store = open(place.dir.path());
+    drop(lease);
+    let (store, dir) = after_power_cut(place);
     assert!(has(&store, &kept));
     assert!(!has(&store, &lost) && !has(&store, &lost[..1]));
     assert!(store.content.info(&blob.digest).unwrap().is_none());
     assert!(!store.content.path(&blob.digest).exists());
     assert_eq!(store.collect().unwrap().snapshots, 4);
-    assert_eq!(fs::read_dir(place.dir.path().join("snapshots")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(dir.path().join("snapshots")).unwrap().count(), 0);
 }
 
 #[test]

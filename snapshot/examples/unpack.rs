@@ -1,7 +1,8 @@
-//! Times the ways between a tar and a directory: `unpack TAR DIRECTORY [ROUNDS]`.
+//! Times the ways between a tar and a directory: `unpack TAR DIRECTORY [ROUNDS [WRITERS]]`.
 //!
 //! Give a directory on the file system to measure; each round unpacks into a new directory in it, packs that
 //! again, and keeps it: deleting would disturb the next round on a journal-less ext4. Remove it afterwards.
+//! With WRITERS it only unpacks, with that many.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -17,11 +18,12 @@ use kiln_snapshot::{ApplyOptions, Root, TarOptions, apply, diff_upper, write_tar
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
     let (Some(tar), Some(base)) = (args.next(), args.next().map(PathBuf::from)) else {
-        return Err("usage: unpack TAR DIRECTORY [ROUNDS]".into());
+        return Err("usage: unpack TAR DIRECTORY [ROUNDS [WRITERS]]".into());
     };
     let rounds = args.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(5);
+    let only = args.next().map(|text| text.to_str().unwrap_or_default().parse()).transpose()?;
     let tar = std::fs::read(tar)?;
-    for writers in [0, 1, 2] {
+    for writers in only.map_or(vec![0, 1, 2], |writers| vec![writers]) {
         let make = |root: &Root| {
             apply(tar.as_slice(), root, &ApplyOptions { fresh: true, writers, ..ApplyOptions::default() })
         };
@@ -29,6 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let root = fresh(&base, &format!("apply-{writers}-{round}"))?;
             timed(|| make(&root).map(|applied| format!("{applied:?}")))
         })?;
+    }
+    if only.is_some() {
+        return Ok(());
     }
     let tree = Root::open(&base.join("apply-2-0"))?;
     measure("diff", rounds, |_| timed(|| diff_upper(&tree).map(|list| format!("{} changes", list.len()))))?;
