@@ -126,9 +126,8 @@ pub(crate) fn drop_lost(db: &Db, blob_path: impl Fn(&Digest) -> PathBuf) -> Resu
     }
     db.write("drop what was not synced", Durability::Durable, |db| {
         let marks = marks_of_other_boots(db, boot)?;
-        let of = |kind: Kind| {
-            marks.iter().filter(move |mark| mark.0 == kind.as_str()).map(|mark| mark.1.as_str())
-        };
+        let of =
+            |kind: Kind| marks.iter().filter(move |mark| mark.0 == kind.as_str()).map(|mark| mark.1.as_str());
         let mut lost = Lost::default();
         for name in of(Kind::Blob) {
             db.execute("DELETE FROM blobs WHERE digest = ?1", [name])?;
@@ -149,11 +148,7 @@ pub(crate) fn drop_lost(db: &Db, blob_path: impl Fn(&Digest) -> PathBuf) -> Resu
 
 /// Drops images. `names` are the marks of names that were moved, the last move first: they move back, as far as they mean an
 /// image that is dropped.
-fn drop_images<'a>(
-    db: &Connection,
-    images: &[&str],
-    names: impl Iterator<Item = &'a str>,
-) -> Result<usize> {
+fn drop_images<'a>(db: &Connection, images: &[&str], names: impl Iterator<Item = &'a str>) -> Result<usize> {
     for (before, name) in names.filter_map(|mark| mark.split_once(' ')) {
         let sql = "SELECT digest FROM tags WHERE name = ?1";
         let now: Option<String> = db.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;

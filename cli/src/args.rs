@@ -95,6 +95,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Supervise(system::SuperviseArgs),
     #[command(hide = true)]
+    Sync(system::SyncArgs),
+    #[command(hide = true)]
     Init(system::InitArgs),
 }
 

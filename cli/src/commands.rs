@@ -85,6 +85,7 @@ pub(crate) fn run(command: Command, app: &App) -> Result<u8> {
         Command::Debug(args) => debug::run(args.command, app),
         Command::Completion(args) => completion(args.shell),
         Command::Supervise(args) => kiln_engine::supervisor::supervise(app.config()?, &args.id).map(code),
+        Command::Sync(_) => kiln_engine::durability::sync(&app.config()?).map(|()| OK),
         Command::Init(args) => kiln_engine::supervisor::init(&args.command).map(code),
     }
 }

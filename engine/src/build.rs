@@ -96,8 +96,10 @@ impl Engine {
         warnings.extend(rendered);
         let mut job = self.job(&request, prepared.lowered, progress, cancel);
         job.exports = exports;
-        let built =
-            self.builder().build(job).await.map_err(|error| failure::of_build(error, &prepared.source))?;
+        let built = self.builder().build(job).await;
+        // The steps that a failed build completed are worth keeping too.
+        self.sync_later()?;
+        let built = built.map_err(|error| failure::of_build(error, &prepared.source))?;
         let id = built.images.first().map(|image| image.config.clone());
         let names = built.images.into_iter().flat_map(|image| image.names).collect();
         Ok(BuildResult { id, names, warnings })

@@ -20,7 +20,7 @@ pub(crate) use create::{merge_env, mount_point as create_mount_point};
 pub(crate) use names::{check as check_name, new_id};
 pub use preview::Preview;
 pub(crate) use record::{Record, Records, directory, is_supervised, lock_path, now};
-pub(crate) use start::connect;
+pub(crate) use start::{SELF, connect};
 
 /// A mount that a container asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

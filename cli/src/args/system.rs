@@ -106,6 +106,11 @@ pub(crate) struct SuperviseArgs {
     pub(crate) id: String,
 }
 
+/// Returns when everything in the state root is on the disk.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln sync")]
+pub(crate) struct SyncArgs {}
+
 /// Is process 1 of a container.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kiln init -- PROGRAM ARG")]

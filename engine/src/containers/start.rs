@@ -13,7 +13,7 @@ use crate::supervisor::read_failure;
 use crate::{Engine, Error, Result};
 
 /// This program, even if its file was replaced meanwhile.
-const SELF: &str = "/proc/self/exe";
+pub(crate) const SELF: &str = "/proc/self/exe";
 /// What a supervisor needs of our environment: where `nft` is.
 const KEPT_ENVIRONMENT: &str = "PATH";
 

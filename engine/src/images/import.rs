@@ -46,6 +46,7 @@ impl Images<'_> {
             Some(name) => store.images.set(&name.with_default_tag().to_string(), &descriptor).map(drop)?,
             None => store.images.add(&descriptor)?,
         }
+        self.engine.sync_later()?;
         Ok(id)
     }
 }

@@ -26,7 +26,9 @@ impl Images<'_> {
         if images.is_empty() {
             return Err(Error::invalid("there is no image in the archive"));
         }
-        images.into_iter().map(|image| load_one(store, &mut archive, image)).collect()
+        let loaded = images.into_iter().map(|image| load_one(store, &mut archive, image)).collect();
+        self.engine.sync_later()?;
+        loaded
     }
 }
 

@@ -63,6 +63,7 @@ impl Images<'_> {
             error.message = format!("cannot pull `{}`: {}", reference.familiar(), error.message);
             error
         })?;
+        self.engine.sync_later()?;
         let (digest, id) = (pulled.image.root.digest, pulled.image.manifest.config.digest);
         Ok(Pulled { reference, digest, id, changed: pulled.changed })
     }
