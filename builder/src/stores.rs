@@ -39,6 +39,8 @@ pub struct SandboxRequest<'a> {
     pub hostname: &'a str,
     /// More lines of `/etc/hosts`.
     pub extra_hosts: &'a [ExtraHost],
+    /// Whether the process lacks the capabilities to change its network, so that another step may have it afterwards.
+    pub is_confined: bool,
 }
 
 /// A network that is ready, until this is dropped.

@@ -99,6 +99,14 @@ pub(crate) struct Joined {
     pub(crate) address: Ipv4Addr,
     pub(crate) gateway: Ipv4Addr,
     pub(crate) bridge: Bridge,
+    host_interface: String,
+}
+
+impl Joined {
+    /// Whether the bridge still has the container's pair as a port.
+    pub(crate) fn is_connected(&self) -> bool {
+        Path::new("/sys/class/net").join(&self.host_interface).join("master").exists()
+    }
 }
 
 /// Makes a namespace on the bridge, with an address that `lease` holds.
@@ -107,8 +115,9 @@ pub(crate) fn join(store: &Store, lease: &Lease) -> Result<Joined> {
     let subnet = bridge.config().subnet;
     let address = claim(lease, subnet)?;
     let mut sandbox = Sandbox::new()?;
-    bridge.attach(&mut sandbox, address)?;
-    Ok(Joined { ns: Arc::new(sandbox.into_fd()), address, gateway: subnet.gateway(), bridge })
+    let host_interface = bridge.attach(&mut sandbox, address)?.host_interface;
+    let ns = Arc::new(sandbox.into_fd());
+    Ok(Joined { ns, address, gateway: subnet.gateway(), bridge, host_interface })
 }
 
 /// The bridge of this root. Its range is chosen once, and again when the host has meanwhile come to route it.

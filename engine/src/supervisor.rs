@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::containers::{NetworkMode, Record, Records, Status, lock_path, now};
 use crate::logs::LogWriter;
-use crate::networks::etc::{self, Facts};
+use crate::networks::etc::{Facts, Texts};
 use crate::networks::{self, Joined};
 use crate::{Engine, Error, ErrorKind, Result, volumes};
 use clients::Clients;
@@ -143,7 +143,7 @@ impl<'a> Supervisor<'a> {
             is_host: options.network == NetworkMode::Host,
             extra_hosts: &options.add_hosts,
         };
-        let etc = etc::write(&directory, &facts)?;
+        let etc = Texts::of(&facts).write(&directory)?;
         let listener = listen(&directory)?;
         let log = LogWriter::open(&directory)?;
         Ok(Supervisor {

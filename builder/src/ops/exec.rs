@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use kiln_graph::{ExecOp, Mount};
+use kiln_graph::{ExecOp, Mount, Security};
 use kiln_oci::{Digest, Digester};
 use kiln_runtime::{Cancel, ExitStatus, Process, RunSpec, Stdio};
 use kiln_snapshot::checksum::{self, ChecksumOptions};
@@ -176,8 +176,12 @@ impl Ready {
     ) -> Result<Ready, Cause> {
         let mut prepared = mounts::prepare(stores, op, inputs, session, cancelled)?;
         let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
-        let request =
-            SandboxRequest { network: op.network, hostname: &hostname, extra_hosts: &op.extra_hosts };
+        let request = SandboxRequest {
+            network: op.network,
+            hostname: &hostname,
+            extra_hosts: &op.extra_hosts,
+            is_confined: op.security == Security::Sandbox,
+        };
         let sandbox = stores.network.acquire(&request)?;
         let pipe = || std::io::pipe().map_err(Cause::io("make a pipe for the log"));
         let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);

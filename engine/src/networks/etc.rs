@@ -23,31 +23,44 @@ pub(crate) struct Facts<'a> {
     pub(crate) extra_hosts: &'a [(String, String)],
 }
 
-/// Writes the three files into `directory`.
-pub(crate) fn write(directory: &Path, facts: &Facts<'_>) -> Result<EtcFiles> {
-    let host = dns::host_resolv_conf();
-    let resolv_conf = if facts.is_host { host } else { dns::resolv_conf(&host) };
-    let gateway = facts.addresses.map_or(Ipv4Addr::LOCALHOST, |(_, gateway)| gateway).to_string();
-    let extra: Vec<(String, String)> = facts
-        .extra_hosts
-        .iter()
-        .map(|(name, address)| {
-            (name.clone(), if address == HOST_GATEWAY { gateway.clone() } else { address.clone() })
+/// The three files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Texts {
+    resolv_conf: String,
+    hosts: String,
+    hostname: String,
+}
+
+impl Texts {
+    /// The files that say this.
+    pub(crate) fn of(facts: &Facts<'_>) -> Texts {
+        let host = dns::host_resolv_conf();
+        let gateway = facts.addresses.map_or(Ipv4Addr::LOCALHOST, |(_, gateway)| gateway).to_string();
+        let address = |address: &String| if address == HOST_GATEWAY { &gateway } else { address }.clone();
+        let extra: Vec<(String, String)> =
+            facts.extra_hosts.iter().map(|(name, of)| (name.clone(), address(of))).collect();
+        Texts {
+            resolv_conf: if facts.is_host { host } else { dns::resolv_conf(&host) },
+            hosts: dns::hosts(facts.hostname, facts.addresses.map(|(own, _)| own), &extra),
+            hostname: dns::hostname(facts.hostname),
+        }
+    }
+
+    /// Writes them into `directory`.
+    pub(crate) fn write(&self, directory: &Path) -> Result<EtcFiles> {
+        let file = |name: &str, text: &str| -> Result<Option<PathBuf>> {
+            let path = directory.join(name);
+            std::fs::write(&path, text)
+                .map_err(|error| Error::internal(format!("write `{}`", path.display()), error))?;
+            Ok(Some(path))
+        };
+        Ok(EtcFiles {
+            resolv_conf: file("resolv.conf", &self.resolv_conf)?,
+            hosts: file("hosts", &self.hosts)?,
+            hostname: file("hostname", &self.hostname)?,
+            readonly: false,
         })
-        .collect();
-    let hosts = dns::hosts(facts.hostname, facts.addresses.map(|(own, _)| own), &extra);
-    let file = |name: &str, text: &str| -> Result<Option<PathBuf>> {
-        let path = directory.join(name);
-        std::fs::write(&path, text)
-            .map_err(|error| Error::internal(format!("write `{}`", path.display()), error))?;
-        Ok(Some(path))
-    };
-    Ok(EtcFiles {
-        resolv_conf: file("resolv.conf", &resolv_conf)?,
-        hosts: file("hosts", &hosts)?,
-        hostname: file("hostname", &dns::hostname(facts.hostname))?,
-        readonly: false,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +76,7 @@ mod tests {
             is_host: false,
             extra_hosts: &[("host".to_owned(), "host-gateway".to_owned())],
         };
-        let files = write(directory.path(), &facts).unwrap();
+        let files = Texts::of(&facts).write(directory.path()).unwrap();
         let hosts = std::fs::read_to_string(files.hosts.unwrap()).unwrap();
         assert!(hosts.ends_with("172.17.0.1\thost\n172.17.0.9\tweb\n"), "{hosts}");
         assert_eq!(std::fs::read_to_string(files.hostname.unwrap()).unwrap(), "web\n");

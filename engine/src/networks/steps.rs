@@ -1,32 +1,38 @@
-//! The network of build steps: one that is ready before it is asked for.
+//! The network of build steps: places on the bridge, each used by one step after the other.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use kiln_builder::{NetworkError, Sandbox, SandboxNetwork, SandboxRequest};
 use kiln_cache::{Lease, Store};
 use kiln_graph::Network;
-use kiln_runtime::NetworkSetup;
+use kiln_runtime::{EtcFiles, NetworkSetup};
 
-use super::etc::{self, Facts};
+use super::etc::{self, Facts, Texts};
 use super::{Joined, join};
 use crate::{Error, Result};
 
 /// The beginning of the names of the directories of steps, beside those of containers.
 const PREFIX: &str = "step-";
+/// Places kept for later steps; more are given back when their step ends.
+const IDLE_PLACES: usize = 8;
 
-/// Gives build steps a place on the bridge. While one step runs, the next one's is made ready.
+/// Gives build steps a place on the bridge.
+///
+/// Making a place costs a few milliseconds, and taking one down keeps the kernel's network lock for longer than a short
+/// step runs. So a step leaves its place to the next one: with its processes dead there is nothing of it in there,
+/// because a confined step cannot change the interfaces, addresses, rules or settings of its namespace.
 pub(crate) struct StepNetwork {
     store: Arc<Store>,
-    next: Mutex<Option<JoinHandle<Result<Place>>>>,
+    idle: Arc<Mutex<Vec<Place>>>,
 }
 
-/// A place on the bridge with the lease of its address.
+/// A place on the bridge with the lease of its address, and the files that say so.
 struct Place {
     joined: Joined,
+    files: StepFiles,
     _lease: Lease,
 }
 
@@ -34,46 +40,51 @@ impl StepNetwork {
     /// The network of builds in this store. Removes what those of dead processes left.
     pub(crate) fn new(store: &Arc<Store>) -> StepNetwork {
         remove_stale(&store.root().join("containers"));
-        StepNetwork { store: Arc::clone(store), next: Mutex::default() }
-    }
-
-    fn place(&self) -> Result<Place> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = next.take();
-        let store = Arc::clone(&self.store);
-        *next = std::thread::Builder::new()
-            .name("kiln-network".to_owned())
-            .spawn(move || make_place(&store))
-            .ok();
-        drop(next);
-        match ready.map(JoinHandle::join) {
-            Some(Ok(Ok(place))) => Ok(place),
-            _ => make_place(&self.store),
-        }
+        StepNetwork { store: Arc::clone(store), idle: Arc::default() }
     }
 
     fn sandbox(&self, request: &SandboxRequest<'_>) -> Result<Sandbox> {
-        let place = match request.network {
-            Network::Sandbox => Some(self.place()?),
-            Network::Host | Network::None => None,
+        match request.network {
+            Network::Sandbox => self.on_the_bridge(request),
+            Network::Host => self.without_place(request, NetworkSetup::Host),
+            Network::None => self.without_place(request, NetworkSetup::None),
+        }
+    }
+
+    fn on_the_bridge(&self, request: &SandboxRequest<'_>) -> Result<Sandbox> {
+        let mut place = match self.idle_place() {
+            Some(place) => place,
+            None => self.make_place()?,
         };
-        let extra: Vec<_> =
-            request.extra_hosts.iter().map(|host| (host.name.clone(), host.address.to_string())).collect();
-        let facts = Facts {
-            hostname: request.hostname,
-            addresses: place.as_ref().map(|place| (place.joined.address, place.joined.gateway)),
-            is_host: request.network == Network::Host,
-            extra_hosts: &extra,
+        let etc = place.files.write(request, Some(&place.joined))?;
+        let network = NetworkSetup::Namespace(place.joined.ns.clone());
+        let guard: Box<dyn std::any::Any + Send + Sync> = match request.is_confined {
+            true => Box::new(Borrowed { place: Some(place), idle: Arc::clone(&self.idle) }),
+            false => Box::new(place),
         };
-        let directory = StepDirectory::create(self.store.root())?;
-        let mut etc = etc::write(&directory.0, &facts)?;
-        etc.readonly = true;
-        let network = match (&place, request.network) {
-            (Some(place), _) => NetworkSetup::Namespace(place.joined.ns.clone()),
-            (None, Network::Host) => NetworkSetup::Host,
-            (None, _) => NetworkSetup::None,
-        };
-        Ok(Sandbox { network, etc, guard: Box::new((place, directory)) })
+        Ok(Sandbox { network, etc, guard })
+    }
+
+    fn without_place(&self, request: &SandboxRequest<'_>, network: NetworkSetup) -> Result<Sandbox> {
+        let mut files = StepFiles::create(self.store.root())?;
+        let etc = files.write(request, None)?;
+        Ok(Sandbox { network, etc, guard: Box::new(files) })
+    }
+
+    /// A place that an earlier step left, if the bridge still has it.
+    fn idle_place(&self) -> Option<Place> {
+        loop {
+            let place = lock(&self.idle).pop()?;
+            if place.joined.is_connected() {
+                return Some(place);
+            }
+        }
+    }
+
+    fn make_place(&self) -> Result<Place> {
+        let files = StepFiles::create(self.store.root())?;
+        let lease = self.store.leases.create()?;
+        Ok(Place { joined: join(&self.store, &lease)?, files, _lease: lease })
     }
 }
 
@@ -84,43 +95,71 @@ impl SandboxNetwork for StepNetwork {
     }
 }
 
-/// The place that nobody asked for any more is given back before the engine goes.
-impl Drop for StepNetwork {
-    fn drop(&mut self) {
-        if let Some(thread) = self.next.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 impl fmt::Debug for StepNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StepNetwork").finish_non_exhaustive()
     }
 }
 
-fn make_place(store: &Store) -> Result<Place> {
-    let lease = store.leases.create()?;
-    Ok(Place { joined: join(store, &lease)?, _lease: lease })
+/// A place in use; dropping it leaves it to the next step.
+struct Borrowed {
+    place: Option<Place>,
+    idle: Arc<Mutex<Vec<Place>>>,
 }
 
-/// The directory of a step's files in `/etc`, removed with this value.
-struct StepDirectory(PathBuf);
-
-impl StepDirectory {
-    fn create(root: &Path) -> Result<StepDirectory> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = root.join("containers").join(name);
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Error::internal(format!("create `{}`", path.display()), error))?;
-        Ok(StepDirectory(path))
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_PLACES {
+            idle.extend(self.place.take());
+        }
     }
 }
 
-impl Drop for StepDirectory {
+fn lock(places: &Mutex<Vec<Place>>) -> std::sync::MutexGuard<'_, Vec<Place>> {
+    places.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A step's files for `/etc` in a directory of their own, removed with this value.
+struct StepFiles {
+    directory: PathBuf,
+    written: Option<(Texts, EtcFiles)>,
+}
+
+impl StepFiles {
+    fn create(root: &Path) -> Result<StepFiles> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = root.join("containers").join(name);
+        std::fs::create_dir_all(&directory)
+            .map_err(|error| Error::internal(format!("create `{}`", directory.display()), error))?;
+        Ok(StepFiles { directory, written: None })
+    }
+
+    /// The files for this step, which are often those of the step before: no step can write to them.
+    fn write(&mut self, request: &SandboxRequest<'_>, joined: Option<&Joined>) -> Result<EtcFiles> {
+        let extra: Vec<_> =
+            request.extra_hosts.iter().map(|host| (host.name.clone(), host.address.to_string())).collect();
+        let texts = Texts::of(&Facts {
+            hostname: request.hostname,
+            addresses: joined.map(|joined| (joined.address, joined.gateway)),
+            is_host: request.network == Network::Host,
+            extra_hosts: &extra,
+        });
+        if let Some((written, etc)) = &self.written
+            && *written == texts
+        {
+            return Ok(etc.clone());
+        }
+        let etc = EtcFiles { readonly: true, ..texts.write(&self.directory)? };
+        self.written = Some((texts, etc.clone()));
+        Ok(etc)
+    }
+}
+
+impl Drop for StepFiles {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
