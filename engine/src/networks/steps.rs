@@ -10,7 +10,7 @@ use kiln_cache::{Lease, Store};
 use kiln_graph::Network;
 use kiln_runtime::{EtcFiles, NetworkSetup};
 
-use super::etc::{self, Facts, Texts};
+use super::etc::{Facts, Texts};
 use super::{Joined, join};
 use crate::{Error, Result};
 
