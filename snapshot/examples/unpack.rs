@@ -8,12 +8,13 @@
 use std::error::Error;
 use std::io::sink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use kiln_oci::Digester;
 use kiln_snapshot::checksum::{ChecksumOptions, checksum};
 use kiln_snapshot::copy::{CopyOptions, copy};
-use kiln_snapshot::{ApplyOptions, Root, TarOptions, apply, diff_upper, write_tar};
+use kiln_snapshot::{ApplyOptions, Piece, Root, TarOptions, apply_pieces, diff_upper, write_tar};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
@@ -22,10 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let rounds = args.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(5);
     let only = args.next().map(|text| text.to_str().unwrap_or_default().parse()).transpose()?;
-    let tar = std::fs::read(tar)?;
+    let tar: Piece = Arc::new(std::fs::read(tar)?);
     for writers in only.map_or(vec![0, 1, 2], |writers| vec![writers]) {
         let make = |root: &Root| {
-            apply(tar.as_slice(), root, &ApplyOptions { fresh: true, writers, ..ApplyOptions::default() })
+            let mut tar = Some(tar.clone());
+            apply_pieces(
+                || Ok(tar.take()),
+                root,
+                &ApplyOptions { fresh: true, writers, ..ApplyOptions::default() },
+            )
         };
         measure(&format!("apply, {writers} writers"), rounds, |round| {
             let root = fresh(&base, &format!("apply-{writers}-{round}"))?;

@@ -2,7 +2,7 @@
 
 mod name;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -12,16 +12,19 @@ use kiln_sys::fs::{self, Owner, Root};
 use crate::attributes::Attributes;
 use crate::error::show;
 use crate::path::{as_path, join, name_of, split};
-use crate::read_tar::{EntryKind, Header, TarReader};
+use crate::read_tar::{EntryKind, Header, Input, TarReader, pieces_of};
 use crate::tree::{Found, Tree};
 use crate::writers::{NewFile, Writers};
 use crate::{Error, Result};
 use name::{Meaning, clean, meaning};
 
+pub use crate::read_tar::Piece;
 pub(crate) use name::{OPAQUE, WHITEOUT};
 
 /// Hard links that wait for the files they name.
 const MAX_LINKS_WAITING: usize = 1024;
+/// What is read at once of a tar that is not in memory.
+const PIECE: usize = 256 << 10;
 
 /// How a layer is unpacked.
 #[derive(Clone, Debug)]
@@ -56,6 +59,16 @@ pub struct Applied {
 /// is touched whatever the tar says; an entry that tries to is an error, as is a malformed tar or one beyond the
 /// limits. On an error the tree is left as it is then: it must be discarded.
 pub fn apply(tar: impl Read, root: &Root, options: &ApplyOptions) -> Result<Applied> {
+    apply_pieces(pieces_of(tar, PIECE), root, options)
+}
+
+/// [`apply`] for a tar that is in memory already, or comes there in pieces, which `next` gives until there are none: what
+/// is in them is not copied on its way to the kernel.
+pub fn apply_pieces(
+    next: impl FnMut() -> io::Result<Option<Piece>>,
+    root: &Root,
+    options: &ApplyOptions,
+) -> Result<Applied> {
     let mut unpack = Unpack {
         tree: Tree::new(root)?,
         writers: Writers::new(options.writers),
@@ -63,7 +76,7 @@ pub fn apply(tar: impl Read, root: &Root, options: &ApplyOptions) -> Result<Appl
         applied: Applied::default(),
         options,
     };
-    let mut reader = TarReader::new(tar);
+    let mut reader = TarReader::new(Input::new(next));
     while let Some(header) = reader.next()? {
         let path = header.path.clone();
         unpack.entry(header, &mut reader).map_err(|error| in_entry(error, reader.entry(), &path))?;
@@ -94,7 +107,11 @@ struct Unpack<'a> {
 }
 
 impl Unpack<'_> {
-    fn entry<R: Read>(&mut self, header: Header, tar: &mut TarReader<R>) -> Result<()> {
+    fn entry<R: FnMut() -> io::Result<Option<Piece>>>(
+        &mut self,
+        header: Header,
+        tar: &mut TarReader<R>,
+    ) -> Result<()> {
         self.applied.entries += 1;
         match meaning(&header.path, header.kind).map_err(|reason| tar.bad(&header.path, reason))? {
             Meaning::Skip => Ok(()),
@@ -149,7 +166,12 @@ impl Unpack<'_> {
         }
     }
 
-    fn put<R: Read>(&mut self, path: &[u8], header: Header, tar: &mut TarReader<R>) -> Result<()> {
+    fn put<R: FnMut() -> io::Result<Option<Piece>>>(
+        &mut self,
+        path: &[u8],
+        header: Header,
+        tar: &mut TarReader<R>,
+    ) -> Result<()> {
         let (parent, name) = split(path);
         let (mut place, dir) = self.parent(parent)?;
         self.tree.touch_parents(&place);
@@ -178,7 +200,7 @@ impl Unpack<'_> {
         }
     }
 
-    fn make_file<R: Read>(
+    fn make_file<R: FnMut() -> io::Result<Option<Piece>>>(
         &mut self,
         path: Vec<u8>,
         dir: Arc<OwnedFd>,
@@ -213,7 +235,7 @@ impl Unpack<'_> {
     }
 
     /// Links, devices and FIFOs: made here, by name.
-    fn make_node<R: Read>(
+    fn make_node<R: FnMut() -> io::Result<Option<Piece>>>(
         &mut self,
         path: &[u8],
         dir: &OwnedFd,

@@ -28,7 +28,7 @@ pub mod write_tar;
 mod writers;
 pub mod xattrs;
 
-pub use apply::{Applied, ApplyOptions, apply};
+pub use apply::{Applied, ApplyOptions, Piece, apply, apply_pieces};
 pub use diff::{Change, ChangeKind, Changes, Metadata, Node, diff_trees, diff_upper};
 pub use error::{Error, Result};
 pub use host::{detached_root, sync_filesystem};

@@ -1,9 +1,10 @@
 //! A streaming reader of tar: ustar, GNU long names and PAX, with a limit on everything that is kept.
 
+mod input;
 mod number;
 mod pax;
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 
 use kiln_sys::fs::Time;
 
@@ -12,6 +13,9 @@ use crate::xattrs::Xattrs;
 use crate::{Error, Result};
 use number::{octal, signed, unsigned};
 use pax::Overrides;
+
+pub use input::Piece;
+pub(crate) use input::{Input, Slice, pieces_of};
 
 /// The unit of a tar.
 pub(crate) const BLOCK: usize = 512;
@@ -23,8 +27,6 @@ pub(crate) const MAX_PATH: usize = 4096;
 pub(crate) const MAX_ENTRIES: u64 = 1 << 24;
 /// The most zero bytes after the end of the archive.
 const MAX_PADDING: u64 = 64 << 20;
-/// What is read ahead; content that is larger goes past the buffer.
-const BUFFER: usize = 64 << 10;
 
 /// What an entry makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +56,8 @@ pub(crate) struct Header {
 }
 
 /// Reads entries one after the other.
-pub(crate) struct TarReader<R> {
-    input: BufReader<R>,
+pub(crate) struct TarReader<F> {
+    input: Input<F>,
     /// Content of the current entry that was not read yet.
     left: u64,
     /// Zeros that follow the content.
@@ -64,9 +66,9 @@ pub(crate) struct TarReader<R> {
     entry: u64,
 }
 
-impl<R: Read> TarReader<R> {
-    pub(crate) fn new(input: R) -> Self {
-        Self { input: BufReader::with_capacity(BUFFER, input), left: 0, padding: 0, entry: 0 }
+impl<F: FnMut() -> io::Result<Option<Piece>>> TarReader<F> {
+    pub(crate) fn new(input: Input<F>) -> Self {
+        Self { input, left: 0, padding: 0, entry: 0 }
     }
 
     /// The number of the current entry, from 1.
@@ -95,13 +97,16 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// Appends the next `count` bytes of the current entry's content.
-    pub(crate) fn content(&mut self, count: usize, out: &mut Vec<u8>) -> Result<()> {
+    /// Appends the next `count` bytes of the current entry's content, as they lie in memory.
+    pub(crate) fn content(&mut self, count: usize, out: &mut Vec<Slice>) -> Result<()> {
         debug_assert!(count as u64 <= self.left);
-        out.reserve(count);
-        let got = (&mut self.input).take(count as u64).read_to_end(out).map_err(failed)?;
-        if got < count {
-            return Err(self.bad(b"", "the tar ends in the middle of a file"));
+        let mut missing = count;
+        while missing > 0 {
+            let Some(slice) = self.input.share(missing).map_err(failed)? else {
+                return Err(self.bad(b"", "the tar ends in the middle of a file"));
+            };
+            missing -= slice.bytes().len();
+            out.push(slice);
         }
         self.left -= count as u64;
         Ok(())
@@ -110,14 +115,28 @@ impl<R: Read> TarReader<R> {
     fn skip_content(&mut self) -> Result<()> {
         let count = self.left + self.padding as u64;
         if count > 0 {
-            let skipped = std::io::copy(&mut (&mut self.input).take(count), &mut std::io::sink());
             // A last block may lack its padding; a header that follows cannot.
-            if skipped.map_err(failed)? < self.left {
+            if self.skip(count)? < self.left {
                 return Err(self.bad(b"", "the tar ends in the middle of a file"));
             }
         }
         (self.left, self.padding) = (0, 0);
         Ok(())
+    }
+
+    /// Skips at most `count` bytes; how many there were.
+    fn skip(&mut self, count: u64) -> Result<u64> {
+        let mut skipped = 0;
+        while skipped < count {
+            let length = self.input.fill_buf().map_err(failed)?.len() as u64;
+            if length == 0 {
+                break;
+            }
+            let length = length.min(count - skipped);
+            self.input.consume(length as usize);
+            skipped += length;
+        }
+        Ok(skipped)
     }
 
     /// The next header block; `None` at the end of the archive.
@@ -164,7 +183,7 @@ impl<R: Read> TarReader<R> {
             match self.input.read(&mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -178,10 +197,10 @@ impl<R: Read> TarReader<R> {
             return Err(Error::Limit { limit: "extended header of a layer entry", maximum: MAX_EXTENDED });
         }
         self.expect_content(size);
-        let mut data = Vec::new();
-        self.content(size as usize, &mut data)?;
+        let mut slices = Vec::new();
+        self.content(size as usize, &mut slices)?;
         self.skip_content()?;
-        Ok(data)
+        Ok(slices.iter().flat_map(Slice::bytes).copied().collect())
     }
 
     fn expect_content(&mut self, size: u64) {

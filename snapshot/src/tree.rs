@@ -260,8 +260,10 @@ impl Tree {
     /// Sets the times of the directories of this layer.
     pub(crate) fn finish(&mut self) -> Result<()> {
         for (path, time) in std::mem::take(&mut self.times) {
-            let dir = self.directory(&path)?;
-            fs::futimens(dir.as_fd(), Some(time), Some(time))?;
+            // By name in its parent: most directories are not open any more, and their parents are few.
+            let parent = self.directory(split(&path).0)?;
+            let name = name_of(&path);
+            fs::utimensat(parent.as_fd(), name, Some(time), Some(time))?;
         }
         Ok(())
     }

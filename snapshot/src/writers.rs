@@ -1,4 +1,7 @@
 //! Threads that create files from batches, so that reading a tar and making inodes overlap.
+//!
+//! Each thread has a queue of its own. All pieces of a large file go to one thread: the kernel lets only one write to a file
+//! at a time, and two threads that take turns at it spend their time waiting for each other.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,14 +20,15 @@ use kiln_sys::fs;
 use crate::attributes::Attributes;
 use crate::error::show;
 use crate::path::name_of;
+use crate::read_tar::Slice;
 use crate::{Error, Result};
 
 /// Content bytes of one batch, and the largest piece of a file in it.
 pub(crate) const BATCH_BYTES: usize = 256 << 10;
 /// Files of one batch.
 const BATCH_JOBS: usize = 32;
-/// Batches that wait.
-const QUEUE: usize = 16;
+/// Batches that wait for each thread.
+const QUEUE: usize = 8;
 
 /// A regular file to be made.
 #[derive(Debug)]
@@ -57,9 +61,9 @@ impl NewFile {
         Error::io(operation, show(&self.path))
     }
 
-    fn write_whole(&self, data: &[u8]) -> Result<()> {
+    fn write_whole(&self, data: &[Slice]) -> Result<()> {
         let mut file = self.create()?;
-        file.write_all(data).map_err(self.failed("write"))?;
+        data.iter().try_for_each(|slice| file.write_all(slice.bytes())).map_err(self.failed("write"))?;
         self.attributes.finish(file.as_fd())
     }
 }
@@ -73,9 +77,12 @@ pub(crate) struct BigFile {
 }
 
 impl BigFile {
-    fn write_piece(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.file.write_all_at(data, offset).map_err(self.new.failed("write"))?;
-        let count = data.len() as u64;
+    fn write_piece(&self, offset: u64, data: &[Slice]) -> Result<()> {
+        let mut count = 0;
+        for slice in data {
+            self.file.write_all_at(slice.bytes(), offset + count).map_err(self.new.failed("write"))?;
+            count += slice.bytes().len() as u64;
+        }
         if self.left.fetch_sub(count, Ordering::AcqRel) == count {
             self.new.attributes.finish(self.file.as_fd())?;
         }
@@ -83,6 +90,7 @@ impl BigFile {
     }
 }
 
+/// What is to be written; the ranges are of the batch's slices.
 #[derive(Debug)]
 enum Job {
     Whole(NewFile, Range<usize>),
@@ -91,19 +99,21 @@ enum Job {
 
 #[derive(Debug, Default)]
 struct Batch {
-    data: Vec<u8>,
+    data: Vec<Slice>,
+    /// How much that is.
+    bytes: usize,
     jobs: Vec<Job>,
+    /// The thread that has to do it, if it has a piece of a large file.
+    thread: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// Batches that were sent and are not done.
-    pending: Mutex<usize>,
+    /// Batches that were sent to each thread and are not done.
+    pending: Mutex<Vec<usize>>,
     idle: Condvar,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
-    /// Buffers to use again.
-    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Shared {
@@ -117,17 +127,14 @@ impl Shared {
         Ok(())
     }
 
-    fn work(&self, batches: &Receiver<Batch>) {
+    fn work(&self, thread: usize, batches: &Receiver<Batch>) {
         for mut batch in batches {
-            let _done = Done(self);
+            let _done = Done(self, thread);
             if !self.failed.load(Ordering::Relaxed)
                 && let Err(error) = self.run(&mut batch)
             {
                 self.fail(error);
             }
-            batch.jobs.clear();
-            batch.data.clear();
-            lock(&self.spare).push(take(&mut batch.data));
         }
     }
 
@@ -138,15 +145,18 @@ impl Shared {
 }
 
 /// Says that a batch is done, whatever happened to it.
-struct Done<'a>(&'a Shared);
+struct Done<'a>(&'a Shared, usize);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.fail(Error::io("write", "a batch of files")(std::io::Error::other("the writer panicked")));
         }
-        *lock(&self.0.pending) -= 1;
-        self.0.idle.notify_all();
+        let mut pending = lock(&self.0.pending);
+        pending[self.1] -= 1;
+        if pending.iter().all(|count| *count == 0) {
+            self.0.idle.notify_all();
+        }
     }
 }
 
@@ -160,7 +170,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Writers {
     count: usize,
     threads: Vec<JoinHandle<()>>,
-    queue: Option<Sender<Batch>>,
+    queues: Vec<Sender<Batch>>,
     shared: Arc<Shared>,
     batch: Batch,
 }
@@ -168,30 +178,40 @@ pub(crate) struct Writers {
 impl Writers {
     pub(crate) fn new(count: usize) -> Self {
         let shared = Shared {
-            pending: Mutex::new(0),
+            pending: Mutex::new(vec![0; count]),
             idle: Condvar::new(),
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
-            spare: Mutex::default(),
         };
-        Self { count, threads: Vec::new(), queue: None, shared: Arc::new(shared), batch: Batch::default() }
+        Self {
+            count,
+            threads: Vec::new(),
+            queues: Vec::new(),
+            shared: Arc::new(shared),
+            batch: Batch::default(),
+        }
     }
 
-    /// Makes a file of `size` bytes; `read` appends that many of them, in order, to a buffer.
+    /// Makes a file of `size` bytes; `read` appends that many of them, in order.
     pub(crate) fn file(
         &mut self,
         file: NewFile,
         size: u64,
-        mut read: impl FnMut(usize, &mut Vec<u8>) -> Result<()>,
+        mut read: impl FnMut(usize, &mut Vec<Slice>) -> Result<()>,
     ) -> Result<()> {
         if size <= (BATCH_BYTES / 4) as u64 {
             let range = self.fill(size as usize, &mut read)?;
             return self.push(Job::Whole(file, range));
         }
         let big = Arc::new(BigFile { file: file.create()?, left: AtomicU64::new(size), new: file });
+        if !self.batch.jobs.is_empty() {
+            self.send()?;
+        }
+        let thread = self.least_busy();
         let mut offset = 0;
         while offset < size {
-            let room = BATCH_BYTES.saturating_sub(self.batch.data.len()).max(BATCH_BYTES / 4);
+            self.batch.thread = Some(thread);
+            let room = BATCH_BYTES.saturating_sub(self.batch.bytes).max(BATCH_BYTES / 4);
             let count = (size - offset).min(room as u64);
             let range = self.fill(count as usize, &mut read)?;
             self.push(Job::Piece(big.clone(), offset, range))?;
@@ -203,18 +223,19 @@ impl Writers {
     fn fill(
         &mut self,
         count: usize,
-        read: &mut impl FnMut(usize, &mut Vec<u8>) -> Result<()>,
+        read: &mut impl FnMut(usize, &mut Vec<Slice>) -> Result<()>,
     ) -> Result<Range<usize>> {
         let start = self.batch.data.len();
         if count > 0 {
             read(count, &mut self.batch.data)?;
+            self.batch.bytes += count;
         }
         Ok(start..self.batch.data.len())
     }
 
     fn push(&mut self, job: Job) -> Result<()> {
         self.batch.jobs.push(job);
-        if self.batch.data.len() >= BATCH_BYTES || self.batch.jobs.len() >= BATCH_JOBS {
+        if self.batch.bytes >= BATCH_BYTES || self.batch.jobs.len() >= BATCH_JOBS {
             self.send()?;
         }
         Ok(())
@@ -225,33 +246,30 @@ impl Writers {
             return self.run_here();
         }
         self.check()?;
-        let spare = lock(&self.shared.spare).pop();
-        let fresh = spare.unwrap_or_else(|| Vec::with_capacity(2 * BATCH_BYTES));
-        let batch = std::mem::replace(&mut self.batch, Batch { data: fresh, jobs: Vec::new() });
-        *lock(&self.shared.pending) += 1;
-        // The threads hold the other end until the queue is dropped.
-        let _ = self.queue().send(batch);
+        let batch = take(&mut self.batch);
+        let thread = batch.thread.unwrap_or_else(|| self.least_busy());
+        lock(&self.shared.pending)[thread] += 1;
+        // The threads hold the other end until the queues are dropped.
+        let _ = self.queues[thread].send(batch);
         Ok(())
     }
 
-    fn queue(&mut self) -> &Sender<Batch> {
-        self.queue.get_or_insert_with(|| {
+    /// The thread with the fewest batches to do. Starts the threads if there are none yet.
+    fn least_busy(&mut self) -> usize {
+        while self.queues.len() < self.count {
             let (queue, batches) = bounded(QUEUE);
-            for _ in 0..self.count {
-                let (shared, batches) = (self.shared.clone(), batches.clone());
-                self.threads.push(std::thread::spawn(move || shared.work(&batches)));
-            }
-            queue
-        })
+            let shared = self.shared.clone();
+            let thread = self.threads.len();
+            self.threads.push(std::thread::spawn(move || shared.work(thread, &batches)));
+            self.queues.push(queue);
+        }
+        let pending = lock(&self.shared.pending);
+        (0..pending.len()).min_by_key(|&thread| pending[thread]).unwrap_or(0)
     }
 
     fn run_here(&mut self) -> Result<()> {
         let mut batch = take(&mut self.batch);
-        let result = self.shared.run(&mut batch);
-        batch.jobs.clear();
-        batch.data.clear();
-        self.batch = batch;
-        result
+        self.shared.run(&mut batch)
     }
 
     fn check(&self) -> Result<()> {
@@ -267,7 +285,7 @@ impl Writers {
     pub(crate) fn barrier(&mut self) -> Result<()> {
         self.run_here()?;
         let mut pending = lock(&self.shared.pending);
-        while *pending > 0 {
+        while pending.iter().any(|count| *count > 0) {
             pending = self.shared.idle.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
         drop(pending);
@@ -277,7 +295,7 @@ impl Writers {
 
 impl Drop for Writers {
     fn drop(&mut self) {
-        self.queue = None;
+        self.queues.clear();
         for thread in self.threads.drain(..) {
             // A panic was reported by `Done`.
             let _ = thread.join();

@@ -14,7 +14,7 @@ use std::thread;
 
 use kiln_oci::Compression;
 use kiln_oci::compression::decompress;
-use kiln_snapshot::apply::{ApplyOptions, apply};
+use kiln_snapshot::apply::{ApplyOptions, Piece, apply_pieces};
 use std::io::Write;
 
 use super::{Hasher, LayerRef};
@@ -119,10 +119,10 @@ fn unpack_all(
     root: &kiln_snapshot::Root,
     options: &ApplyOptions,
 ) -> kiln_snapshot::Result<()> {
-    let mut reader = QueueReader { queue, current: None, at: 0 };
-    apply(&mut reader, root, options)?;
+    // The sender goes away at the end and after an error; then the pass fails, whatever we make of it.
+    apply_pieces(|| Ok(queue.recv().ok().map(|buffer| buffer as Piece)), root, options)?;
     // A tar may have anything after its end; the diff ID covers it.
-    while reader.queue.recv().is_ok() {}
+    while queue.recv().is_ok() {}
     Ok(())
 }
 
@@ -174,34 +174,14 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        lock(&self.pool).push(std::mem::take(&mut self.bytes));
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
     }
 }
 
-/// Reads the buffers of a queue.
-struct QueueReader {
-    queue: Receiver<Arc<Buffer>>,
-    current: Option<Arc<Buffer>>,
-    at: usize,
-}
-
-impl Read for QueueReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(buffer) = &self.current {
-                let rest = &buffer.bytes()[self.at..];
-                if !rest.is_empty() {
-                    let length = rest.len().min(out.len());
-                    out[..length].copy_from_slice(&rest[..length]);
-                    self.at += length;
-                    return Ok(length);
-                }
-            }
-            // The sender goes away at the end and after an error; then the pass fails, whatever we make of it.
-            let Ok(next) = self.queue.recv() else { return Ok(0) };
-            (self.current, self.at) = (Some(next), 0);
-        }
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        lock(&self.pool).push(std::mem::take(&mut self.bytes));
     }
 }
