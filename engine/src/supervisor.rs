@@ -143,7 +143,7 @@ impl<'a> Supervisor<'a> {
             is_host: options.network == NetworkMode::Host,
             extra_hosts: &options.add_hosts,
         };
-        let etc = Texts::of(&facts).write(&directory)?;
+        let etc = Texts::of(&facts).write(engine.store().root(), &directory)?;
         let listener = listen(&directory)?;
         let log = LogWriter::open(&directory)?;
         Ok(Supervisor {

@@ -1,5 +1,6 @@
 //! What the parent finds out and opens before the first process exists.
 
+pub mod lowest;
 pub mod program;
 pub mod reaper;
 pub mod stdio;
@@ -106,6 +107,10 @@ pub fn validate(spec: &RunSpec) -> Result<()> {
 fn root_mount(spec: &RunSpec) -> Result<OwnedFd> {
     let root = spec.rootfs.iter().find(|m| m.target.as_os_str().is_empty());
     let root = root.ok_or_else(|| Error::Invalid("the run has no root file system".to_owned()))?;
+    let root = match &spec.etc.lowest {
+        Some(folder) => &lowest::below(root, folder),
+        None => root,
+    };
     root.detached().preparing(|| "mount the root file system".to_owned())
 }
 
@@ -139,7 +144,7 @@ fn rootfs_mounts(spec: &RunSpec, view: &mut View, stubs: &mut Stubs) -> Result<V
 }
 
 fn etc_files(etc: &EtcFiles, root: &Root, stubs: &mut Stubs) -> Result<Vec<(Handle, String)>> {
-    let EtcFiles { resolv_conf, hosts, hostname, readonly } = etc;
+    let EtcFiles { resolv_conf, hosts, hostname, readonly, lowest: _ } = etc;
     let mut files = Vec::new();
     for (source, target) in
         [(resolv_conf, "/etc/resolv.conf"), (hosts, "/etc/hosts"), (hostname, "/etc/hostname")]

@@ -115,6 +115,8 @@ pub struct EtcFiles {
     pub hostname: Option<PathBuf>,
     /// Whether the container may not write to them (build steps).
     pub readonly: bool,
+    /// A folder that is stacked below the root file system (see [`crate::prepare::lowest`]).
+    pub lowest: Option<PathBuf>,
 }
 
 /// The network namespace of a container.

@@ -99,7 +99,7 @@ fn a_private_registry_wants_a_login() {
     let folder = kiln.scratch("registry");
     let port = crate::harness::free_port();
     // `secret`, hashed with bcrypt at its lowest cost.
-    fs::write(folder.join("htpasswd"), "me:$2y$04$2P1hN0K0Pz0XOY0GgmOwr.qsoK0vUL7oD6yMEn0I5TXzL6pzD/wGa\n")
+    fs::write(folder.join("htpasswd"), "me:$2y$04$VDXMsfziozsnr2GrCb44sO1eaqp.eQO7iXaeCp/bY3Z4Rmlh60WQu\n")
         .unwrap();
     let config = format!(
         "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}}}\n\

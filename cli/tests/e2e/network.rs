@@ -46,8 +46,8 @@ fn a_port_in_use_is_named() {
 fn exposed_ports_are_published_together() {
     let kiln = Kiln::new();
     kiln.build_text("exposed", &format!("FROM busybox\nENV WORD=published\nEXPOSE 80\nCMD {PAGE}\n"));
-    kiln.ok(&["run", "-d", "--name", "p", "-P", "exposed"]);
-    let port = kiln.ok(&["port", "p", "80/tcp"]);
+    kiln.ok(&["run", "-d", "--name", "page", "-P", "exposed"]);
+    let port = kiln.ok(&["port", "page", "80/tcp"]);
     let port = port.lines().next().unwrap().rsplit(':').next().unwrap().to_owned();
     wait_for("an answer", || http_get(&format!("127.0.0.1:{port}")).is_some_and(|a| a.contains("published")));
 }
@@ -56,18 +56,10 @@ fn exposed_ports_are_published_together() {
 fn datagrams_are_published_too() {
     let kiln = Kiln::new();
     let port = free_port();
-    kiln.ok(&[
-        "run",
-        "-d",
-        "--name",
-        "echo",
-        "-p",
-        &format!("{port}:9/udp"),
-        "busybox",
-        "sh",
-        "-c",
-        "while :; do nc -u -l -p 9 -e cat; done",
-    ]);
+    let server = "use Socket; socket(S, PF_INET, SOCK_DGRAM, 17); bind(S, sockaddr_in(9, INADDR_ANY)); \
+        while ($from = recv(S, $_, 99, 0)) { send(S, $_, 0, $from) }";
+    let publish = format!("{port}:9/udp");
+    kiln.ok(&["run", "-d", "--name", "echo", "-p", &publish, "debian:bookworm", "perl", "-e", server]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     wait_for("an echo", || {

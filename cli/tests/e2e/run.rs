@@ -16,7 +16,7 @@ fn exit_codes_are_dockers() {
     let kiln = Kiln::new();
     kiln.ok(&["pull", "-q", "busybox"]);
     kiln.fails(7, &args(&["busybox", "sh", "-c", "exit 7"]));
-    kiln.fails(137, &args(&["busybox", "sh", "-c", "kill -9 $$"]));
+    kiln.fails(137, &args(&["--init", "busybox", "sh", "-c", "kill -9 $$"]));
     let said = kiln.fails(127, &args(&["busybox", "no-such-program"]));
     assert!(said.contains("no-such-program"), "{said}");
     kiln.fails(126, &args(&["busybox", "/etc/passwd"]));

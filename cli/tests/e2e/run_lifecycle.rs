@@ -36,36 +36,36 @@ fn stop_asks_then_kills_and_start_runs_again() {
 #[test]
 fn files_written_survive_a_restart_and_end_with_rm() {
     let kiln = Kiln::new();
-    sleeper(&kiln, "c", &[]);
-    kiln.ok(&["exec", "c", "sh", "-c", "echo kept > /file"]);
-    kiln.ok(&["restart", "-t", "0", "c"]);
-    assert_eq!(kiln.ok(&["exec", "c", "cat", "/file"]), "kept");
-    let said = kiln.fails(1, &["rm", "c"]);
+    sleeper(&kiln, "box", &[]);
+    kiln.ok(&["exec", "box", "sh", "-c", "echo kept > /file"]);
+    kiln.ok(&["restart", "-t", "0", "box"]);
+    assert_eq!(kiln.ok(&["exec", "box", "cat", "/file"]), "kept");
+    let said = kiln.fails(1, &["rm", "box"]);
     assert!(said.contains("running") && said.contains("--force"), "{said}");
-    kiln.ok(&["rm", "-f", "c"]);
-    kiln.fails(1, &["inspect", "c"]);
+    kiln.ok(&["rm", "-f", "box"]);
+    kiln.fails(1, &["inspect", "box"]);
 }
 
 #[test]
 fn exec_enters_a_running_container() {
     let kiln = Kiln::new();
-    sleeper(&kiln, "c", &["-e", "OF=container"]);
+    sleeper(&kiln, "box", &["-e", "OF=container"]);
     assert_eq!(
-        kiln.ok(&["exec", "-e", "MORE=1", "-w", "/tmp", "c", "sh", "-c", "echo $OF $MORE; pwd"]),
+        kiln.ok(&["exec", "-e", "MORE=1", "-w", "/tmp", "box", "sh", "-c", "echo $OF $MORE; pwd"]),
         "container 1\n/tmp"
     );
-    assert_eq!(kiln.ok(&["exec", "-u", "nobody", "c", "id", "-u"]), "65534");
-    assert_eq!(text(&kiln.with_input(&["exec", "-i", "c", "cat"], b"piped").stdout), "piped");
+    assert_eq!(kiln.ok(&["exec", "-u", "nobody", "box", "id", "-u"]), "65534");
+    assert_eq!(text(&kiln.with_input(&["exec", "-i", "box", "cat"], b"piped").stdout), "piped");
     assert_eq!(
-        kiln.ok(&["exec", "c", "readlink", "/proc/self/ns/pid"]),
-        kiln.ok(&["exec", "c", "readlink", "/proc/1/ns/pid"])
+        kiln.ok(&["exec", "box", "readlink", "/proc/self/ns/pid"]),
+        kiln.ok(&["exec", "box", "readlink", "/proc/1/ns/pid"])
     );
-    kiln.fails(9, &["exec", "c", "sh", "-c", "exit 9"]);
-    kiln.fails(127, &["exec", "c", "no-such-program"]);
-    let caps = kiln.ok(&["exec", "c", "grep", "-E", "CapEff|Seccomp:", "/proc/self/status"]);
+    kiln.fails(9, &["exec", "box", "sh", "-c", "exit 9"]);
+    kiln.fails(127, &["exec", "box", "no-such-program"]);
+    let caps = kiln.ok(&["exec", "box", "grep", "-E", "CapEff|Seccomp:", "/proc/self/status"]);
     assert!(caps.contains("a80425fb") && caps.contains("Seccomp:\t2"), "{caps}");
     assert_eq!(
-        kiln.ok(&["exec", "-t", "c", "sh", "-c", "test -t 1 && echo terminal"]).trim_end_matches('\r'),
+        kiln.ok(&["exec", "-t", "box", "sh", "-c", "test -t 1 && echo terminal"]).trim_end_matches('\r'),
         "terminal"
     );
 }

@@ -46,8 +46,11 @@ impl Texts {
         }
     }
 
-    /// Writes them into `directory`.
-    pub(crate) fn write(&self, directory: &Path) -> Result<EtcFiles> {
+    /// Writes them into `directory`. What they are mounted on in an image without them is kept in the state root.
+    pub(crate) fn write(&self, root: &Path, directory: &Path) -> Result<EtcFiles> {
+        let lowest = root.join("lowest");
+        kiln_runtime::prepare::lowest::make(&lowest)
+            .map_err(|error| Error::internal(format!("make `{}`", lowest.display()), error))?;
         let file = |name: &str, text: &str| -> Result<Option<PathBuf>> {
             let path = directory.join(name);
             std::fs::write(&path, text)
@@ -59,6 +62,7 @@ impl Texts {
             hosts: file("hosts", &self.hosts)?,
             hostname: file("hostname", &self.hostname)?,
             readonly: false,
+            lowest: Some(lowest),
         })
     }
 }
@@ -76,7 +80,7 @@ mod tests {
             is_host: false,
             extra_hosts: &[("host".to_owned(), "host-gateway".to_owned())],
         };
-        let files = Texts::of(&facts).write(directory.path()).unwrap();
+        let files = Texts::of(&facts).write(directory.path(), directory.path()).unwrap();
         let hosts = std::fs::read_to_string(files.hosts.unwrap()).unwrap();
         assert!(hosts.ends_with("172.17.0.1\thost\n172.17.0.9\tweb\n"), "{hosts}");
         assert_eq!(std::fs::read_to_string(files.hostname.unwrap()).unwrap(), "web\n");

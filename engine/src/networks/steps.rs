@@ -122,6 +122,7 @@ fn lock(places: &Mutex<Vec<Place>>) -> std::sync::MutexGuard<'_, Vec<Place>> {
 
 /// A step's files for `/etc` in a directory of their own, removed with this value.
 struct StepFiles {
+    root: PathBuf,
     directory: PathBuf,
     written: Option<(Texts, EtcFiles)>,
 }
@@ -133,7 +134,7 @@ impl StepFiles {
         let directory = root.join("containers").join(name);
         std::fs::create_dir_all(&directory)
             .map_err(|error| Error::internal(format!("create `{}`", directory.display()), error))?;
-        Ok(StepFiles { directory, written: None })
+        Ok(StepFiles { root: root.to_owned(), directory, written: None })
     }
 
     /// The files for this step, which are often those of the step before: no step can write to them.
@@ -151,7 +152,7 @@ impl StepFiles {
         {
             return Ok(etc.clone());
         }
-        let etc = EtcFiles { readonly: true, ..texts.write(&self.directory)? };
+        let etc = EtcFiles { readonly: true, ..texts.write(&self.root, &self.directory)? };
         self.written = Some((texts, etc.clone()));
         Ok(etc)
     }
