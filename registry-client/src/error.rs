@@ -122,7 +122,7 @@ impl Error {
             message = format!("{message}: {first}");
         }
         let hint = (kind == ErrorKind::Unauthorized).then(|| {
-            let host = url.host_str().unwrap_or_default();
+            let host = url.authority().rsplit('@').next().unwrap_or_default();
             format!("`kiln login {host}` stores credentials; a private or missing repository answers so too")
                 .into()
         });
