@@ -123,7 +123,8 @@ fn rm_on_exit_leaves_nothing() {
     let kiln = Kiln::new();
     kiln.ok(&["run", "-d", "--rm", "--name", "brief", "--network", "none", "busybox", "true"]);
     wait_for("its end", || kiln.ok(&["ps", "-a", "-q"]).is_empty());
-    assert_eq!(std::fs::read_dir(kiln.root().join("containers")).unwrap().count(), 0);
+    let left = || std::fs::read_dir(kiln.root().join("containers")).unwrap().count();
+    wait_for("its files to go", || left() == 0);
 }
 
 #[test]
