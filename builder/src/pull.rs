@@ -252,6 +252,17 @@ async fn open_blob(
     Ok(stores.client.blob(reference, descriptor).await?)
 }
 
+/// Makes the blob of layer `index` be in the store.
+pub(crate) async fn fetch_blob(
+    stores: &Arc<Stores>,
+    image: &Image,
+    index: usize,
+    lease: &Arc<Lease>,
+    reporter: &dyn Reporter,
+) -> Result<(), Cause> {
+    download(stores, image, index, Way::Store, lease, reporter).await
+}
+
 async fn download(
     stores: &Arc<Stores>,
     image: &Image,

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use kiln_cache::{Lease, Resource, Source, Store};
@@ -59,7 +60,7 @@ pub async fn push(
     let pushed: Vec<(Descriptor, Pushed)> = pushing.buffered(PARALLEL).try_collect().await?;
     let config = &image.manifest.config;
     let mut counts = Counts::default();
-    counts.add(push_blob(stores, target, config, reporter).await?);
+    counts.add(push_blob(stores, target, &Arc::new(Stored::new(stores, config, reporter))).await?);
     pushed.iter().for_each(|(_, pushed)| counts.add(*pushed));
     let layers: Vec<Descriptor> = pushed.into_iter().map(|(descriptor, _)| descriptor).collect();
     remember(stores, target, config, &layers)?;
@@ -93,7 +94,15 @@ async fn push_layer(
         _ => descriptor,
     };
     lease.hold(&Resource::Blob(packed.digest.clone()))?;
-    let pushed = push_blob(stores, target, &packed, reporter).await?;
+    let blob = Arc::new(Stored::new(stores, &packed, reporter));
+    let pushed = match push_blob(stores, target, &blob).await {
+        // A layer of a base that no step of the build read: it is fetched only where the registry must be sent it.
+        Err(_) if blob.was_missed() => {
+            pull::fetch_blob(stores, image, index, lease, reporter.as_ref()).await?;
+            push_blob(stores, target, &blob).await?
+        }
+        result => result?,
+    };
     Ok((packed, pushed))
 }
 
@@ -111,28 +120,19 @@ async fn pack(
     .await
 }
 
-async fn push_blob(
-    stores: &Arc<Stores>,
-    target: &Reference,
-    descriptor: &Descriptor,
-    reporter: &Arc<dyn Reporter>,
-) -> Result<Pushed, Cause> {
+async fn push_blob(stores: &Arc<Stores>, target: &Reference, blob: &Arc<Stored>) -> Result<Pushed, Cause> {
+    let descriptor = &blob.descriptor;
     let sources = stores.store.sources.of(&descriptor.digest)?;
     let elsewhere =
         |source: &&Source| source.registry == target.registry() && source.repository != target.repository();
     let mount_from = sources.iter().find(elsewhere).map(|source| source.repository.clone());
-    let content = Arc::new(Stored {
-        store: stores.store.clone(),
-        descriptor: descriptor.clone(),
-        reporter: reporter.clone(),
-    });
-    let pushed = stores.client.push_blob(target, descriptor, content, mount_from.as_deref()).await?;
+    let pushed = stores.client.push_blob(target, descriptor, blob.clone(), mount_from.as_deref()).await?;
     let action = match pushed {
         Pushed::Existed => "already there",
         Pushed::Mounted => "mounted",
         Pushed::Uploaded => "pushing",
     };
-    report(reporter.as_ref(), descriptor, action, descriptor.size, true);
+    report(blob.reporter.as_ref(), descriptor, action, descriptor.size, true);
     Ok(pushed)
 }
 
@@ -167,11 +167,32 @@ struct Stored {
     store: Arc<Store>,
     descriptor: Descriptor,
     reporter: Arc<dyn Reporter>,
+    missed: AtomicBool,
+}
+
+impl Stored {
+    fn new(stores: &Stores, descriptor: &Descriptor, reporter: &Arc<dyn Reporter>) -> Stored {
+        Stored {
+            store: stores.store.clone(),
+            descriptor: descriptor.clone(),
+            reporter: reporter.clone(),
+            missed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether somebody wanted to read it and it was not in the store.
+    fn was_missed(&self) -> bool {
+        self.missed.load(Ordering::Relaxed)
+    }
 }
 
 impl BlobSource for Stored {
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        let file = self.store.content.reader(&self.descriptor.digest).map_err(io::Error::other)?;
+        let content = &self.store.content;
+        let digest = &self.descriptor.digest;
+        let is_here = content.info(digest).map_err(io::Error::other)?.is_some();
+        self.missed.store(!is_here, Ordering::Relaxed);
+        let file = content.reader(digest).map_err(io::Error::other)?;
         let (descriptor, reporter) = (self.descriptor.clone(), self.reporter.clone());
         Ok(Box::new(Reported { file, descriptor, reporter, current: 0, reported: 0 }))
     }

@@ -12,7 +12,7 @@ use kiln_builder::{
 };
 use kiln_cache::Store;
 use kiln_graph::{
-    ActionInput, CopyAction, Definition, Edge, ExecOp, FileAction, FileOp, Mount, Network, Op, Owner,
+    ActionInput, CopyAction, Definition, Device, Edge, ExecOp, FileAction, FileOp, Mount, Network, Op, Owner,
     SourceOp, VertexMeta,
 };
 use kiln_oci::{History, ImageConfig, Manifest, Platform};
@@ -517,4 +517,23 @@ async fn ops_that_are_not_executed_say_so() {
     let expected =
         "ADD url: a download (`https://host.invalid/file`) is not executed yet by this version of kiln";
     assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_refused_unless_the_step_can_do_without() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    let with_device = |required| {
+        let args = ["/busybox", "true"].map(str::to_owned).to_vec();
+        let mut exec = ExecOp::new(args, platform(), Some(0));
+        exec.network = Network::None;
+        exec.devices.push(Device { name: "vendor.com/gpu=all".to_owned(), required });
+        let plan = Plan::busybox();
+        let inputs = plan.top.into_iter().collect();
+        plan.add(Op::Exec(exec), inputs, "RUN true")
+    };
+    let error = shop.build(with_device(true), vec![]).await.unwrap_err();
+    let expected = "RUN true: `RUN --device=vendor.com/gpu=all` is not executed yet by this version of kiln";
+    assert_eq!(error.to_string(), expected);
+    shop.build(with_device(false), vec![]).await.unwrap();
 }

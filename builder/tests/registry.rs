@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::stores;
 use kiln_builder::export::{compose, image::Form, image::store_image};
-use kiln_builder::{Cause, Layers, Reporter, Silent, pull, push, workspace::Workspace};
+use kiln_builder::{Cause, Layers, Reporter, Silent, Stores, pull, push, workspace::Workspace};
 use kiln_oci::{Descriptor, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 use kiln_sys::fs;
 use kiln_test_support::registry::Registry;
@@ -101,6 +101,47 @@ async fn a_base_that_nobody_reads_is_not_downloaded() {
     assert_eq!(registry.count("GET", "/blobs/"), 1, "only the configuration");
     pull::unpack(&stores, &image.layers(), &Silent).await.unwrap();
     assert_eq!(registry.count("GET", "/blobs/"), 3);
+}
+
+/// An image in the store whose layers are all at `base`'s registry.
+async fn image_on_a_lazy_base(stores: &Arc<Stores>, base: &Reference) -> Descriptor {
+    let base = pull::resolve(stores, base, &platform(), &Silent).await.unwrap();
+    tokio::task::block_in_place(|| {
+        let lease = stores.store.leases.create().unwrap();
+        let mut config = base.config.clone();
+        config.config.cmd = Some(vec!["/app".to_owned()]);
+        let composed =
+            compose(&stores.store, &lease, &base.layers(), &config, Form::AsStored, Some(0)).unwrap();
+        let name: Reference = "here/app:1".parse().unwrap();
+        store_image(&stores.store, &composed, &[name]).unwrap();
+        composed.descriptor
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_nobody_read_is_mounted_beside_it_and_fetched_for_elsewhere() {
+    let registry = Registry::start();
+    let base: Reference = format!("{}/base:1", registry.host()).parse().unwrap();
+    push_an_image(&base).await;
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    let image = image_on_a_lazy_base(&stores, &base).await;
+    let gets = registry.count("GET", "/blobs/");
+
+    let beside: Reference = format!("{}/team/app:1", registry.host()).parse().unwrap();
+    let pushed = push::push(&stores, &image, &beside, &platform(), &reporter()).await.unwrap();
+    assert_eq!((pushed.counts.mounted, pushed.counts.uploaded), (2, 1), "the configuration is new");
+    assert_eq!(registry.count("GET", "/blobs/"), gets);
+
+    let other = Registry::start();
+    let elsewhere: Reference = format!("{}/team/app:1", other.host()).parse().unwrap();
+    let pushed = push::push(&stores, &image, &elsewhere, &platform(), &reporter()).await.unwrap();
+    assert_eq!(pushed.counts.uploaded, 3);
+    assert_eq!(registry.count("GET", "/blobs/"), gets + 2, "each layer is fetched once");
+    let manifest: Manifest = serde_json::from_slice(&other.manifest("team/app", "1").unwrap()).unwrap();
+    for layer in &manifest.layers {
+        assert_eq!(other.blob("team/app", &layer.digest).unwrap().len() as u64, layer.size);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ pub mod state;
 
 pub use chmod::ChmodSpec;
 pub use definition::{Definition, DefinitionError, Edge, Vertex, VertexId};
-pub use exec::{CacheSharing, ExecOp, ExtraHost, Mount, Network, Security};
+pub use exec::{CacheSharing, Device, ExecOp, ExtraHost, Mount, Network, Security};
 pub use file::{ActionInput, CopyAction, FileAction, FileOp, Owner, Principal};
 pub use meta::VertexMeta;
 pub use op::{DiffOp, MergeOp, Op};

@@ -86,6 +86,7 @@ impl Op for Exec {
 
     fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
         Box::pin(async move {
+            self.refuse_devices()?;
             for layers in inputs.iter().filter_map(Value::layers) {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
@@ -106,6 +107,14 @@ impl Op for Exec {
 }
 
 impl Exec {
+    /// A device that the step can do without is as if it were not on this machine.
+    fn refuse_devices(&self) -> Result<(), Cause> {
+        match self.op.devices.iter().find(|device| device.required) {
+            Some(device) => Err(Cause::Unsupported(format!("`RUN --device={}`", device.name))),
+            None => Ok(()),
+        }
+    }
+
     /// Runs the container to its end while its log is passed on.
     async fn execute(
         &self,
