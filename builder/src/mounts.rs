@@ -51,7 +51,7 @@ enum Guard {
 }
 
 impl Prepared {
-    /// An id that no other container has.
+    /// An id that no other container has; the name of its cgroup.
     pub fn id(&self) -> String {
         self.root.key().to_string()
     }
@@ -64,11 +64,6 @@ impl Prepared {
     /// Whether the process may not write to the root.
     pub fn is_readonly(&self) -> bool {
         !self.keeps
-    }
-
-    /// Has the process's cgroup emptied should this process die.
-    pub fn hold_cgroup(&self, path: &str) -> Result<(), Cause> {
-        self.root.hold_cgroup(path)
     }
 
     /// Makes a layer of what the process wrote to the root.
@@ -96,7 +91,7 @@ pub fn prepare(
         None => Layers::scratch(),
         Some(input) => layers(inputs, *input)?,
     };
-    let root = Workspace::on(&stores.store, &base)?;
+    let root = Workspace::for_process(&stores.store, &base, &stores.cgroup_parent)?;
     let prepared = Prepared {
         root,
         keeps: output.is_some(),

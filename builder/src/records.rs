@@ -43,8 +43,7 @@ impl Records for StoreRecords {
                 parts: parts(definition.1).chain(parts(content.1)).collect(),
             };
             let key = content.0.output(output);
-            self.store.records.save(&key, &saved)?;
-            self.store.records.alias(&definition.0.output(output), &key)?;
+            self.store.records.save_as(&key, &saved, &definition.0.output(output))?;
         }
         Ok(())
     }

@@ -48,11 +48,13 @@ enum Access {
 }
 
 impl Held {
-    fn new(store: &Arc<Store>, layers: &Layers, access: Access) -> Result<Held, Cause> {
+    fn new(store: &Arc<Store>, layers: &Layers, access: Access, group: Option<&str>) -> Result<Held, Cause> {
         let key = fresh_key();
         let parent = name_of(layers);
         let lease = Arc::new(store.leases.create()?);
-        lease.hold(&Resource::Active(key.clone()))?;
+        let group = group.map(|parent| Resource::Cgroup(format!("{parent}/{key}")));
+        let held: Vec<_> = group.into_iter().chain([Resource::Active(key.clone())]).collect();
+        lease.hold_all(&held)?;
         let mounts = match access {
             Access::Write => store.snapshots.prepare(&key, parent.as_ref()),
             Access::Read => store.snapshots.view(&key, parent.as_ref()),
@@ -81,7 +83,16 @@ impl Drop for Held {
 impl Workspace {
     /// A writable filesystem that holds what `parent` holds.
     pub fn on(store: &Arc<Store>, parent: &Layers) -> Result<Workspace, Cause> {
-        let held = Held::new(store, parent, Access::Write)?;
+        Self::with_group(store, parent, None)
+    }
+
+    /// [`Workspace::on`] for a process: should this process die, the cgroup `<group>/<key>` is emptied and removed too.
+    pub fn for_process(store: &Arc<Store>, parent: &Layers, group: &str) -> Result<Workspace, Cause> {
+        Self::with_group(store, parent, Some(group))
+    }
+
+    fn with_group(store: &Arc<Store>, parent: &Layers, group: Option<&str>) -> Result<Workspace, Cause> {
+        let held = Held::new(store, parent, Access::Write, group)?;
         Ok(Workspace { held, parent: parent.clone(), parent_ids: parent.diff_ids() })
     }
 
@@ -105,11 +116,6 @@ impl Workspace {
         &self.parent
     }
 
-    /// Has the cgroup `path` emptied and removed should this process die.
-    pub fn hold_cgroup(&self, path: &str) -> Result<(), Cause> {
-        Ok(self.held.lease.hold(&Resource::Cgroup(path.to_owned()))?)
-    }
-
     /// Where what is written lands on disk.
     pub fn changes_dir(&self) -> Result<PathBuf, Cause> {
         Ok(self.held.store.snapshots.changes_dir(&self.held.key)?)
@@ -127,7 +133,7 @@ impl Workspace {
 impl View {
     /// A look at `layers`.
     pub fn of(store: &Arc<Store>, layers: &Layers) -> Result<View, Cause> {
-        Ok(View { held: Held::new(store, layers, Access::Read)? })
+        Ok(View { held: Held::new(store, layers, Access::Read, None)? })
     }
 
     /// The filesystem as a mount that nobody else sees.

@@ -259,6 +259,13 @@ impl Lease {
         self.inner.hold(&self.id, resource)
     }
 
+    /// [`Lease::hold`] for several at once.
+    pub fn hold_all(&self, resources: &[Resource]) -> Result<()> {
+        self.inner.db.write("hold", Durability::Relaxed, |db| {
+            resources.iter().try_for_each(|resource| insert(db, &self.id, resource))
+        })
+    }
+
     /// Holds the first of `candidates` that nobody holds, or none.
     pub fn claim(&self, candidates: impl IntoIterator<Item = Resource>) -> Result<Option<Resource>> {
         self.inner.db.write("claim", Durability::Relaxed, |db| {

@@ -58,6 +58,11 @@ impl BuildCache {
 
     /// Remembers a result.
     pub fn save(&self, key: &Digest, record: &Record) -> Result<()> {
+        self.save_as(key, record, key)
+    }
+
+    /// Remembers a result under `key`, and lets `alias` mean the same.
+    pub fn save_as(&self, key: &Digest, record: &Record, alias: &Digest) -> Result<()> {
         let layers = to_json(&record.layers, key)?;
         let parts = to_json(&record.parts, key)?;
         self.db.write("save build result", Durability::Relaxed, |db| {
@@ -67,20 +72,13 @@ impl BuildCache {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
             )?
             .execute(params![key.as_str(), layers, record.scope, parts, now()])?;
-            Ok(())
+            insert_alias(db, alias, key)
         })
     }
 
     /// Lets `key` mean what `canonical` means.
     pub fn alias(&self, key: &Digest, canonical: &Digest) -> Result<()> {
-        if key == canonical {
-            return Ok(());
-        }
-        self.db.write("save alias", Durability::Relaxed, |db| {
-            db.prepare_cached("INSERT OR REPLACE INTO aliases (key, target) VALUES (?1, ?2)")?
-                .execute([key.as_str(), canonical.as_str()])?;
-            Ok(())
-        })
+        self.db.write("save alias", Durability::Relaxed, |db| insert_alias(db, key, canonical))
     }
 
     /// The newest record of a scope: what a miss is compared with.
@@ -131,6 +129,14 @@ impl Row {
         let parts = from_json(&self.parts, &self.key)?;
         Ok(Record { layers, scope: self.scope, parts })
     }
+}
+
+fn insert_alias(db: &Connection, key: &Digest, canonical: &Digest) -> Result<()> {
+    if key != canonical {
+        db.prepare_cached("INSERT OR REPLACE INTO aliases (key, target) VALUES (?1, ?2)")?
+            .execute([key.as_str(), canonical.as_str()])?;
+    }
+    Ok(())
 }
 
 fn find(db: &Connection, key: &Digest) -> Result<Option<(String, Record)>> {

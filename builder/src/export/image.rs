@@ -68,7 +68,9 @@ pub fn compose(
 pub fn store_image(store: &Arc<Store>, composed: &Composed, names: &[Reference]) -> Result<Exported, Cause> {
     let names: Vec<Reference> =
         names.iter().map(|name| name.clone().with_default_tag().without_digest()).collect();
-    if names.is_empty() {
+    // Adding waits for the disk; an image that is there already does not.
+    let digest = composed.descriptor.digest.as_str();
+    if names.is_empty() && !(store.images.find(digest).is_ok() && store.syncer.is_synced()?) {
         store.images.add(&composed.descriptor)?;
     }
     for name in &names {

@@ -197,7 +197,6 @@ impl Ready {
         let null = File::open("/dev/null").map_err(Cause::io("open `/dev/null`"))?;
         let stdio = Stdio::Fds { stdin: null.into(), stdout: out.into(), stderr: err.into() };
         let id = prepared.id();
-        prepared.hold_cgroup(&format!("{}/{id}", stores.cgroup_parent))?;
         let env = [&op.env[..], &op.proxy_env[..], &prepared.env[..]].concat();
         let process = Process {
             args: op.args.clone(),
