@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -76,8 +77,14 @@ impl Field {
 
 impl Drop for Field {
     fn drop(&mut self) {
-        // A state root still mounted would keep the loop device; the bench removes its roots first.
-        let _ = Command::new("umount").arg("--recursive").arg(&self.mount).status();
+        // `kiln sync` may hold a root for a moment after the last command.
+        for _ in 0..100 {
+            let unmounted = Command::new("umount").arg("--recursive").arg(&self.mount).output();
+            if unmounted.is_ok_and(|output| output.status.success()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
         let _ = fs::remove_dir(&self.mount);
         let _ = fs::remove_file(&self.image);
     }
