@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use crate::Span;
-pub use crate::directive::Directives;
+pub use crate::directive::{DirectiveLines, Directives};
 pub use crate::heredoc::Heredoc;
 pub use crate::instruction::{
     Add, Arg, CommandLine, Copy, Env, Expose, Form, From, Health, Healthcheck, KeyValue, Label, MountKind,
     MountSpec, Onbuild, Run, Sources,
 };
+pub use crate::pieces::{Part, PartKind, Piece, PieceKind};
+use crate::words::is_separator;
 
 /// A whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Dockerfile {
     pub global_args: Vec<Node>,
     /// Every stage, in order.
     pub stages: Vec<Stage>,
+    /// Every line of the file, in order, with comments and empty lines.
+    pub pieces: Vec<Piece>,
 }
 
 /// `FROM` and what follows.
@@ -30,7 +34,7 @@ pub struct Stage {
     pub span: Span,
     /// Its text.
     pub code: String,
-    /// Comments directly above it.
+    /// Comments above it, back to the instruction before or to an empty comment.
     pub comments: Vec<String>,
     /// What follows it.
     pub instructions: Vec<Node>,
@@ -45,7 +49,7 @@ pub struct Node {
     pub span: Span,
     /// Its text with continuations joined, without heredocs.
     pub code: String,
-    /// Comments directly above it.
+    /// Comments above it, back to the instruction before or to an empty comment.
     pub comments: Vec<String>,
 }
 
@@ -88,7 +92,39 @@ pub enum Instruction {
     Workdir(String),
 }
 
+impl Stage {
+    /// Its keyword as written.
+    pub fn keyword(&self) -> &str {
+        keyword(&self.code)
+    }
+
+    /// `AS` and the name, both as written.
+    pub fn written_name(&self) -> Option<(&str, &str)> {
+        self.from.name.as_ref()?;
+        let mut words = self.code.rsplit(is_separator).filter(|word| !word.is_empty());
+        let (name, r#as) = (words.next()?, words.next()?);
+        Some((r#as, name))
+    }
+}
+
+impl Node {
+    /// Its keyword as written.
+    pub fn keyword(&self) -> &str {
+        keyword(&self.code)
+    }
+}
+
+fn keyword(code: &str) -> &str {
+    code.split(is_separator).next().unwrap_or_default()
+}
+
 impl Dockerfile {
+    /// The piece that a line, from 1, is in.
+    pub fn piece_at(&self, line: u32) -> Option<&Piece> {
+        let after = self.pieces.partition_point(|piece| piece.span.last < line);
+        self.pieces[after..].iter().find(|piece| !matches!(piece.kind, PieceKind::ByteOrderMark))
+    }
+
     /// One line an instruction, for tests and `debug ast`.
     pub fn dump(&self) -> String {
         let mut out = String::new();
@@ -104,5 +140,26 @@ impl Dockerfile {
             stage.instructions.iter().for_each(|instruction| node(&mut out, instruction));
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SourceFile, parse};
+
+    #[test]
+    fn what_was_written_is_kept() {
+        let (file, _) = parse(&SourceFile::new("D", "# a\nfrom --platform=x y  As  Name\n\nrUn <<E\nE\n"));
+        assert_eq!(file.stages[0].keyword(), "from");
+        assert_eq!(file.stages[0].written_name(), Some(("As", "Name")));
+        assert_eq!(file.stages[0].instructions[0].keyword(), "rUn");
+        let kinds: Vec<bool> = (1..=6)
+            .map(|line| {
+                let piece = file.piece_at(line);
+                piece.is_some_and(|piece| matches!(piece.kind, PieceKind::Instruction(_)))
+            })
+            .collect();
+        assert_eq!(kinds, [false, true, false, true, true, false]);
     }
 }

@@ -1,5 +1,6 @@
 //! Complaints about a Dockerfile, and how they look.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::{SourceFile, Span};
@@ -8,6 +9,8 @@ use crate::{SourceFile, Span};
 const CONTEXT: u32 = 2;
 /// Longest excerpt; a heredoc of thousands of lines is cut.
 const MAX_EXCERPT: u32 = 20;
+/// Longest line of an excerpt in characters.
+const MAX_LINE: usize = 400;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,9 +75,9 @@ impl Diagnostic {
         };
         let (on, off) = if color { (paint, "\x1b[0m") } else { ("", "") };
         let rule = self.rule.map(|rule| format!(" ({rule})")).unwrap_or_default();
-        let _ = write!(out, "{on}{word}:{off} {}{rule}", self.message);
+        let _ = write!(out, "{on}{word}:{off} {}{rule}", visible(&self.message));
         if let Some(help) = &self.help {
-            let _ = write!(out, "\nhint: {help}");
+            let _ = write!(out, "\nhint: {}", visible(help));
         }
         out
     }
@@ -85,17 +88,40 @@ pub fn excerpt(source: &SourceFile, span: Span) -> String {
     const RULE: &str = "--------------------\n";
     let first = span.first.max(1);
     let last = span.last.clamp(first, first.saturating_add(MAX_EXCERPT));
-    let mut out = format!("{}:{first}\n{RULE}", source.name());
+    let mut out = format!("{}:{first}\n{RULE}", visible(source.name()));
     let from = first.saturating_sub(CONTEXT).max(1);
     let to = last.saturating_add(CONTEXT);
-    let count = (to - from + 1) as usize;
-    let text = source.text();
-    for (line, number) in text.split('\n').skip(from as usize - 1).take(count).zip(from..) {
+    for number in from..=to {
+        let Some(line) = source.line(number) else { break };
         let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let _ = writeln!(out, "{number:>4} | {mark} {line}");
+        let _ = writeln!(out, "{number:>4} | {mark} {}", visible(&shortened(line)));
     }
     out + RULE
+}
+
+/// A line that fits the eye.
+fn shortened(line: &str) -> Cow<'_, str> {
+    match line.char_indices().nth(MAX_LINE) {
+        Some((at, _)) => format!("{}…", &line[..at]).into(),
+        None => line.into(),
+    }
+}
+
+/// Text whose control characters cannot reach the terminal and whose direction is what it seems.
+fn visible(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| {
+        let direction =
+            matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        direction || (c.is_control() && !matches!(c, '\t' | '\n'))
+    };
+    if !text.contains(hidden) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out.into()
 }
 
 #[cfg(test)]
@@ -111,6 +137,14 @@ mod tests {
             --------------------\n   1 |     FROM debian\n   2 |     \n   3 | >>> RUNN echo\n   4 |     \n\
             --------------------\nerror: unknown instruction `RUNN`\nhint: did you mean `RUN`?";
         assert_eq!(diagnostic.render(&source, false), expected);
+    }
+
+    #[test]
+    fn what_a_file_says_does_not_steer_the_terminal() {
+        let source = SourceFile::new("D\u{1b}", format!("RUN \u{1b}[2J\u{202e}\t{}", "x".repeat(1000)));
+        let shown = Diagnostic::error(Span::line(1), "`a\u{9b}`").render(&source, false);
+        assert!(shown.contains("\\u{1b}[2J\\u{202e}\txxx") && shown.contains("`a\\u{9b}`"), "{shown}");
+        assert!(shown.contains("x…\n") && shown.len() < 700, "{shown}");
     }
 
     #[test]

@@ -36,6 +36,22 @@ pub(crate) enum ExpandError {
     Total,
     #[error("a pattern or the value it is applied to is too long")]
     Pattern,
+    #[error("invalid escape in the pattern `{0}`: a backslash stands before `*`, `?`, `\\`, `}}` or `/`")]
+    PatternEscape(String),
+    #[error("`{0}` is not set")]
+    Unset(String),
+}
+
+/// What a variable is that is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unset {
+    /// The empty text.
+    Empty,
+    /// The text as written.
+    Kept,
+    /// An error, except where an operator says what it is.
+    #[allow(dead_code)] // `--from` is next
+    Refused,
 }
 
 /// Counts what all expansions of a plan made.
@@ -57,8 +73,8 @@ pub(crate) struct Expander<'a> {
     pub(crate) raw_quotes: bool,
     /// Quotes are characters like any other.
     pub(crate) ignore_quotes: bool,
-    /// A variable that is not set stays as written.
-    pub(crate) keep_unset: bool,
+    /// What a variable is that is not set.
+    pub(crate) unset: Unset,
     /// Values by name.
     pub(crate) lookup: &'a dyn Fn(&str) -> Option<String>,
     /// What was made so far.
@@ -68,7 +84,7 @@ pub(crate) struct Expander<'a> {
 impl<'a> Expander<'a> {
     /// Quotes and escapes are removed, variables that are not set are empty.
     pub(crate) fn new(escape: char, lookup: &'a dyn Fn(&str) -> Option<String>, budget: &'a Budget) -> Self {
-        Expander { escape, raw_quotes: false, ignore_quotes: false, keep_unset: false, lookup, budget }
+        Expander { escape, raw_quotes: false, ignore_quotes: false, unset: Unset::Empty, lookup, budget }
     }
 
     /// One value.
@@ -146,7 +162,7 @@ impl Reader<'_, '_> {
                     return Ok(out);
                 }
                 '\'' if !self.options.ignore_quotes => out.quoted(&self.single_quoted()?)?,
-                '"' if !self.options.ignore_quotes => out.quoted(&self.double_quoted()?)?,
+                '"' if !self.options.ignore_quotes => out.quoted(&self.double_quoted(raw_escapes)?)?,
                 '$' => out.unquoted(&self.dollar()?)?,
                 _ if c == self.options.escape => {
                     self.chars.next();
@@ -190,7 +206,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn double_quoted(&mut self) -> Result<String, ExpandError> {
+    fn double_quoted(&mut self, raw_escapes: bool) -> Result<String, ExpandError> {
         let mut out = String::new();
         self.quote(&mut out);
         loop {
@@ -203,6 +219,9 @@ impl Reader<'_, '_> {
                 Some('$') => out.push_str(&self.dollar()?),
                 Some(c) if c == self.options.escape => {
                     self.chars.next();
+                    if raw_escapes {
+                        out.push(c);
+                    }
                     self.escape_in_quotes(&mut out);
                 }
                 Some(_) => out.extend(self.chars.next()),
@@ -246,11 +265,10 @@ impl Reader<'_, '_> {
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        Ok(match self.get(&name) {
-            Some(value) => value,
-            None if self.options.keep_unset => format!("${name}"),
-            None => String::new(),
-        })
+        match self.get(&name) {
+            Some(value) => Ok(value),
+            None => self.unset(&name, || format!("${name}")),
+        }
     }
 
     fn get(&self, name: &str) -> Option<String> {
@@ -266,41 +284,42 @@ impl Reader<'_, '_> {
         }
         let value = self.get(&name);
         match operator {
-            '}' if value.is_none() && self.options.keep_unset => Ok(format!("${{{name}}}")),
-            '}' => Ok(value.unwrap_or_default()),
+            '}' => value.map_or_else(|| self.unset(&name, || format!("${{{name}}}")), Ok),
             ':' => {
                 let operator = self.chars.next().ok_or(ExpandError::OpenBrace)?;
                 if !matches!(operator, '-' | '+' | '?') {
                     return Err(ExpandError::Modifier(format!(":{operator}")));
                 }
-                let empty = value.as_deref().is_none_or(str::is_empty);
-                self.default_form(operator, &name, value, empty)
+                self.default_form(operator, true, &name, value)
             }
-            '-' | '+' | '?' => {
-                let unset = value.is_none();
-                self.default_form(operator, &name, value, unset)
-            }
+            '-' | '+' | '?' => self.default_form(operator, false, &name, value),
             '#' | '%' => self.trim_form(operator, &name, value),
             '/' => self.replace_form(&name, value),
             other => Err(ExpandError::Modifier(other.to_string())),
         }
     }
 
+    /// `-`, `+` and `?`; with a colon in front, what is empty counts as missing too.
     fn default_form(
         &mut self,
         operator: char,
+        colon: bool,
         name: &str,
         value: Option<String>,
-        missing: bool,
     ) -> Result<String, ExpandError> {
-        let was_set = value.is_some();
         let word = self.until(Some('}'), false)?.text;
+        if value.is_none() && self.options.unset == Unset::Kept {
+            let colon = if colon { ":" } else { "" };
+            return Ok(format!("${{{name}{colon}{operator}{word}}}"));
+        }
+        let missing = value.as_deref().is_none_or(|value| colon && value.is_empty());
         match operator {
             '-' if missing => Ok(word),
             '+' if missing => Ok(String::new()),
             '+' => Ok(word),
             '?' if missing => {
-                let default = if was_set { "not allowed to be empty" } else { "not allowed to be unset" };
+                let default =
+                    if value.is_some() { "not allowed to be empty" } else { "not allowed to be unset" };
                 let message = if word.is_empty() { default.to_owned() } else { word };
                 Err(ExpandError::Required { name: name.to_owned(), message })
             }
@@ -308,18 +327,17 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// `#`, `##`, `%` and `%%`.
+    /// `#`, `##`, `%` and `%%`. Which of them shows when the word is expanded, as BuildKit has it.
     fn trim_form(
         &mut self,
         operator: char,
         name: &str,
         value: Option<String>,
     ) -> Result<String, ExpandError> {
-        let longest = self.chars.next_if_eq(&operator).is_some();
         let word = self.until(Some('}'), true)?.text;
-        let doubled = if longest { String::from_iter([operator, operator]) } else { operator.to_string() };
-        let Some(value) = value else { return Ok(self.unset(|| format!("${{{name}{doubled}{word}}}"))) };
-        let pattern = Pattern::new(&word, self.options.escape).ok_or(ExpandError::Pattern)?;
+        let Some(value) = value else { return self.unset(name, || format!("${{{name}{operator}{word}}}")) };
+        let (longest, text) = word.strip_prefix(operator).map_or((false, &*word), |text| (true, text));
+        let pattern = Pattern::new(text)?;
         let trimmed = if operator == '#' {
             pattern.trim_prefix(&value, longest)
         } else {
@@ -328,22 +346,24 @@ impl Reader<'_, '_> {
         trimmed.ok_or(ExpandError::Pattern)
     }
 
-    /// `/pattern/replacement` and `//pattern/replacement`. The replacement is literal.
+    /// `/pattern/replacement` and `//pattern/replacement`. The replacement is literal, its escapes included.
     fn replace_form(&mut self, name: &str, value: Option<String>) -> Result<String, ExpandError> {
         let all = self.chars.next_if_eq(&'/').is_some();
         let word = self.until(Some('/'), true)?.text;
         let with = self.until(Some('}'), true)?.text;
-        let slashes = if all { "//" } else { "/" };
         let Some(value) = value else {
-            return Ok(self.unset(|| format!("${{{name}{slashes}{word}/{with}}}")));
+            let slashes = if all { "//" } else { "/" };
+            return self.unset(name, || format!("${{{name}{slashes}{word}/{with}}}"));
         };
-        let with = pattern::unescape(&with, self.options.escape);
-        let pattern = Pattern::new(&word, self.options.escape).ok_or(ExpandError::Pattern)?;
-        pattern.replace(&value, &with, all, MAX_VALUE).ok_or(ExpandError::Pattern)
+        Pattern::new(&word)?.replace(&value, &with, all, MAX_VALUE).ok_or(ExpandError::Pattern)
     }
 
-    fn unset(&self, written: impl FnOnce() -> String) -> String {
-        if self.options.keep_unset { written() } else { String::new() }
+    fn unset(&self, name: &str, written: impl FnOnce() -> String) -> Result<String, ExpandError> {
+        match self.options.unset {
+            Unset::Empty => Ok(String::new()),
+            Unset::Kept => Ok(written()),
+            Unset::Refused => Err(ExpandError::Unset(name.to_owned())),
+        }
     }
 
     /// A variable's name: a word, a number, or one special character.
@@ -370,6 +390,8 @@ mod tests {
             "empty" => "",
             "path" => "/usr/local/lib/libfoo.so.1",
             "two" => "p q",
+            "hash" => "#a",
+            "lines" => "a\nb",
             "ü" => "umlaut",
             _ => return None,
         };
@@ -381,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operator() {
+    fn items_28_30_every_operator() {
         for (text, expected) in [
             ("$a-${a}", "x-x"),
             ("$nope.${nope}", "."),
@@ -397,7 +419,11 @@ mod tests {
             ("${path/l*l/L}", "/usr/Libfoo.so.1"),
             ("${path//lib/L}", "/usr/local/L/Lfoo.so.1"),
             ("${path//\\//_}", "_usr_local_lib_libfoo.so.1"),
-            ("${path/o?a/\\$1}", "/usr/l$1l/lib/libfoo.so.1"),
+            ("${path//\\//\\/}", "\\/usr\\/local\\/lib\\/libfoo.so.1"),
+            ("${path/$nope/ww}", "ww/usr/local/lib/libfoo.so.1"),
+            ("${a///-}${empty/*/-}", "-x--"),
+            ("${path#\"/u\"}", "sr/local/lib/libfoo.so.1"),
+            ("${hash#\"#\"*}${hash#$hash}", "#a"),
             ("$$ $@ $1x $", "  x $"),
             ("$ü", "umlaut"),
         ] {
@@ -406,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_escapes() {
+    fn item_31_quotes_and_escapes() {
         for (text, expected) in [
             (r#"'$a' "$a" \$a"#, "$a x $a"),
             (r#""\"\$\\\n""#, r#""$\\n"#),
@@ -430,6 +456,7 @@ mod tests {
             ("${nope:?say so}", "`nope`: say so"),
             ("${empty:?}", "`empty`: not allowed to be empty"),
             ("${nope?}", "`nope`: not allowed to be unset"),
+            ("${a//x}", "syntax error: missing `}`"),
         ] {
             assert_eq!(word(text).unwrap_err().to_string(), expected, "{text}");
         }
@@ -448,7 +475,34 @@ mod tests {
     fn raw_form_keeps_what_is_unset_and_quoted() {
         let budget = Budget::default();
         let mut expander = Expander::new('\\', &lookup, &budget);
-        (expander.raw_quotes, expander.keep_unset) = (true, true);
-        assert_eq!(expander.word(r#"RUN "$a" '$a' $nope ${nope:-d}"#).unwrap(), r#"RUN "x" '$a' $nope d"#);
+        (expander.raw_quotes, expander.unset) = (true, Unset::Kept);
+        let expected = r#"RUN "x" '$a' $nope ${nope:-d}"#;
+        assert_eq!(expander.word(r#"RUN "$a" '$a' $nope ${nope:-d}"#).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_unset_can_be_refused() {
+        let budget = Budget::default();
+        let expander = Expander { unset: Unset::Refused, ..Expander::new('\\', &lookup, &budget) };
+        assert_eq!(expander.word("$a${nope:-d}").unwrap(), "xd");
+        for text in ["$nope", "${nope}", "${nope#x}", "${nope/x/y}"] {
+            assert_eq!(expander.word(text), Err(ExpandError::Unset("nope".to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn item_29_a_replacement_is_literal() {
+        for (text, expected) in [
+            ("${path//l(?)/b}", "/usr/local/lib/libfoo.so.1"),
+            ("${path/lib/'$1'}", "/usr/local/$1/libfoo.so.1"),
+            ("${path//lib/'${x}$0'}", "/usr/local/${x}$0/${x}$0foo.so.1"),
+            ("${lines/?b/}", "a\nb"),
+            ("${lines//*/-}", "-\n-"),
+        ] {
+            assert_eq!(word(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["${a#\\x}", "${a/\\x/}", "${a%\\#}"] {
+            assert!(matches!(word(bad), Err(ExpandError::PatternEscape(_))), "{bad}");
+        }
     }
 }

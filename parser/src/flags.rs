@@ -11,27 +11,30 @@ pub(crate) struct Split<'a> {
     pub(crate) flags: Vec<String>,
     /// What follows.
     pub(crate) rest: &'a str,
+    /// All behind the keyword.
+    pub(crate) all: &'a str,
 }
 
 /// Cuts a logical line. A bare `--` ends the flags.
-pub(crate) fn split(line: &str) -> Split<'_> {
+pub(crate) fn split(line: &str, escape: char) -> Split<'_> {
+    let all = line.trim_start().split_once(crate::words::is_separator).map_or("", |(_, all)| all);
     let line = line.trim();
     let (keyword, rest) = line.split_once(crate::words::is_separator).unwrap_or((line, ""));
     let mut rest = rest.trim();
     let mut flags = Vec::new();
     while rest.starts_with("--") {
-        let (word, after) = flag_word(rest);
+        let (word, after) = flag_word(rest, escape);
         rest = after.trim_start();
         if word == "--" {
             break;
         }
         flags.push(word);
     }
-    Split { keyword, flags, rest }
+    Split { keyword, flags, rest, all }
 }
 
 /// The first word without quotes and escapes, and what follows it.
-fn flag_word(text: &str) -> (String, &str) {
+fn flag_word(text: &str, escape: char) -> (String, &str) {
     let mut word = String::new();
     let mut quote = None;
     let mut chars = text.char_indices();
@@ -40,7 +43,7 @@ fn flag_word(text: &str) -> (String, &str) {
             (None, _) if c.is_whitespace() => return (word, &text[at..]),
             (None, '\'' | '"') => quote = Some(c),
             (Some(open), _) if open == c => quote = None,
-            (_, '\\') => word.extend(chars.next().map(|(_, c)| c)),
+            _ if c == escape => word.extend(chars.next().map(|(_, c)| c)),
             _ => word.push(c),
         }
     }
@@ -109,17 +112,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_stand_before_the_first_word() {
-        let split = split(r#"COPY --from=a --chown="b c" x --link"#);
+    fn item_10_flags_stand_before_the_first_word() {
+        let split = split(r#"COPY --from=a --chown="b c" x --link"#, '\\');
         assert_eq!(split.keyword, "COPY");
         assert_eq!(split.flags, ["--from=a", "--chown=b c"]);
         assert_eq!(split.rest, "x --link");
     }
 
     #[test]
-    fn two_dashes_end_them() {
-        assert_eq!(split("RUN -- --odd").rest, "--odd");
-        assert_eq!(split("RUN --größe=\\\"ä x").flags, ["--größe=\"ä"]);
+    fn item_12_two_dashes_end_them() {
+        assert_eq!(split("RUN -- --odd", '\\').rest, "--odd");
+        assert_eq!(split("RUN --", '\\').flags, Vec::<String>::new());
+    }
+
+    #[test]
+    fn item_11_values_are_characters_and_not_bytes() {
+        assert_eq!(split("RUN --größe=\\\"ä x", '\\').flags, ["--größe=\"ä"]);
+        assert_eq!(split("RUN --a=`\"\\b x", '`').flags, ["--a=\"\\b"]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use nom::Parser;
 use nom::bytes::complete::tag;
-use nom::character::complete::{char, digit0};
+use nom::character::complete::{char, digit0, multispace0};
 use nom::combinator::opt;
 
-use crate::words::raw_words;
+use crate::words::heredoc_words;
 
 /// A text given in the file itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,46 +32,48 @@ impl Heredoc {
     }
 }
 
-/// The heredocs that a line announces, still empty.
+/// The heredocs that a line announces, still empty. The escape is a backslash, whatever the file says.
 pub(crate) fn announced(line: &str) -> Vec<Heredoc> {
     if !line.contains("<<") {
         return Vec::new();
     }
-    raw_words(line, '\\').into_iter().filter_map(word).collect()
+    let (words, open_quote) = heredoc_words(line);
+    if open_quote { Vec::new() } else { words.into_iter().filter_map(word).collect() }
 }
 
-/// Reads `[fd]<<[-]name`; the name may be quoted in whole or in part.
+/// Reads `[fd]<<[-]name`; the name may be quoted in whole or in part, and white space may stand before it.
 pub(crate) fn word(word: &str) -> Option<Heredoc> {
-    let mut head = (digit0::<&str, nom::error::Error<&str>>, tag("<<"), opt(char('-')));
-    let (name, (fd, _, chomp)) = head.parse(word).ok()?;
-    if name.is_empty() || name.contains('<') || name.contains(char::is_whitespace) {
+    let mut head = (digit0::<&str, nom::error::Error<&str>>, tag("<<"), opt(char('-')), multispace0);
+    let (name, (fd, _, chomp, _)) = head.parse(word).ok()?;
+    if name.contains('<') {
         return None;
     }
-    let plain = unquote(name)?;
-    let expand = plain == name;
+    let (plain, quoted) = unquote(name)?;
     (!plain.is_empty()).then(|| Heredoc {
         name: plain,
         content: String::new(),
-        expand,
+        expand: !quoted,
         chomp: chomp.is_some(),
         fd: fd.to_owned(),
     })
 }
 
-/// Drops quotes and escapes; `None` where a quote is open.
-fn unquote(text: &str) -> Option<String> {
+/// Drops quotes and escapes, and says whether there were quotes; `None` for more than one word or an open quote.
+fn unquote(text: &str) -> Option<(String, bool)> {
     let mut out = String::with_capacity(text.len());
-    let mut quote = None;
-    let mut chars = text.chars();
+    let (mut quote, mut quoted) = (None, false);
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match (quote, c) {
-            (None, '\'' | '"') => quote = Some(c),
+            (None, '\'' | '"') => (quote, quoted) = (Some(c), true),
+            (None, _) if c.is_whitespace() => return None,
+            (None, '\\') => out.extend(chars.next()),
             (Some(open), _) if open == c => quote = None,
-            (None | Some('"'), '\\') => out.extend(chars.next()),
+            (Some('"'), '\\') => out.push(chars.next_if(|c| matches!(c, '"' | '$' | '\\')).unwrap_or(c)),
             _ => out.push(c),
         }
     }
-    quote.is_none().then_some(out)
+    quote.is_none().then_some((out, quoted))
 }
 
 #[cfg(test)]
@@ -87,26 +89,31 @@ mod tests {
         assert_eq!(names("RUN <<EOF"), [("EOF".to_owned(), true, false)]);
         assert_eq!(names("RUN cat <<-'E'OF 3<<b >x").len(), 2);
         assert_eq!(names("RUN cat <<-'E'OF")[0], ("EOF".to_owned(), false, true));
-        assert_eq!(names(r#"COPY <<"a b" /x"#), []);
+        assert_eq!(names(r#"RUN cat <<"a b" x"#), [("a b".to_owned(), false, false)]);
+        assert_eq!(names("RUN cat <<  EOF"), [("EOF".to_owned(), true, false)]);
+        assert_eq!(names(r"RUN cat <<\EOF"), [("EOF".to_owned(), true, false)]);
+        assert_eq!(names(r#"RUN cat <<"a\"\b""#), [("a\"\\b".to_owned(), false, false)]);
     }
 
     #[test]
-    fn what_looks_alike_announces_nothing() {
+    fn item_22_what_looks_alike_announces_nothing() {
         for line in [
             "RUN cat <<<x",
             "RUN echo '<<EOF'",
-            "RUN a << b",
+            "RUN a <<- b",
             "RUN x<<EOF",
             "RUN [\"a\", \"<<EOF\"]",
             "RUN <<",
+            "RUN it's <<EOF",
+            "RUN <<''",
         ] {
             assert_eq!(names(line), [], "{line}");
         }
     }
 
     #[test]
-    fn only_leading_tabs_are_chomped() {
-        let heredoc = Heredoc { content: "\t\ta\tb\n  c\n".to_owned(), ..word("<<-E").unwrap() };
-        assert_eq!(heredoc.text(), "a\tb\n  c\n");
+    fn item_23_only_leading_tabs_are_chomped() {
+        let heredoc = Heredoc { content: "\t\ta\tb\r\n  c\n".to_owned(), ..word("<<-E").unwrap() };
+        assert_eq!(heredoc.text(), "a\tb\r\n  c\n");
     }
 }

@@ -4,6 +4,7 @@ mod add;
 mod arg;
 mod command;
 mod copy;
+mod doubts;
 mod env;
 mod expose;
 mod from;
@@ -34,6 +35,7 @@ pub use onbuild::Onbuild;
 pub use run::Run;
 pub use sources::Sources;
 
+pub(crate) use doubts::doubts;
 pub(crate) use expose::ports;
 pub(crate) use mount::{mount_fields, mount_of};
 pub(crate) use onbuild::forbidden_trigger;
@@ -42,6 +44,7 @@ pub(crate) use stopsignal::is_signal;
 use crate::ast::Instruction;
 use crate::flags::{Flags, Split};
 use crate::heredoc::Heredoc;
+use crate::{Diagnostic, Severity, Span};
 
 /// Every keyword.
 pub(crate) const KEYWORDS: [&str; 18] = [
@@ -76,6 +79,12 @@ impl Problem {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Problem { message: message.into(), help: None }
     }
+
+    /// The same as a warning at a place.
+    pub(crate) fn warning(self, span: Span) -> Diagnostic {
+        let diagnostic = Diagnostic::error(span, self.message).with_help(self.help);
+        Diagnostic { severity: Severity::Warning, ..diagnostic }
+    }
 }
 
 /// One instruction's text, cut but not understood.
@@ -85,6 +94,8 @@ pub(crate) struct Line<'a> {
     pub(crate) keyword: &'static str,
     pub(crate) flags: &'a [String],
     pub(crate) rest: &'a str,
+    /// All behind the keyword, flags and final white space included.
+    pub(crate) all: &'a str,
     pub(crate) heredocs: Vec<Heredoc>,
     pub(crate) escape: char,
 }
@@ -117,9 +128,10 @@ pub(crate) fn parse(split: &Split<'_>, heredocs: Vec<Heredoc>, escape: char) -> 
     let Some(keyword) = KEYWORDS.into_iter().find(|keyword| keyword.eq_ignore_ascii_case(split.keyword))
     else {
         let help = nearest(split.keyword, &KEYWORDS).map(|known| format!("did you mean `{known}`?"));
-        return Err(Problem { message: format!("unknown instruction `{}`", split.keyword), help });
+        let shown: String = split.keyword.chars().take(64).collect();
+        return Err(Problem { message: format!("unknown instruction `{shown}`"), help });
     };
-    let line = Line { keyword, flags: &split.flags, rest: split.rest, heredocs, escape };
+    let line = Line { keyword, flags: &split.flags, rest: split.rest, all: split.all, heredocs, escape };
     if keyword == "FROM" {
         return from::parse(&line).map(Parsed::From);
     }
@@ -151,17 +163,19 @@ fn dispatch(line: Line<'_>) -> Result<Instruction, Problem> {
 /// The known word that is most like `word`, if any is.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     const NEAR: usize = 3;
-    let word: String = word.chars().take(64).collect();
-    let distance = |known: &&&str| strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase());
-    let best = known.iter().min_by_key(distance)?;
+    let word: String = word.chars().take(64).collect::<String>().to_lowercase();
+    let may_be_near = |known: &&&str| known.len().abs_diff(word.len()) <= NEAR;
+    let distance = |known: &&str| strsim::damerau_levenshtein(&word, &known.to_lowercase());
+    let near = known.iter().filter(may_be_near).map(|known| (distance(known), *known));
+    let (distance, best) = near.min_by_key(|(distance, _)| *distance)?;
     let limit = NEAR.min(best.len().max(2) / 2);
-    (distance(&best) <= limit).then_some(*best)
+    (distance <= limit).then_some(best)
 }
 
 /// Parses one line for the tests of each instruction.
 #[cfg(test)]
 fn check(text: &str) -> Result<Instruction, String> {
-    let split = crate::flags::split(text);
+    let split = crate::flags::split(text, '\\');
     match parse(&split, crate::heredoc::announced(text), '\\') {
         Ok(Parsed::Other(instruction)) => Ok(instruction),
         Ok(Parsed::From(from)) => panic!("{from:?}"),

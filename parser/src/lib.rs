@@ -16,6 +16,7 @@ pub mod lower;
 pub mod plan;
 pub mod source;
 
+mod complaints;
 mod directive;
 mod expand;
 mod flags;
@@ -23,6 +24,7 @@ mod heredoc;
 mod instruction;
 mod lines;
 mod parse;
+mod pieces;
 mod words;
 
 pub use ast::{Dockerfile, Instruction, Node, Stage};

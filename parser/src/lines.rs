@@ -1,6 +1,9 @@
 //! Physical lines to logical ones: comments, continuations, heredocs.
 
+use std::ops::Range;
+
 use crate::heredoc::{Heredoc, announced};
+use crate::pieces::{Part, PartKind, PieceKind, Pieces};
 use crate::words::is_separator;
 use crate::{Diagnostic, Span};
 
@@ -11,80 +14,120 @@ pub(crate) struct Logical {
     pub(crate) text: String,
     /// The lines, heredocs included.
     pub(crate) span: Span,
-    /// The comments directly above, `#` and white space stripped.
+    /// The comments above, back to the instruction before or to an empty comment; `#` and white space stripped.
     pub(crate) comments: Vec<String>,
     /// The texts it announced, in order.
     pub(crate) heredocs: Vec<Heredoc>,
 }
 
-/// Cuts a text into logical lines.
-pub(crate) fn logical_lines(text: &str, escape: char, diagnostics: &mut Vec<Diagnostic>) -> Vec<Logical> {
-    let mut reader = Reader { lines: text.split_inclusive('\n'), number: 0, escape, diagnostics };
-    let mut found = Vec::new();
-    let mut comments = Vec::new();
-    while let Some(line) = reader.next() {
-        let line = line.trim_start();
-        if let Some(comment) = line.strip_prefix('#') {
-            comments.push(comment.trim().to_owned());
-            continue;
-        }
-        let above = std::mem::take(&mut comments);
-        found.extend(reader.logical(line, above));
-    }
-    found
-}
-
-struct Reader<'a, 'd> {
-    lines: std::str::SplitInclusive<'a, char>,
+/// Cuts a text into logical lines, one at a time, and notes what every line of it was.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    text: &'a str,
+    /// Where the next physical line begins.
+    at: usize,
+    /// The number of the line that was read last.
     number: u32,
     escape: char,
-    diagnostics: &'d mut Vec<Diagnostic>,
+    /// As many first lines are directives.
+    directives: u32,
+    pieces: Pieces,
+    comments: Vec<String>,
+    complaints: Vec<Diagnostic>,
 }
 
-impl<'a> Reader<'a, '_> {
-    fn next(&mut self) -> Option<&'a str> {
-        let line = self.lines.next()?;
+impl<'a> Lines<'a> {
+    /// Reads `text`, whose first `directives` lines are directives.
+    pub(crate) fn new(text: &'a str, escape: char, directives: u32) -> Self {
+        let mut pieces = Pieces::default();
+        let mark = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+        if mark > 0 {
+            pieces.add(PieceKind::ByteOrderMark, 0..mark, Span::line(1));
+        }
+        let (comments, complaints) = (Vec::new(), Vec::new());
+        Lines { text, at: mark, number: 0, escape, directives, pieces, comments, complaints }
+    }
+
+    /// What was wrong since the last call.
+    pub(crate) fn complaints(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.complaints)
+    }
+
+    /// Every line that was read; the rest of the text is one piece.
+    pub(crate) fn finish(mut self) -> Pieces {
+        if self.at < self.text.len() {
+            let rest = self.text[self.at..].split_inclusive('\n').count();
+            let last = self.number.saturating_add(u32::try_from(rest).unwrap_or(u32::MAX));
+            let span = Span::new(self.number.saturating_add(1), last);
+            self.pieces.add(PieceKind::Unread, self.at..self.text.len(), span);
+        }
+        self.pieces
+    }
+
+    /// The next physical line, with its line feed.
+    fn line(&mut self) -> Option<Range<usize>> {
+        let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let length = rest.find('\n').map_or(rest.len(), |at| at + 1);
+        let line = self.at..self.at + length;
+        self.at = line.end;
         self.number = self.number.saturating_add(1);
         Some(line)
     }
 
-    /// The logical line that begins with `line`.
-    fn logical(&mut self, line: &str, comments: Vec<String>) -> Option<Logical> {
+    /// The logical line that begins with the physical one at `line`.
+    fn logical(&mut self, line: Range<usize>) -> Option<Logical> {
         let first = self.number;
-        let (part, mut more) = self.continuation(trim_line_end(line));
-        if part.is_empty() && !more {
-            return None;
-        }
-        let mut text = part.to_owned();
-        let mut empty_lines = false;
-        while more {
-            let Some(line) = self.next() else { break };
-            let start = line.trim_start();
-            if start.starts_with('#') {
-                continue;
-            }
-            if start.is_empty() {
-                empty_lines = true;
-                continue;
-            }
-            let part;
-            (part, more) = self.continuation(trim_line_end(line));
-            text.push_str(part);
-        }
-        let span = |last| Span::new(first, last);
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let empty_lines = self.words(line.clone(), &mut text, &mut parts);
+        let span = Span::new(first, self.number);
         if text.trim().is_empty() {
+            let alone = matches!(&parts[..], [_]) && !self.text[line.clone()].contains(self.escape);
+            let kind = if alone { PieceKind::Blank } else { PieceKind::Instruction(parts) };
+            self.pieces.add(kind, line.start..self.at, span);
+            if !alone {
+                let message = "a line is continued, but there is no instruction";
+                self.complaints.push(Diagnostic::error(span, message));
+            }
             return None;
         }
         if empty_lines {
             let message = "empty continuation lines will become errors in a future release";
-            self.diagnostics.push(Diagnostic::warning("NoEmptyContinuation", span(self.number), message));
+            self.complaints.push(Diagnostic::warning("NoEmptyContinuation", span, message));
         }
-        let heredocs = self.heredocs(&text, first);
-        Some(Logical { text, span: span(self.number), comments, heredocs })
+        let heredocs = self.heredocs(&text, first, &mut parts);
+        let span = Span::new(first, self.number);
+        self.pieces.add(PieceKind::Instruction(parts), line.start..self.at, span);
+        Some(Logical { text, span, comments: std::mem::take(&mut self.comments), heredocs })
+    }
+
+    /// Joins a line and those that continue it; whether there were empty ones among them.
+    fn words(&mut self, line: Range<usize>, text: &mut String, parts: &mut Vec<Part>) -> bool {
+        let mut empty_lines = false;
+        let (part, mut more) = self.continuation(trim_line_end(self.text[line.clone()].trim_start()));
+        text.push_str(part);
+        parts.push(Part { kind: PartKind::Text, bytes: line });
+        while more {
+            let Some(line) = self.line() else { break };
+            let start = self.text[line.clone()].trim_start();
+            let kind = match start.as_bytes().first() {
+                Some(b'#') => PartKind::Comment,
+                None => PartKind::Blank,
+                Some(_) => PartKind::Text,
+            };
+            empty_lines |= kind == PartKind::Blank;
+            if kind == PartKind::Text {
+                let part;
+                (part, more) = self.continuation(trim_line_end(&self.text[line.clone()]));
+                text.push_str(part);
+            }
+            parts.push(Part { kind, bytes: line });
+        }
+        empty_lines
     }
 
     /// The line without its final escape, and whether it had one: an escape, then blanks, not preceded by another.
-    fn continuation<'l>(&self, line: &'l str) -> (&'l str, bool) {
+    fn continuation(&self, line: &'a str) -> (&'a str, bool) {
         let trimmed = line.trim_end_matches([' ', '\t']);
         match trimmed.strip_suffix(self.escape) {
             Some(part) if !part.ends_with(self.escape) => (part, true),
@@ -92,17 +135,17 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    fn heredocs(&mut self, text: &str, first: u32) -> Vec<Heredoc> {
+    fn heredocs(&mut self, text: &str, first: u32, parts: &mut Vec<Part>) -> Vec<Heredoc> {
         if !may_have_heredocs(text) {
             return Vec::new();
         }
         let mut heredocs = announced(text);
         for heredoc in &mut heredocs {
-            if !self.fill(heredoc) {
+            if !self.fill(heredoc, parts) {
                 let message = format!("unterminated heredoc `{}`", heredoc.name);
                 let help = format!("a line with nothing but `{}` ends it", heredoc.name);
                 let diagnostic = Diagnostic::error(Span::new(first, self.number), message);
-                self.diagnostics.push(diagnostic.with_help(Some(help)));
+                self.complaints.push(diagnostic.with_help(Some(help)));
                 break;
             }
         }
@@ -110,20 +153,56 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads lines up to the terminator; whether there was one.
-    fn fill(&mut self, heredoc: &mut Heredoc) -> bool {
-        while let Some(line) = self.next() {
-            let mut end = trim_line_end(line);
+    fn fill(&mut self, heredoc: &mut Heredoc, parts: &mut Vec<Part>) -> bool {
+        let start = self.at;
+        while let Some(line) = self.line() {
+            let text = &self.text[line.clone()];
+            let mut end = trim_line_end(text);
             if heredoc.chomp {
                 end = end.trim_start_matches('\t');
             }
             if end == heredoc.name {
+                heredoc.content.push_str(&self.text[start..line.start]);
+                parts.push(Part { kind: PartKind::Body, bytes: start..line.start });
+                parts.push(Part { kind: PartKind::Terminator, bytes: line });
                 return true;
             }
-            heredoc.content.push_str(line);
         }
+        heredoc.content.push_str(&self.text[start..]);
+        parts.push(Part { kind: PartKind::Body, bytes: start..self.text.len() });
         false
     }
 }
+
+impl Iterator for Lines<'_> {
+    type Item = Logical;
+
+    fn next(&mut self) -> Option<Logical> {
+        while let Some(line) = self.line() {
+            let Some(comment) = self.text[line.clone()].trim_start().strip_prefix('#') else {
+                match self.logical(line) {
+                    Some(logical) => return Some(logical),
+                    None => continue,
+                }
+            };
+            let (at, comment) = (Span::line(self.number), comment.trim());
+            if self.number <= self.directives {
+                self.pieces.add(PieceKind::Directives, line, at);
+                continue;
+            }
+            // An empty comment parts what is above it from what is below.
+            match comment {
+                "" => self.comments.clear(),
+                _ => self.comments.push(comment.to_owned()),
+            }
+            self.pieces.add(PieceKind::Comments, line, at);
+        }
+        None
+    }
+}
+
+/// What may stand in front of a text to say that it is UTF-8.
+pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 fn trim_line_end(line: &str) -> &str {
     line.trim_end_matches(['\r', '\n'])
@@ -144,9 +223,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Vec<Logical>, Vec<Diagnostic>) {
-        let mut diagnostics = Vec::new();
-        let lines = logical_lines(text, '\\', &mut diagnostics);
-        (lines, diagnostics)
+        let mut lines = Lines::new(text, '\\', 0);
+        let found: Vec<Logical> = lines.by_ref().collect();
+        (found, lines.complaints())
     }
 
     fn texts(text: &str) -> Vec<String> {
@@ -182,8 +261,23 @@ mod tests {
     }
 
     #[test]
-    fn comments_directly_above_are_kept() {
-        let (lines, _) = read("# gone\n\n# base the base\nFROM x AS base\n");
-        assert_eq!(lines[0].comments, ["base the base"]);
+    fn comments_above_are_kept_back_to_an_empty_one() {
+        let (lines, _) = read("# gone\n#\n# one\n\n# base the base\nFROM x AS base\nRUN a\n");
+        assert_eq!(lines[0].comments, ["one", "base the base"]);
+        assert!(lines[1].comments.is_empty());
+    }
+
+    #[test]
+    fn every_byte_is_in_a_piece() {
+        let text = "\u{feff}# a\n\n \nRUN x \\\n # c\n\n <<E\nbody\nE\n\\\n\nUSER";
+        let mut lines = Lines::new(text, '\\', 1);
+        assert_eq!(lines.by_ref().count(), 2);
+        let pieces = lines.finish().finish();
+        let joined: String = pieces.iter().map(|piece| &text[piece.bytes.clone()]).collect();
+        assert_eq!(joined, text);
+        let PieceKind::Instruction(parts) = &pieces[3].kind else { panic!("{pieces:?}") };
+        use PartKind::{Blank, Body, Comment, Terminator, Text};
+        let kinds: Vec<PartKind> = parts.iter().map(|part| part.kind).collect();
+        assert_eq!(kinds, [Text, Comment, Blank, Text, Body, Terminator]);
     }
 }

@@ -1,82 +1,121 @@
 //! From text to tree, with every complaint.
 
 use crate::ast::{Dockerfile, Node, Stage};
+use crate::complaints::Complaints;
 use crate::directive::directives;
 use crate::flags::split;
-use crate::instruction::{self, Parsed, Problem};
-use crate::lines::{Logical, logical_lines};
-use crate::source::MAX_SOURCE;
-use crate::{Diagnostic, Instruction, SourceFile, Span};
+use crate::instruction::{self, Parsed, Problem, doubts};
+use crate::lines::{Lines, Logical};
+use crate::source::{Broken, MAX_SOURCE};
+use crate::{Diagnostic, Instruction, Severity, SourceFile, Span};
 
-/// Most complaints that are kept of one file.
-const MAX_DIAGNOSTICS: usize = 1000;
+/// Most instructions of a file.
+const MAX_INSTRUCTIONS: usize = 32_768;
 
 /// The tree of a file and all complaints about it, in the order of lines. Never fails: what has no sense is left out
-/// of the tree and complained about.
+/// of the tree and complained about. Takes time and memory proportional to the text.
 pub fn parse(source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>) {
-    let mut diagnostics = Vec::new();
-    if source.text().len() > MAX_SOURCE {
-        let message = format!("`{}` is larger than {} MiB", source.name(), MAX_SOURCE >> 20);
-        return (Dockerfile::default(), vec![Diagnostic::global(message)]);
+    if let Some(error) = unreadable(source) {
+        return (Dockerfile::default(), vec![error]);
     }
-    if !source.is_valid_utf8() {
-        let message = format!("`{}` is not valid UTF-8; broken characters were replaced", source.name());
-        diagnostics.push(Diagnostic { severity: crate::Severity::Warning, ..Diagnostic::global(message) });
-    }
-    let text = source.text().strip_prefix('\u{feff}').unwrap_or(source.text());
-    let dockerfile = tree(text, &mut diagnostics);
-    diagnostics.sort_by_key(|diagnostic| diagnostic.span.map(|span| span.first));
-    if diagnostics.len() > MAX_DIAGNOSTICS {
-        // Errors must not be lost behind warnings.
-        diagnostics.sort_by_key(|diagnostic| !diagnostic.is_error());
-        diagnostics.truncate(MAX_DIAGNOSTICS);
-    }
-    (dockerfile, diagnostics)
+    let mut complaints = Complaints::default();
+    complaints.extend(source.broken().iter().map(broken));
+    let dockerfile = tree(source.text(), &mut complaints);
+    (dockerfile, complaints.finish())
 }
 
-fn tree(text: &str, diagnostics: &mut Vec<Diagnostic>) -> Dockerfile {
-    let mut file = Dockerfile { directives: directives(text, diagnostics), ..Dockerfile::default() };
-    let escape = file.directives.escape;
-    let lines = logical_lines(text, escape, diagnostics);
-    let empty = lines.is_empty();
-    for line in lines {
+/// Why a file is not read at all.
+fn unreadable(source: &SourceFile) -> Option<Diagnostic> {
+    let name = source.name();
+    if source.text().len() > MAX_SOURCE {
+        return Some(Diagnostic::global(format!("`{name}` is larger than {} MiB", MAX_SOURCE >> 20)));
+    }
+    let help = "save it as UTF-8".to_owned();
+    source
+        .is_utf16()
+        .then(|| Diagnostic::global(format!("`{name}` is UTF-16 text, not UTF-8")).with_help(Some(help)))
+}
+
+fn broken(at: &Broken) -> Diagnostic {
+    let message =
+        format!("byte {} of the line, 0x{:02x}, is not valid UTF-8 and was replaced", at.column, at.byte);
+    let help = Some("save the file as UTF-8".to_owned());
+    let diagnostic = Diagnostic::error(Span::line(at.line), message).with_help(help);
+    Diagnostic { severity: Severity::Warning, ..diagnostic }
+}
+
+fn tree(text: &str, complaints: &mut Complaints) -> Dockerfile {
+    let mut found = Vec::new();
+    let (directives, count) = directives(text, &mut found);
+    complaints.extend(found);
+    let escape = directives.escape;
+    let mut file = Dockerfile { directives, ..Dockerfile::default() };
+    let mut lines = Lines::new(text, escape, count);
+    let mut instructions = 0;
+    while let Some(line) = lines.next() {
+        complaints.extend(lines.complaints());
         let span = line.span;
-        if let Err(problem) = place(&mut file, line, escape) {
-            diagnostics.push(Diagnostic::error(span, problem.message).with_help(problem.help));
+        instructions += 1;
+        if instructions > MAX_INSTRUCTIONS {
+            let message = format!("the file has more than {MAX_INSTRUCTIONS} instructions");
+            complaints.push(Diagnostic::error(span, message));
+            break;
+        }
+        if let Err(problem) = place(&mut file, line, escape, complaints) {
+            complaints.push(Diagnostic::error(span, problem.message).with_help(problem.help));
+        }
+        if complaints.is_full() {
+            break;
         }
     }
-    if empty && !diagnostics.iter().any(Diagnostic::is_error) {
-        diagnostics.push(Diagnostic::global("the file has no instructions"));
-    } else if file.stages.is_empty() && !diagnostics.iter().any(Diagnostic::is_error) {
-        diagnostics.push(Diagnostic::global("no build stage in the file: it needs a FROM"));
+    complaints.extend(lines.complaints());
+    if file.stages.is_empty() && !complaints.has_errors() {
+        let message = if instructions == 0 {
+            "the file has no instructions"
+        } else {
+            "no build stage in the file: it needs a FROM"
+        };
+        complaints.push(Diagnostic::global(message));
     }
+    file.pieces = lines.finish().finish();
     file
 }
 
 /// Understands a line and puts it where it belongs.
-fn place(file: &mut Dockerfile, line: Logical, escape: char) -> Result<(), Problem> {
+fn place(
+    file: &mut Dockerfile,
+    line: Logical,
+    escape: char,
+    complaints: &mut Complaints,
+) -> Result<(), Problem> {
     let Logical { text, span, comments, heredocs } = line;
-    let parsed = instruction::parse(&split(&text), heredocs, escape)?;
-    let code = if text.ends_with(char::is_whitespace) { text.trim_end().to_owned() } else { text };
+    if let Some(column) = text.find('\0') {
+        let help = Some("the file may not be text, or not be UTF-8".to_owned());
+        return Err(Problem { message: format!("byte {} of the instruction is NUL", column + 1), help });
+    }
+    let cut = split(&text, escape);
+    let parsed = instruction::parse(&cut, heredocs, escape)?;
+    let code = text.trim_end().to_owned();
     match parsed {
         Parsed::From(from) => {
             file.stages.push(Stage { from, span, code, comments, instructions: Vec::new() });
         }
         Parsed::Other(instruction) => {
+            complaints.extend(doubts(&cut, &instruction).into_iter().map(|problem| problem.warning(span)));
             let is_arg = matches!(instruction, Instruction::Arg(_));
             let node = Node { instruction, span, code, comments };
             match file.stages.last_mut() {
                 Some(stage) => stage.instructions.push(node),
                 None if is_arg => file.global_args.push(node),
-                None => {
-                    return Err(Problem::new(
-                        "no build stage in current context: only ARG may stand before FROM",
-                    ));
-                }
+                None => return Err(before_from()),
             }
         }
     }
     Ok(())
+}
+
+fn before_from() -> Problem {
+    Problem::new("no build stage in current context: only ARG may stand before FROM")
 }
 
 /// Reads a trigger that a base image carries; it happens at the line of its FROM.
@@ -85,16 +124,15 @@ pub(crate) fn parse_trigger(text: &str, span: Span) -> Result<Node, Diagnostic> 
         let message = format!("ONBUILD trigger `{text}` of the base image: {}", problem.message);
         Diagnostic::error(span, message).with_help(problem.help)
     };
-    let mut diagnostics = Vec::new();
-    let mut lines = logical_lines(text, '\\', &mut diagnostics);
-    if let Some(diagnostic) = diagnostics.into_iter().find(Diagnostic::is_error) {
+    let mut lines = Lines::new(text, '\\', 0);
+    let (first, second) = (lines.next(), lines.next());
+    if let Some(diagnostic) = lines.complaints().into_iter().find(Diagnostic::is_error) {
         return Err(fail(Problem::new(diagnostic.message)));
     }
-    if lines.len() != 1 {
+    let (Some(line), None) = (first, second) else {
         return Err(fail(Problem::new("it is not one instruction")));
-    }
-    let line = lines.remove(0);
-    let cut = split(&line.text);
+    };
+    let cut = split(&line.text, '\\');
     if let Some(problem) = instruction::forbidden_trigger(cut.keyword) {
         return Err(fail(problem));
     }
@@ -122,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn only_arg_stands_before_from() {
+    fn item_25_only_arg_stands_before_from() {
         assert_eq!(messages("ARG a\nFROM x"), Vec::<String>::new());
         assert!(messages("RUN x\nFROM y")[0].starts_with("no build stage in current context"));
         assert_eq!(messages(""), ["the file has no instructions"]);
@@ -130,9 +168,29 @@ mod tests {
     }
 
     #[test]
-    fn odd_bytes_are_a_warning() {
+    fn odd_bytes_are_a_warning_with_their_place() {
         let (file, diagnostics) = parse(&SourceFile::from_bytes("D", b"\xef\xbb\xbfFROM a\nLABEL x=\xff\n"));
         assert_eq!((file.stages.len(), diagnostics.len()), (1, 1));
         assert!(!diagnostics[0].is_error());
+        assert_eq!(diagnostics[0].span, Some(Span::line(2)));
+        assert!(diagnostics[0].message.starts_with("byte 9 of the line, 0xff"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_an_error() {
+        let (_, utf16) = parse(&SourceFile::from_bytes("D", b"\xff\xfeF\0R\0O\0M\0"));
+        assert_eq!(utf16[0].message, "`D` is UTF-16 text, not UTF-8");
+        assert!(messages("FROM a\nRUN b\0c")[0].starts_with("byte 6 of the instruction is NUL"));
+        assert!(messages("# \0\nFROM a").is_empty());
+        assert!(messages("FROM a\n\\")[0].starts_with("a line is continued"));
+    }
+
+    #[test]
+    fn too_much_is_an_error_and_not_read_further() {
+        let found = messages(&format!("FROM a\n{}", "CMD\n".repeat(MAX_INSTRUCTIONS)));
+        assert_eq!(found, ["the file has more than 32768 instructions"]);
+        assert_eq!(messages(&"x\n".repeat(5000)).len(), 1000);
+        let large = "#".repeat(MAX_SOURCE + 1);
+        assert_eq!(messages(&large), ["`Dockerfile` is larger than 16 MiB"]);
     }
 }

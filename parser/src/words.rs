@@ -14,9 +14,18 @@ pub(crate) fn plain_words(text: &str) -> Vec<String> {
 
 /// Words between white space outside quotes; quotes and escapes stay.
 pub(crate) fn raw_words(text: &str, escape: char) -> Vec<&str> {
+    split_words(text, escape, false).0
+}
+
+/// The same with white space after `<<` belonging to the word, and whether a quote stayed open.
+pub(crate) fn heredoc_words(text: &str) -> (Vec<&str>, bool) {
+    split_words(text, '\\', true)
+}
+
+fn split_words(text: &str, escape: char, heredocs: bool) -> (Vec<&str>, bool) {
     let mut words = Vec::new();
     let (mut start, mut quote) = (None, None);
-    let mut chars = text.char_indices();
+    let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         if quote.is_none() && c.is_whitespace() {
             words.extend(start.take().map(|start| &text[start..at]));
@@ -27,11 +36,14 @@ pub(crate) fn raw_words(text: &str, escape: char) -> Vec<&str> {
             (None, '\'' | '"') => quote = Some(c),
             (Some(open), _) if open == c => quote = None,
             (None | Some('"'), _) if c == escape => drop(chars.next()),
+            (None, '<') if heredocs && chars.next_if(|(_, c)| *c == '<').is_some() => {
+                while chars.next_if(|(_, c)| matches!(c, '\t' | '\r' | ' ')).is_some() {}
+            }
             _ => {}
         }
     }
     words.extend(start.map(|start| &text[start..]));
-    words
+    (words, quote.is_some())
 }
 
 /// The JSON form: `None` where the text is no JSON array, an error where it is one of other things than strings.
@@ -44,7 +56,10 @@ pub(crate) fn json_list(text: &str) -> Result<Option<Vec<String>>, Problem> {
         return Ok(Some(list));
     }
     match serde_json::from_str::<Vec<serde::de::IgnoredAny>>(text) {
-        Ok(_) => Err(Problem::new("only string literals are allowed in a JSON list")),
+        Ok(_) => Err(Problem {
+            message: "only strings are allowed in the JSON form".to_owned(),
+            help: Some("a number is written in quotes too: `[\"sleep\", \"5\"]`".to_owned()),
+        }),
         Err(_) => Ok(None),
     }
 }
@@ -66,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_all_or_nothing() {
+    fn item_14_json_is_all_or_nothing() {
         assert_eq!(json_list(r#" ["a", "b c"] "#).unwrap(), Some(vec!["a".to_owned(), "b c".to_owned()]));
         assert_eq!(json_list("[").unwrap(), None);
         assert_eq!(json_list(r#"["a"] b"#).unwrap(), None);

@@ -1,4 +1,6 @@
-//! The patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?` and escapes.
+//! The patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?` (neither takes a line feed) and escapes.
+
+use super::ExpandError;
 
 /// Longest pattern, in characters.
 const MAX_PATTERN: usize = 1024;
@@ -16,19 +18,9 @@ enum Piece {
 #[derive(Debug, Clone)]
 pub(super) struct Pattern(Vec<Piece>);
 
-/// Drops escapes.
-pub(super) fn unescape(text: &str, escape: char) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        out.extend(if c == escape { chars.next() } else { Some(c) });
-    }
-    out
-}
-
 impl Pattern {
-    /// `None` if it is too long.
-    pub(super) fn new(text: &str, escape: char) -> Option<Self> {
+    /// Reads a pattern; the escape is a backslash, whatever the file says.
+    pub(super) fn new(text: &str) -> Result<Self, ExpandError> {
         let mut pieces = Vec::new();
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
@@ -36,11 +28,14 @@ impl Pattern {
                 '*' if pieces.last() == Some(&Piece::Any) => {}
                 '*' => pieces.push(Piece::Any),
                 '?' => pieces.push(Piece::One),
-                _ if c == escape => pieces.extend(chars.next().map(Piece::Literal)),
+                '\\' => match chars.next() {
+                    Some(c @ ('*' | '?' | '\\' | '}' | '/')) => pieces.push(Piece::Literal(c)),
+                    _ => return Err(ExpandError::PatternEscape(text.chars().take(100).collect())),
+                },
                 _ => pieces.push(Piece::Literal(c)),
             }
         }
-        (pieces.len() <= MAX_PATTERN).then_some(Pattern(pieces))
+        if pieces.len() > MAX_PATTERN { Err(ExpandError::Pattern) } else { Ok(Pattern(pieces)) }
     }
 
     pub(super) fn trim_prefix(&self, value: &str, longest: bool) -> Option<String> {
@@ -56,24 +51,27 @@ impl Pattern {
         Some(text[..text.len() - taken].iter().collect())
     }
 
-    /// Replaces the first or every longest match; `None` where something is too long.
+    /// Replaces the first or every longest match, empty ones included where no match ends; `None` where something is
+    /// too long.
     pub(super) fn replace(&self, value: &str, with: &str, all: bool, max: usize) -> Option<String> {
         let text = subject(value)?;
         let starts = self.starts(&text);
-        let (mut out, mut at, mut left) = (String::new(), 0, if all { usize::MAX } else { 1 });
-        while at < text.len() && out.len() <= max {
-            let end = if left > 0 && starts[at] { self.end(text[at..].iter().copied(), true) } else { None };
-            match end.filter(|length| *length > 0) {
-                Some(length) => {
-                    out.push_str(with);
-                    (at, left) = (at + length, left - 1);
-                }
-                None => {
-                    out.push(text[at]);
-                    at += 1;
-                }
+        let (mut out, mut at, mut after_match) = (String::new(), 0, false);
+        while let Some(start) = (at..=text.len()).find(|start| starts[*start]) {
+            let length = self.end(text[start..].iter().copied(), true).unwrap_or(0);
+            out.extend(&text[at..start]);
+            if length > 0 || !(after_match && start == at) {
+                out.push_str(with);
+            }
+            // Behind an empty match goes on with the next character.
+            let skipped = if length == 0 { text.get(start..=start).unwrap_or_default() } else { &[] };
+            out.extend(skipped);
+            (at, after_match) = (start + length.max(1), length > 0);
+            if !all || at > text.len() || out.len() > max {
+                break;
             }
         }
+        out.extend(text.get(at..).unwrap_or_default());
         (out.len() <= max).then_some(out)
     }
 
@@ -98,11 +96,13 @@ impl Pattern {
     fn starts(&self, text: &[char]) -> Vec<bool> {
         let backwards = Pattern(self.0.iter().rev().copied().collect());
         let mut states = vec![false; self.0.len() + 1];
-        let mut found = vec![false; text.len()];
-        for (at, c) in text.iter().enumerate().rev() {
+        let mut found = vec![false; text.len() + 1];
+        for at in (0..=text.len()).rev() {
+            if let Some(c) = text.get(at) {
+                backwards.step(&mut states, *c);
+            }
             states[0] = true;
             backwards.close(&mut states);
-            backwards.step(&mut states, *c);
             found[at] = states[self.0.len()];
         }
         found
@@ -112,16 +112,16 @@ impl Pattern {
     fn step(&self, states: &mut [bool], c: char) -> bool {
         // Downwards, so that each state is read before it is written.
         for at in (1..states.len()).rev() {
-            let stays = states[at] && self.0.get(at) == Some(&Piece::Any);
+            let stays = c != '\n' && states[at] && self.0.get(at) == Some(&Piece::Any);
             let comes = states[at - 1]
                 && match self.0[at - 1] {
                     Piece::Any => false,
-                    Piece::One => true,
+                    Piece::One => c != '\n',
                     Piece::Literal(wanted) => wanted == c,
                 };
             states[at] = stays || comes;
         }
-        states[0] = states[0] && self.0.first() == Some(&Piece::Any);
+        states[0] = c != '\n' && states[0] && self.0.first() == Some(&Piece::Any);
         self.close(states);
         states.contains(&true)
     }
@@ -158,20 +158,22 @@ mod tests {
         }
     }
 
+    /// Go's way: an empty match counts except right behind another match.
     fn replaced(pattern: &[char], text: &[char]) -> String {
         let mut out = String::new();
-        let mut at = 0;
-        while at < text.len() {
-            match (at + 1..=text.len()).rev().find(|end| matches(pattern, &text[at..*end])) {
-                Some(end) => {
-                    out.push('_');
+        let (mut at, mut last) = (0, None);
+        while at <= text.len() {
+            let end = (at..=text.len()).rev().find(|end| matches(pattern, &text[at..*end]));
+            if let Some(end) = end.filter(|end| *end > at || last != Some(at)) {
+                out.push('_');
+                last = Some(end);
+                if end > at {
                     at = end;
-                }
-                None => {
-                    out.push(text[at]);
-                    at += 1;
+                    continue;
                 }
             }
+            out.extend(text.get(at));
+            at += 1;
         }
         out
     }
@@ -180,7 +182,7 @@ mod tests {
         #[test]
         fn states_agree_with_backtracking(pattern in "[ab*?]{0,5}", text in "[ab]{0,7}") {
             let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-            let subject = Pattern::new(&pattern, '\\').unwrap();
+            let subject = Pattern::new(&pattern).unwrap();
             let ends: Vec<usize> = (0..=t.len()).filter(|end| matches(&p, &t[..*end])).collect();
             let after = |end: Option<&usize>| t[end.copied().unwrap_or(0)..].iter().collect::<String>();
             prop_assert_eq!(subject.trim_prefix(&text, false).unwrap(), after(ends.first()));
@@ -195,8 +197,8 @@ mod tests {
 
     #[test]
     fn long_subjects_are_refused() {
-        assert!(Pattern::new(&"?".repeat(MAX_PATTERN + 1), '\\').is_none());
-        let pattern = Pattern::new("*", '\\').unwrap();
+        assert!(Pattern::new(&"?".repeat(MAX_PATTERN + 1)).is_err());
+        let pattern = Pattern::new("*").unwrap();
         assert!(pattern.trim_prefix(&"a".repeat(MAX_SUBJECT + 1), true).is_none());
     }
 }

@@ -10,7 +10,7 @@ pub struct Arg {
     pub arguments: Vec<(String, Option<String>)>,
 }
 
-/// Flags are taken and ignored, as BuildKit does.
+/// Flags are taken and ignored, as BuildKit does; they are a warning.
 pub(super) fn parse(line: &Line<'_>) -> Result<Arg, Problem> {
     let words = raw_words(line.argument()?, line.escape);
     let argument = |word: &str| {

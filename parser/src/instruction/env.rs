@@ -25,7 +25,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_the_older_form() {
+    fn item_18_words_and_the_older_form() {
         let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(pairs(r#"ENV a="b c" d=e\ f"#), [owned("a", r#""b c""#), owned("d", r"e\ f")]);
         assert_eq!(pairs("ENV a  b = c"), [owned("a", "b = c")]);

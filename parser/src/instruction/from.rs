@@ -23,7 +23,12 @@ pub(super) fn parse(line: &Line<'_>) -> Result<From, Problem> {
     let (image, name) = match &words[..] {
         [image] => (image, None),
         [image, r#as, name] if r#as.eq_ignore_ascii_case("as") => (image, Some(stage_name(name)?)),
-        _ => return Err(Problem::new("FROM requires either one or three arguments")),
+        _ => {
+            return Err(Problem {
+                message: "FROM requires either one or three arguments".to_owned(),
+                help: Some("it is `FROM image` or `FROM image AS name`, without a comment behind".to_owned()),
+            });
+        }
     };
     Ok(From { image: image.clone(), platform, name })
 }
@@ -48,14 +53,14 @@ mod tests {
     use crate::instruction::Parsed;
 
     fn read(text: &str) -> Result<From, String> {
-        match crate::instruction::parse(&crate::flags::split(text), Vec::new(), '\\') {
+        match crate::instruction::parse(&crate::flags::split(text, '\\'), Vec::new(), '\\') {
             Ok(Parsed::From(from)) => Ok(from),
             other => Err(format!("{other:?}")),
         }
     }
 
     #[test]
-    fn one_or_three_words() {
+    fn items_19_20_one_or_three_words() {
         let from = read("FROM --platform=$BUILDPLATFORM debian:12 as Build").unwrap();
         assert_eq!((from.image.as_str(), from.name.as_deref()), ("debian:12", Some("build")));
         assert_eq!(from.platform.as_deref(), Some("$BUILDPLATFORM"));

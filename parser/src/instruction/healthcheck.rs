@@ -36,10 +36,8 @@ pub(super) fn parse(line: &Line<'_>) -> Result<Healthcheck, Problem> {
     let rest = rest.trim();
     match kind.to_ascii_uppercase().as_str() {
         "NONE" if !rest.is_empty() => Err(Problem::new("HEALTHCHECK NONE takes no arguments")),
-        "NONE" => {
-            Flags::new(line.flags).finish()?;
-            Ok(Healthcheck::None)
-        }
+        // BuildKit reads no flags here; they are a warning.
+        "NONE" => Ok(Healthcheck::None),
         "CMD" => health(line, rest).map(Healthcheck::Cmd),
         _ => Err(Problem {
             message: format!("unknown type `{kind}` in HEALTHCHECK"),
@@ -68,12 +66,12 @@ fn health(line: &Line<'_>, rest: &str) -> Result<Health, Problem> {
 
 fn retries(text: Option<String>) -> Result<i64, Problem> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(0) };
-    let number =
+    let number: i32 =
         text.parse().map_err(|_| Problem::new(format!("`--retries` must be a number, not `{text}`")))?;
     if number < 0 {
         return Err(Problem::new(format!("`--retries` cannot be negative (`{number}`)")));
     }
-    Ok(number)
+    Ok(number.into())
 }
 
 fn duration(flags: &mut Flags<'_>, name: &'static str) -> Result<i64, Problem> {
@@ -133,7 +131,7 @@ mod tests {
     use crate::instruction::check;
 
     #[test]
-    fn durations_are_go() {
+    fn item_51_durations_are_go() {
         for (text, nanos) in
             [("1m30s", 90_000_000_000), ("500ms", 500_000_000), ("1.5h", 5_400_000_000_000), ("0", 0)]
         {
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_and_limits() {
+    fn item_51_kinds_and_limits() {
         assert_eq!(check("HEALTHCHECK none"), Ok(Instruction::Healthcheck(Healthcheck::None)));
         assert!(check("HEALTHCHECK --interval=5s --retries=3 CMD curl -f x").is_ok());
         for bad in [
@@ -155,7 +153,7 @@ mod tests {
             "HEALTHCHECK curl",
             "HEALTHCHECK --interval=1us CMD x",
             "HEALTHCHECK --retries=-1 CMD x",
-            "HEALTHCHECK --retries=1 NONE",
+            "HEALTHCHECK --retries=3000000000 CMD x",
             "HEALTHCHECK --x=1 CMD y",
         ] {
             assert!(check(bad).is_err(), "{bad}");

@@ -23,11 +23,11 @@ pub enum MountKind {
 pub struct MountSpec {
     /// `type`.
     pub kind: MountKind,
-    /// `target`, `dst`, `destination`.
+    /// `target`, `dst`, `destination`; where there is none, a file system is mounted at the working directory.
     pub target: Option<String>,
     /// `source`, `src`.
     pub source: Option<String>,
-    /// `from`.
+    /// `from`; may have variables.
     pub from: Option<String>,
     /// `readonly` or `readwrite`.
     pub readonly: Option<bool>,
@@ -77,7 +77,10 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountSpec, Problem> {
 
 /// The fields of a record.
 pub(crate) fn mount_fields(text: &str) -> Result<Vec<String>, Problem> {
-    csv(text).ok_or_else(|| Problem::new(format!("failed to parse `--mount={text}`: open quote")))
+    csv(text).ok_or_else(|| Problem {
+        message: format!("`{text}` is not a comma-separated record"),
+        help: Some("quotes stand around a whole field: `\"target=/a,b\"`".to_owned()),
+    })
 }
 
 /// What fields mean together.
@@ -88,14 +91,14 @@ pub(crate) fn mount_of(fields: &[String]) -> Result<MountSpec, Problem> {
     Ok(spec)
 }
 
-/// The `from` of a record, which has no variables.
+/// The `from` of a record, not expanded.
 pub(super) fn from_of(text: &str) -> Option<String> {
     let fields = csv(text)?;
     let from = |field: &String| {
         let (key, value) = field.split_once('=')?;
         key.eq_ignore_ascii_case("from").then(|| value.to_owned())
     };
-    fields.iter().find_map(from).filter(|from| !from.is_empty())
+    fields.iter().filter_map(from).next_back().filter(|from| !from.is_empty())
 }
 
 fn kind_of(fields: &[String]) -> Result<MountKind, Problem> {
@@ -103,7 +106,8 @@ fn kind_of(fields: &[String]) -> Result<MountKind, Problem> {
         .iter()
         .filter_map(|field| field.split_once('='))
         .filter(|(key, _)| key.eq_ignore_ascii_case("type"));
-    Ok(match value.map(|(_, value)| value).next_back() {
+    let value = value.map(|(_, value)| value.to_ascii_lowercase()).next_back();
+    Ok(match value.as_deref() {
         None | Some("bind") => MountKind::Bind,
         Some("cache") => MountKind::Cache,
         Some("tmpfs") => MountKind::Tmpfs,
@@ -160,11 +164,6 @@ fn set(spec: &mut MountSpec, field: &str) -> Result<(), Problem> {
 
 fn validate(spec: &MountSpec) -> Result<(), Problem> {
     match spec.kind {
-        MountKind::Bind | MountKind::Cache | MountKind::Tmpfs
-            if spec.target.as_deref().unwrap_or("").is_empty() =>
-        {
-            Err(Problem::new(format!("no target specified for mount type `{}`", name(spec.kind))))
-        }
         MountKind::Secret if spec.id.is_some() && spec.source.is_some() => {
             Err(Problem::new("both `id` and `source` are given for a secret mount"))
         }
@@ -185,7 +184,7 @@ fn name(kind: MountKind) -> &'static str {
     }
 }
 
-fn boolean(key: &str, value: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn boolean(key: &str, value: Option<&str>) -> Result<bool, Problem> {
     match value {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
@@ -194,8 +193,9 @@ fn boolean(key: &str, value: Option<&str>) -> Result<bool, Problem> {
 }
 
 fn sharing(text: String) -> Result<String, Problem> {
-    if matches!(text.as_str(), "shared" | "private" | "locked") {
-        return Ok(text);
+    let lower = text.to_ascii_lowercase();
+    if matches!(lower.as_str(), "shared" | "private" | "locked") {
+        return Ok(lower);
     }
     let help = Some("it is one of `shared`, `private`, `locked`".to_owned());
     Err(Problem { message: format!("unsupported sharing value `{text}`"), help })
@@ -223,21 +223,41 @@ fn size(text: &str) -> Result<u64, Problem> {
     Ok(bytes as u64)
 }
 
-/// One CSV record: commas between fields, a field may be in quotes, `""` in it is a quote.
+/// One CSV record: commas between fields, a field may be in quotes as a whole, `""` in it is a quote.
 fn csv(text: &str) -> Option<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let field = fields.last_mut()?;
-        match c {
-            '"' if quoted && chars.next_if_eq(&'"').is_some() => field.push('"'),
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            _ => field.push(c),
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let (field, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_field(quoted)?,
+            None => {
+                let (field, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
+                (!field.contains('"')).then(|| (field.to_owned(), after))?
+            }
+        };
+        fields.push(field);
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return after.is_empty().then_some(fields),
         }
     }
-    (!quoted).then_some(fields)
+}
+
+/// A field behind its opening quote, and what follows the closing one.
+fn quoted_field(text: &str) -> Option<(String, &str)> {
+    let mut field = String::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        field.push_str(part);
+        match after.strip_prefix('"') {
+            Some(more) => {
+                field.push('"');
+                rest = more;
+            }
+            None => return Some((field, after)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -260,14 +280,14 @@ mod tests {
         assert_eq!(mount("type=tmpfs,target=/t,size=64m").unwrap().size, Some(64 << 20));
         assert!(mount("type=secret,id=k,env=K,required").unwrap().required);
         assert_eq!(mount("type=ssh").unwrap().kind, MountKind::Ssh);
-        assert_eq!(mount("\"target=/a,b\"").unwrap().target.as_deref(), Some("/a,b"));
+        assert_eq!(mount("\"target=/a,\"\"b\",ro").unwrap().target.as_deref(), Some("/a,\"b"));
+        assert_eq!(mount("type=BIND").unwrap().target, None);
     }
 
     #[test]
     fn keys_must_fit() {
         for bad in [
             "",
-            "type=bind",
             "type=secrt,id=x",
             "type=tmpfs,target=/a,from=b,sharing=shared",
             "target=/a,mode=1",
@@ -279,6 +299,8 @@ mod tests {
             "target",
             "type=cache,target=/a,mode=9",
             "\"target=/a",
+            "target=\"/a\"",
+            "\"target=/a\"b",
             "type=tmpfs,target=/a,size=x",
         ] {
             assert!(mount(bad).is_err(), "{bad}");

@@ -1,7 +1,7 @@
 //! `RUN [flags] command`.
 
 use super::command::{CommandLine, command_line};
-use super::mount::{MountSpec, parse_mount};
+use super::mount::{MountSpec, boolean, mount_fields, parse_mount};
 use super::{Line, Problem};
 use crate::flags::Flags;
 use crate::heredoc::Heredoc;
@@ -45,9 +45,7 @@ pub(super) fn parse(line: Line<'_>) -> Result<Run, Problem> {
         let _: MountSpec = parse_mount(mount)?;
     }
     match &run.command {
-        CommandLine::Shell(text) if text.is_empty() => {
-            Err(Problem::new("RUN requires at least one argument"))
-        }
+        // An empty text is run by the shell, which does nothing; an empty list has no program.
         CommandLine::Exec(args) if args.is_empty() => Err(Problem::new("RUN requires at least one argument")),
         CommandLine::Shell(_) => Ok(Run { heredocs: line.heredocs, ..run }),
         CommandLine::Exec(_) => Ok(run),
@@ -63,17 +61,23 @@ fn choice(value: Option<String>, flag: &str, known: &[&str]) -> Result<Option<St
     Err(Problem { message: format!("unsupported {flag} mode `{value}`"), help })
 }
 
-/// `name[,required]`.
+/// A comma-separated record of a name, as such or as `name=`, and `required`.
 fn device(text: &str) -> Result<(String, bool), Problem> {
-    let (name, option) = text.split_once(',').map_or((text, None), |(name, option)| (name, Some(option)));
-    let name = name.strip_prefix("name=").unwrap_or(name);
-    match option {
-        _ if name.is_empty() => Err(Problem::new("`--device` requires a name")),
-        None => Ok((name.to_owned(), false)),
-        Some("required" | "required=true") => Ok((name.to_owned(), true)),
-        Some("required=false") => Ok((name.to_owned(), false)),
-        Some(other) => Err(Problem::new(format!("unexpected key `{other}` in `--device`"))),
+    let (mut device, mut required) = (None, false);
+    for field in mount_fields(text)? {
+        let (key, value) = field.split_once('=').map_or((&*field, None), |(key, value)| (key, Some(value)));
+        match (key.to_ascii_lowercase().as_str(), value) {
+            ("required", value) => required = boolean("required", value)?,
+            ("name", Some(_)) if device.is_some() => {
+                return Err(Problem::new("`--device` has more than one name"));
+            }
+            ("name", Some(name)) => device = Some(name.to_owned()),
+            _ if device.is_none() => device = Some(field),
+            _ => return Err(Problem::new(format!("unexpected key `{key}` in `--device={text}`"))),
+        }
     }
+    let name = device.filter(|name| !name.is_empty());
+    Ok((name.ok_or_else(|| Problem::new("`--device` requires a name"))?, required))
 }
 
 #[cfg(test)]
@@ -98,13 +102,27 @@ mod tests {
         assert_eq!((found.mounts.len(), found.network.as_deref()), (1, Some("none")));
         assert_eq!(found.devices, [("a/b=c".to_owned(), true)]);
         assert_eq!(run("RUN -- --odd").command, CommandLine::Shell("--odd".to_owned()));
+        assert_eq!(run("RUN").command, CommandLine::Shell(String::new()));
+    }
+
+    #[test]
+    fn devices_are_records() {
+        for (text, name, required) in [
+            ("a/b=c,required", "a/b=c", true),
+            ("required=false,name=a/b", "a/b", false),
+            ("a/b=*,required=1", "a/b=*", true),
+            ("org.mobyproject.buildkit.device.class", "org.mobyproject.buildkit.device.class", false),
+        ] {
+            assert_eq!(device(text), Ok((name.to_owned(), required)), "{text}");
+        }
+        for bad in ["", "required", "a/b,c=d", "a/b,name=c", "a,required=maybe"] {
+            assert!(device(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
     fn complaints() {
-        for bad in
-            ["RUN", "RUN []", "RUN --network=x y", "RUN --mount=type=x y", "RUN --mount y", "RUN --x y"]
-        {
+        for bad in ["RUN []", "RUN --network=x y", "RUN --mount=type=x y", "RUN --mount y", "RUN --x y"] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

@@ -12,7 +12,7 @@ mod tests {
     use crate::instruction::check;
 
     #[test]
-    fn inner_spaces_stay() {
+    fn item_17_inner_spaces_stay() {
         assert_eq!(check("user  a  b ").unwrap(), Instruction::User("a  b".to_owned()));
         assert_eq!(check("WORKDIR"), Err("WORKDIR requires at least one argument".to_owned()));
         assert_eq!(check("WORKDIR --x /a"), Err("unknown flag `--x`".to_owned()));

@@ -11,7 +11,7 @@ const SIGNALS: [&str; 31] = [
 const ALIASES: [&str; 4] = ["IOT", "CLD", "POLL", "UNUSED"];
 const LAST: u32 = 64;
 
-/// Flags are taken and ignored, as BuildKit does.
+/// Flags are taken and ignored, as BuildKit does; they are a warning.
 pub(super) fn parse(line: &Line<'_>) -> Result<String, Problem> {
     line.argument().map(str::to_owned)
 }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers() {
+    fn item_61_names_and_numbers() {
         for good in ["SIGTERM", "term", "9", "64", "SIGRTMIN+3", "RTMAX-1", "SIGRTMIN"] {
             assert!(is_signal(good), "{good}");
         }

@@ -1,7 +1,7 @@
 //! Variables of a stage and the expansion of its instructions.
 
 use super::stage::StageState;
-use crate::expand::{Budget, ExpandError, Expander};
+use crate::expand::{Budget, ExpandError, Expander, Unset};
 use crate::{Diagnostic, Node};
 
 /// `name=value` pairs in order of first setting.
@@ -88,7 +88,7 @@ impl<'a> Scope<'a> {
     pub(super) fn title(&self) -> String {
         let code = &self.node.code;
         let shown = self
-            .with(|expander| Expander { raw_quotes: true, keep_unset: true, ..expander }.word(code), code);
+            .with(|expander| Expander { raw_quotes: true, unset: Unset::Kept, ..expander }.word(code), code);
         let shown = shown.unwrap_or_else(|_| code.clone());
         let end = shown.find(char::is_whitespace).unwrap_or(shown.len());
         format!("{}{}", shown[..end].to_ascii_uppercase(), &shown[end..])

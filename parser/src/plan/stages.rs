@@ -10,8 +10,6 @@ use crate::{Diagnostic, Node, Span};
 
 /// Most stages of a file.
 const MAX_STAGES: usize = 1000;
-/// Most instructions of a file.
-const MAX_INSTRUCTIONS: usize = 10_000;
 
 /// The name of the empty base.
 const SCRATCH: &str = "scratch";
@@ -71,10 +69,6 @@ pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec
 fn check_size(file: &Dockerfile) -> Result<(), Diagnostic> {
     if file.stages.len() > MAX_STAGES {
         return Err(Diagnostic::global(format!("the file has more than {MAX_STAGES} stages")));
-    }
-    let instructions = file.stages.iter().map(|stage| stage.instructions.len()).sum::<usize>();
-    if instructions + file.global_args.len() > MAX_INSTRUCTIONS {
-        return Err(Diagnostic::global(format!("the file has more than {MAX_INSTRUCTIONS} instructions")));
     }
     Ok(())
 }
