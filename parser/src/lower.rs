@@ -9,6 +9,7 @@ mod remote;
 mod run;
 mod scope;
 mod stage;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -112,6 +113,10 @@ struct Lowerer<'a> {
     warnings: Vec<Diagnostic>,
     /// Sum of the history texts so far.
     history_bytes: usize,
+    /// Entries of history and environment that stages have from other stages.
+    inherited: usize,
+    /// Sum of the environments of all `RUN`s.
+    env_bytes: usize,
 }
 
 impl<'a> Lowerer<'a> {
@@ -128,6 +133,8 @@ impl<'a> Lowerer<'a> {
             selected: Vec::new(),
             warnings: Vec::new(),
             history_bytes: 0,
+            inherited: 0,
+            env_bytes: 0,
         }
     }
 

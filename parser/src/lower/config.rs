@@ -3,7 +3,7 @@
 use kiln_oci::Healthcheck as HealthConfig;
 use kiln_oci::config::Empty;
 
-use super::history::{plain_list, quoted_health, quoted_list};
+use super::history::{plain_health, plain_list, quoted_list};
 use super::scope::Scope;
 use super::stage::StageState;
 use crate::Diagnostic;
@@ -11,8 +11,8 @@ use crate::ast::{Arg, CommandLine, Env, Expose, Healthcheck, Instruction, KeyVal
 use crate::instruction::{is_signal, ports};
 use crate::plan::Plan;
 
-/// Arguments that are for kiln itself and never become variables.
-const PRIVATE_PREFIX: &str = "BUILDKIT_SBOM_SCAN_";
+/// Arguments that are for the builder itself and never become variables.
+const PRIVATE: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// Applies one instruction.
 pub(super) fn apply(
@@ -66,27 +66,26 @@ pub(super) fn apply(
     }
 }
 
-/// `--build-arg` beats the default, the default beats the global `ARG`; without any, nothing is defined.
+/// `--build-arg` beats the default, the default beats the global `ARG`; without any, nothing is defined. Each sees
+/// those before it on the same line; a default that is not used is not expanded.
 fn declare(plan: &Plan, state: &mut StageState, scope: &Scope<'_>, arg: &Arg) -> Result<(), Diagnostic> {
     let mut created_by = "ARG".to_owned();
     for (name, default) in &arg.arguments {
-        let name = scope.word(name)?;
-        let default = scope.optional(default.as_ref())?;
-        let given = plan.options.build_args.get(&name).cloned();
-        let value = given.or(default).or_else(|| plan.global.get(&name));
+        let value = match (plan.options.build_args.get(name), default) {
+            (Some(given), _) => Some(given.clone()),
+            (None, Some(default)) => Some(scope.word_after(&state.changes, default)?),
+            (None, None) => plan.global.get(name),
+        };
         created_by.push(' ');
-        created_by.push_str(&name);
+        created_by.push_str(name);
         if let Some(value) = &value {
             created_by.push('=');
             created_by.push_str(value);
+            if !PRIVATE.contains(&name.as_str()) {
+                state.changes.set(name, value);
+            }
         }
-        if name.starts_with(PRIVATE_PREFIX) {
-            continue;
-        }
-        if let Some(value) = &value {
-            state.variables.set(&name, value);
-        }
-        state.build_args.push((name, value));
+        state.build_args.push((name.clone(), value));
     }
     state.record(created_by);
     Ok(())
@@ -98,16 +97,9 @@ fn set_env(state: &mut StageState, scope: &Scope<'_>, env: &Env) -> Result<(), D
         if name.is_empty() {
             return Err(scope.error("ENV names can not be blank"));
         }
-        let entry = format!("{name}={value}");
-        created_by.push(' ');
-        created_by.push_str(&entry);
-        state.variables.set(&name, &value);
-        let list = &mut state.config.config.env;
-        let same = |known: &String| known.split('=').next() == Some(name.as_str());
-        match list.iter_mut().find(|known| same(known)) {
-            Some(known) => *known = entry,
-            None => list.push(entry),
-        }
+        created_by.push_str(&format!(" {name}={value}"));
+        state.changes.set(&name, &value);
+        state.env_index.set(&mut state.config.config.env, &name, &value);
     }
     state.record(created_by);
     Ok(())
@@ -142,6 +134,8 @@ fn set_cmd(state: &mut StageState, command: &CommandLine) {
     let args = command.with_shell(&state.shell());
     state.record(format!("CMD {}", quoted_list(&args)));
     state.config.config.cmd = Some(args);
+    // Docker's key; BuildKit says so of every CMD.
+    state.config.config.other.insert("ArgsEscaped".to_owned(), true.into());
     state.cmd_set = true;
 }
 
@@ -172,7 +166,7 @@ fn set_health(state: &mut StageState, check: &Healthcheck) {
             retries: health.retries,
         },
     };
-    state.record(format!("HEALTHCHECK {}", quoted_health(&config)));
+    state.record(format!("HEALTHCHECK {}", plain_health(&config)));
     state.config.config.healthcheck = Some(config);
 }
 

@@ -283,7 +283,7 @@ fn request(
         chmod.as_deref().map(ChmodSpec::parse).transpose().map_err(|error| scope.error(error.to_string()))?;
     Ok(Request {
         keyword,
-        dest: destination(state.cwd(), &shown_dest),
+        dest: destination(&state.cwd(), &shown_dest),
         shown_dest,
         chown,
         chmod,

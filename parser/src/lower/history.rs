@@ -41,12 +41,16 @@ pub(super) fn plain_list(list: &[String]) -> String {
     format!("[{}]", list.join(" "))
 }
 
-/// Go's `%q` of a health check.
-pub(super) fn quoted_health(health: &Healthcheck) -> String {
+/// Go's `%+v` of a health check.
+pub(super) fn plain_health(health: &Healthcheck) -> String {
     let Healthcheck { test, interval, timeout, start_period, start_interval, retries } = health;
-    let times = [interval, timeout, start_period, start_interval].map(|nanos| quoted(&duration(*nanos)));
-    let retries = u32::try_from(*retries).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
-    format!("&{{{} {} {}}}", quoted_list(test), times.join(" "), quoted_char(retries))
+    let [interval, timeout, start_period, start_interval] =
+        [interval, timeout, start_period, start_interval].map(|nanos| duration(*nanos));
+    format!(
+        "{{Test:{} Interval:{interval} Timeout:{timeout} StartPeriod:{start_period} \
+         StartInterval:{start_interval} Retries:{retries}}}",
+        plain_list(test)
+    )
 }
 
 /// Go's `strconv.Quote`.
@@ -55,13 +59,6 @@ fn quoted(text: &str) -> String {
     out.push('"');
     text.chars().for_each(|c| escape(&mut out, c, '"'));
     out.push('"');
-    out
-}
-
-fn quoted_char(c: char) -> String {
-    let mut out = String::from("'");
-    escape(&mut out, c, '\'');
-    out.push('\'');
     out
 }
 
@@ -77,9 +74,16 @@ fn escape(out: &mut String, c: char, quote: char) {
         '\x0c' => out.push_str("\\f"),
         _ if c == quote => out.extend(['\\', c]),
         _ if u32::from(c) < 0x20 || c == '\x7f' => drop(write!(out, "\\x{:02x}", u32::from(c))),
-        _ if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
-        _ => out.push(c),
+        _ if c.is_ascii() || is_printable(c) => out.push(c),
+        '\0'..='\u{ffff}' => drop(write!(out, "\\u{:04x}", u32::from(c))),
+        _ => drop(write!(out, "\\U{:08x}", u32::from(c))),
     }
+}
+
+/// Whether a character is a letter, mark, number, punctuation or symbol: Rust's debug form leaves exactly these as
+/// they are, marks only behind another character.
+fn is_printable(c: char) -> bool {
+    String::from_iter(['a', c]).escape_debug().count() == 2
 }
 
 /// Go's `Duration.String`.
@@ -109,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn go_writes_it_like_this() {
+    fn item_58_go_writes_it_like_this() {
         let list = ["a".to_owned(), "b \"c\"\n\u{1}".to_owned()];
         assert_eq!(quoted_list(&list), r#"["a" "b \"c\"\n\x01"]"#);
         for (nanos, text) in [
@@ -120,7 +124,17 @@ mod tests {
         ] {
             assert_eq!(duration(nanos), text);
         }
-        let health = Healthcheck { test: vec!["NONE".to_owned()], retries: 3, ..Healthcheck::default() };
-        assert_eq!(quoted_health(&health), r#"&{["NONE"] "0s" "0s" "0s" "0s" '\x03'}"#);
+        let test = vec!["CMD-SHELL".to_owned(), "a b".to_owned()];
+        let health = Healthcheck { test, interval: 90_000_000_000, retries: 3, ..Healthcheck::default() };
+        let expected =
+            "{Test:[CMD-SHELL a b] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}";
+        assert_eq!(plain_health(&health), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        let list = ["ä\u{301}€\u{1f600}".to_owned(), "\u{a0}\u{200b}\u{202e}\u{ad}\u{10ffff}".to_owned()];
+        let expected = "[\"ä\u{301}€\u{1f600}\" \"\\u00a0\\u200b\\u202e\\u00ad\\U0010ffff\"]";
+        assert_eq!(quoted_list(&list), expected);
     }
 }

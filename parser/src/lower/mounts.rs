@@ -35,10 +35,7 @@ impl Lowerer<'_> {
         let mut sockets = 0;
         for text in &run.mounts {
             let spec = read(scope, text)?;
-            let target = spec.target.as_deref().map(|target| join(state.cwd(), target));
-            if target.as_deref() == Some("/") {
-                return Err(scope.error("invalid mount target `/`"));
-            }
+            let target = target(state, scope, &spec)?;
             let mount = match spec.kind {
                 MountKind::Bind => self.bind_mount(stage, scope, spec, target, inputs)?,
                 MountKind::Cache => self.cache_mount(stage, scope, spec, target, inputs)?,
@@ -90,14 +87,14 @@ impl Lowerer<'_> {
             None => None,
             Some(from) => self.from(stage, scope, from)?,
         };
-        let target = target.unwrap_or_default();
-        let id = spec.id.filter(|id| !id.is_empty()).unwrap_or_else(|| target.clone());
+        let id = spec.id.filter(|id| !id.is_empty());
+        let id = id.unwrap_or_else(|| clean(spec.target.as_deref().unwrap_or_default()));
         let namespace =
             self.plan.options.build_args.get(CACHE_NAMESPACE).filter(|namespace| !namespace.is_empty());
         Ok(Mount::Cache {
             input: edge.map(|edge| input_of(inputs, edge)),
             source: join("/", spec.source.as_deref().unwrap_or_default()),
-            target,
+            target: target.unwrap_or_default(),
             readonly: spec.readonly.unwrap_or(false),
             id: namespace.map_or(id.clone(), |namespace| format!("{namespace}/{id}")),
             sharing: match spec.sharing.as_deref() {
@@ -112,6 +109,18 @@ impl Lowerer<'_> {
     }
 }
 
+/// Where a mount is: files of any kind are mounted at the working directory if the target is left out.
+fn target(state: &StageState, scope: &Scope<'_>, spec: &MountSpec) -> Result<Option<String>, Diagnostic> {
+    let required = matches!(spec.kind, MountKind::Bind | MountKind::Cache | MountKind::Tmpfs);
+    let written = spec.target.as_deref().or(required.then_some(""));
+    let target = written.map(|target| join(&state.cwd(), target));
+    if target.as_deref() == Some("/") {
+        let help = "give it a `target=`, or a WORKDIR above".to_owned();
+        return Err(scope.error("invalid mount target `/`").with_help(Some(help)));
+    }
+    Ok(target)
+}
+
 /// Expands a record; `from` has no variables.
 fn read(scope: &Scope<'_>, text: &str) -> Result<MountSpec, Diagnostic> {
     let fields =
@@ -120,6 +129,25 @@ fn read(scope: &Scope<'_>, text: &str) -> Result<MountSpec, Diagnostic> {
     let expand = |field: String| if is_from(&field) { Ok(field) } else { scope.word(&field) };
     let fields = fields.into_iter().map(expand).collect::<Result<Vec<_>, _>>()?;
     mount_of(&fields).map_err(|problem| scope.error(problem.message).with_help(problem.help))
+}
+
+/// Go's `path.Clean`, by which a cache without an id is called.
+fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if rooted => {}
+            _ => parts.push(part),
+        }
+    }
+    match (rooted, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
 }
 
 fn secret_mount(spec: MountSpec, target: Option<String>) -> Mount {
@@ -156,4 +184,18 @@ pub(super) fn input_of(inputs: &mut Vec<Edge>, edge: Edge) -> u32 {
         inputs.len() - 1
     });
     u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn item_90_a_cache_is_called_by_its_clean_target() {
+        for (target, id) in
+            [("/a/../b//", "/b"), ("a/./b", "a/b"), ("", "."), ("../a/..", ".."), ("/..", "/")]
+        {
+            assert_eq!(clean(target), id, "{target}");
+        }
+    }
 }

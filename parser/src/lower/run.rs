@@ -12,8 +12,12 @@ use crate::ast::{CommandLine, Run};
 use crate::heredoc;
 use crate::plan::{StagePlan, is_proxy};
 
+/// Build argument that names the host of every `RUN`.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// Where a script given as heredoc is seen.
 const SCRIPT_DIR: &str = "/dev/pipes";
+/// Largest sum of the environments of all `RUN`s of a build in bytes.
+const MAX_ENVIRONMENTS: usize = 128 << 20;
 
 impl Lowerer<'_> {
     pub(super) fn lower_run(
@@ -27,8 +31,8 @@ impl Lowerer<'_> {
         let mut exec = ExecOp::new(Vec::new(), state.platform.clone(), state.edge.map(|_| 0));
         let mut title = scope.title();
         exec.args = self.arguments(state, scope, run, &mut exec.mounts, &mut inputs, &mut title)?;
-        exec.env = state.variables.to_env();
-        exec.cwd = state.cwd().to_owned();
+        exec.env = self.environment(state, scope)?;
+        exec.cwd = state.cwd();
         exec.user.clone_from(&state.config.config.user);
         self.apply_options(&mut exec, state, run);
         let mounts = self.mounts(stage, state, scope, run, &mut inputs)?;
@@ -72,6 +76,19 @@ impl Lowerer<'_> {
         Ok(CommandLine::Shell(script).with_shell(&state.shell()))
     }
 
+    /// What the process sees; all steps together have a limit, as each holds its own.
+    fn environment(&mut self, state: &StageState, scope: &Scope<'_>) -> Result<Vec<String>, Diagnostic> {
+        let env = state.variables.to_env();
+        self.env_bytes += env.iter().map(String::len).sum::<usize>();
+        if self.env_bytes > MAX_ENVIRONMENTS {
+            return Err(scope.error(format!(
+                "the environments of all RUN instructions are larger than {} MiB together",
+                MAX_ENVIRONMENTS >> 20
+            )));
+        }
+        Ok(env)
+    }
+
     fn apply_options(&self, exec: &mut ExecOp, state: &StageState, run: &Run) {
         let options = &self.plan.options;
         exec.network = match run.network.as_deref() {
@@ -87,15 +104,17 @@ impl Lowerer<'_> {
             .iter()
             .map(|(name, required)| Device { name: name.clone(), required: *required })
             .collect();
-        exec.hostname.clone_from(&options.hostname);
+        let hostname = options.build_args.get(HOSTNAME).filter(|name| !name.is_empty());
+        exec.hostname = hostname.cloned().or_else(|| options.hostname.clone());
         exec.extra_hosts.clone_from(&options.extra_hosts);
         exec.shm_size = options.shm_size;
         exec.ulimits.clone_from(&options.ulimits);
-        let declared = |name: &str| state.build_args.iter().any(|(known, _)| known == name);
-        for (name, value) in options.build_args.iter().filter(|(name, _)| is_proxy(name) && !declared(name)) {
-            for name in [name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
-                exec.proxy_env.push(format!("{name}={value}"));
-            }
+        // A declared one is a variable like any other.
+        let declared = |name: &String| state.build_args.iter().any(|(known, _)| known == name);
+        for (name, value) in options.build_args.iter().filter(|(name, _)| is_proxy(name)) {
+            let names = [name.to_ascii_uppercase(), name.to_ascii_lowercase()];
+            let names = names.into_iter().filter(|name| !declared(name));
+            exec.proxy_env.extend(names.map(|name| format!("{name}={value}")));
         }
         exec.proxy_env.sort();
         exec.proxy_env.dedup();
@@ -110,8 +129,8 @@ trait Apply {
 impl Apply for ExecOp {
     fn apply(&mut self, mounts: Mounts) {
         self.mounts.extend(mounts.mounts);
-        if let Some(socket) = mounts.first_socket {
-            self.env.retain(|entry| !entry.starts_with("SSH_AUTH_SOCK="));
+        let is_set = |env: &[String]| env.iter().any(|entry| entry.starts_with("SSH_AUTH_SOCK="));
+        if let Some(socket) = mounts.first_socket.filter(|_| !is_set(&self.env)) {
             self.env.push(format!("SSH_AUTH_SOCK={socket}"));
         }
     }

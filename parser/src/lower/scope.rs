@@ -1,42 +1,9 @@
-//! Variables of a stage and the expansion of its instructions.
+//! The expansion of one instruction.
 
 use super::stage::StageState;
+use super::variables::Variables;
 use crate::expand::{Budget, ExpandError, Expander, Unset};
 use crate::{Diagnostic, Node};
-
-/// `name=value` pairs in order of first setting.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Variables(Vec<(String, String)>);
-
-impl Variables {
-    pub(super) fn from_env(env: &[String]) -> Self {
-        let mut variables = Variables::default();
-        for entry in env {
-            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            variables.set(name, value);
-        }
-        variables
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    pub(super) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn to_env(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
-    }
-}
 
 /// Expands the parts of one instruction, all in the environment before it.
 pub(super) struct Scope<'a> {
@@ -62,9 +29,12 @@ impl<'a> Scope<'a> {
         text: &str,
     ) -> Result<T, Diagnostic> {
         let lookup = |name: &str| self.variables.get(name).map(str::to_owned);
-        let expander = Expander::new(self.escape, &lookup, self.budget);
-        let short = |text: &str| text.chars().take(200).collect::<String>();
-        run(expander).map_err(|error| self.error(format!("failed to process `{}`: {error}", short(text))))
+        run(Expander::new(self.escape, &lookup, self.budget)).map_err(|error| self.explain(&error, text))
+    }
+
+    fn explain(&self, error: &ExpandError, text: &str) -> Diagnostic {
+        let short: String = text.chars().take(200).collect();
+        self.error(format!("failed to process `{short}`: {error}"))
     }
 
     pub(super) fn word(&self, text: &str) -> Result<String, Diagnostic> {
@@ -73,6 +43,14 @@ impl<'a> Scope<'a> {
 
     pub(super) fn optional(&self, text: Option<&String>) -> Result<Option<String>, Diagnostic> {
         text.map(|text| self.word(text)).transpose()
+    }
+
+    /// The same in an environment of which `changes` have been made already.
+    pub(super) fn word_after(&self, changes: &Variables, text: &str) -> Result<String, Diagnostic> {
+        let get = |name: &str| changes.get(name).or_else(|| self.variables.get(name));
+        let lookup = |name: &str| get(name).map(str::to_owned);
+        let expander = Expander::new(self.escape, &lookup, self.budget);
+        expander.word(text).map_err(|error| self.explain(&error, text))
     }
 
     pub(super) fn words(&self, text: &str) -> Result<Vec<String>, Diagnostic> {

@@ -4,20 +4,24 @@ use kiln_graph::{ActionInput, Edge, FileAction, FileOp, Op, Owner, VertexMeta};
 use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::Lowerer;
-use super::scope::{Scope, Variables};
+use super::copy::join;
+use super::scope::Scope;
+use super::variables::{EnvIndex, Variables};
 use crate::ast::Instruction;
 use crate::plan::{Base, NoCache, StagePlan};
 use crate::{Diagnostic, Node};
 
 /// What `PATH` is where the base has none.
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Longest text of one history entry in bytes.
 const MAX_HISTORY_ENTRY: usize = 4 << 20;
 /// Largest sum of all history texts of one build in bytes.
 const MAX_HISTORY: usize = 32 << 20;
 /// Most variables of a stage.
-const MAX_VARIABLES: usize = 4096;
+const MAX_VARIABLES: usize = 32_768;
+/// Most entries of history and environment that the stages of a build take over from each other.
+const MAX_INHERITED: usize = 500_000;
 
 /// A stage so far.
 #[derive(Debug, Clone)]
@@ -28,6 +32,10 @@ pub(super) struct StageState {
     pub(super) config: ImageConfig,
     /// What `$name` means and a `RUN` sees: `ENV` and `ARG`.
     pub(super) variables: Variables,
+    /// What the instruction at hand sets; it counts from the next one on.
+    pub(super) changes: Variables,
+    /// Where the names of `config.config.env` are.
+    pub(super) env_index: EnvIndex,
     /// Arguments declared, in order.
     pub(super) build_args: Vec<(String, Option<String>)>,
     /// Whether this stage itself had a `CMD`.
@@ -75,12 +83,18 @@ impl StageState {
     }
 
     fn over(edge: Option<Edge>, mut config: ImageConfig, platform: &Platform) -> Self {
-        if !config.config.env.iter().any(|entry| entry.starts_with("PATH=")) && platform.os != "windows" {
-            config.config.env.push(DEFAULT_PATH.to_owned());
+        let mut env_index = EnvIndex::new(&config.config.env);
+        if !env_index.contains("PATH") && platform.os != "windows" {
+            env_index.set(&mut config.config.env, "PATH", DEFAULT_PATH);
+        }
+        if !config.config.working_dir.is_empty() {
+            config.config.working_dir = working_dir("/", &config.config.working_dir);
         }
         StageState {
             edge,
             variables: Variables::from_env(&config.config.env),
+            changes: Variables::default(),
+            env_index,
             config,
             build_args: Vec::new(),
             cmd_set: false,
@@ -98,10 +112,9 @@ impl StageState {
         self.config.config.shell.clone().filter(|shell| !shell.is_empty()).unwrap_or_else(default)
     }
 
-    /// Where relative paths begin.
-    pub(super) fn cwd(&self) -> &str {
-        let dir = &self.config.config.working_dir;
-        if dir.is_empty() { "/" } else { dir }
+    /// Where relative paths begin, in clean form.
+    pub(super) fn cwd(&self) -> String {
+        join("/", &self.config.config.working_dir)
     }
 
     pub(super) fn meta(&mut self, node: &Node, title: &str) -> VertexMeta {
@@ -133,7 +146,9 @@ impl Lowerer<'_> {
             Base::Scratch => StageState::scratch(&stage.platform),
             Base::Stage(index) => {
                 let parent = self.states[*index].clone();
-                parent.unwrap_or_else(|| StageState::scratch(&stage.platform))
+                let parent = parent.unwrap_or_else(|| StageState::scratch(&stage.platform));
+                self.inherit(&parent, stage)?;
+                parent
             }
             Base::Image(image) => {
                 let found = self.bases.get(image).cloned();
@@ -162,6 +177,18 @@ impl Lowerer<'_> {
         state.counter = counter;
         state.ignore_cache = self.ignores_cache(stage);
         Ok(state)
+    }
+
+    /// A chain of long stages would hold every entry once a stage.
+    fn inherit(&mut self, parent: &StageState, stage: &StagePlan) -> Result<(), Diagnostic> {
+        self.inherited += parent.config.history.len() + parent.variables.len();
+        if self.inherited > MAX_INHERITED {
+            let message = format!(
+                "the stages have more than {MAX_INHERITED} entries of history and environment from each other"
+            );
+            return Err(Diagnostic::error(stage.span, message));
+        }
+        Ok(())
     }
 
     /// The result claims the platform that was asked for, whatever the base says.
@@ -221,8 +248,10 @@ impl Lowerer<'_> {
             Instruction::Workdir(path) => self.lower_workdir(state, &scope, path),
             other => super::config::apply(plan, state, &scope, other),
         };
+        drop(scope);
         self.budget = budget;
         result?;
+        state.variables.merge(&mut state.changes);
         self.check_size(state, node)
     }
 
@@ -244,28 +273,48 @@ impl Lowerer<'_> {
         scope: &Scope<'_>,
         path: &str,
     ) -> Result<(), Diagnostic> {
-        let path = scope.word(path)?;
-        if path.is_empty() {
-            return Err(scope.error("WORKDIR is empty after variables are replaced"));
-        }
-        let path = super::copy::join(state.cwd(), &path);
-        state.config.config.working_dir.clone_from(&path);
+        let dir = working_dir(&state.config.config.working_dir, &scope.word(path)?);
+        let created_by = format!("WORKDIR {dir}");
+        state.config.config.working_dir = dir;
+        let path = state.cwd();
         let layer = path != "/";
         if layer {
             let owner = Owner::parse(&state.config.config.user);
             let input = state.edge.map_or(ActionInput::Scratch, |_| ActionInput::Input(0));
-            let action =
-                FileAction::Mkdir { input, path: path.clone(), mode: 0o755, make_parents: true, owner };
+            let action = FileAction::Mkdir { input, path, mode: 0o755, make_parents: true, owner };
             let meta = state.meta(scope.node, &scope.title());
             let op = Op::File(FileOp { actions: vec![action] });
             state.edge = Some(self.add(op, state.edge.into_iter().collect(), meta)?.output());
         }
-        let created_by = format!("WORKDIR {path}");
         if layer {
             state.record_layer(created_by);
         } else {
             state.record(created_by);
         }
         Ok(())
+    }
+}
+
+/// The directory that `path` means in `current`. As BuildKit writes it into the image: an absolute path as it is, a
+/// relative one cleaned, the current one where there is none.
+fn working_dir(current: &str, path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { join(&join("/", current), path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn item_53_relative_directories_join_and_absolute_ones_stay() {
+        for (current, path, expected) in [
+            ("", "a", "/a"),
+            ("/a", "b/../c/", "/a/c"),
+            ("/a", "/b//c/", "/b//c/"),
+            ("a", "", "/a"),
+            ("/a/", "..", "/"),
+        ] {
+            assert_eq!(working_dir(current, path), expected, "{current} {path}");
+        }
     }
 }

@@ -13,7 +13,7 @@ const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY"
 
 /// Whether an argument says how to reach the world; such need no `ARG` and are kept out of keys and history.
 pub(crate) fn is_proxy(name: &str) -> bool {
-    PROXIES.iter().any(|proxy| *proxy == name || proxy.to_ascii_lowercase() == name)
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
 }
 
 /// What `FROM` may use and what an `ARG` without default inherits.
@@ -28,7 +28,7 @@ impl GlobalArgs {
         budget: &Budget,
         errors: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut args = GlobalArgs(platform_args(options));
+        let mut args = GlobalArgs(platform_args(file, options));
         for node in &file.global_args {
             if let Err(diagnostic) = args.declare(node, file.directives.escape, options, budget) {
                 errors.push(diagnostic);
@@ -70,7 +70,7 @@ impl GlobalArgs {
     }
 }
 
-fn platform_args(options: &PlanOptions) -> BTreeMap<String, String> {
+fn platform_args(file: &Dockerfile, options: &PlanOptions) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
     for (prefix, platform) in [("BUILD", &options.build_platform), ("TARGET", &options.platform)] {
         let text = if prefix == "TARGET" { format_all(platform) } else { platform.to_string() };
@@ -81,7 +81,8 @@ fn platform_args(options: &PlanOptions) -> BTreeMap<String, String> {
         args.insert(format!("{prefix}ARCH"), platform.architecture.clone());
         args.insert(format!("{prefix}VARIANT"), or_empty(&platform.variant));
     }
-    let stage = options.target.clone().unwrap_or_else(|| "default".to_owned());
+    let last = || file.stages.last().and_then(|stage| stage.from.name.clone());
+    let stage = options.target.clone().or_else(last).unwrap_or_else(|| "default".to_owned());
     args.insert("TARGETSTAGE".to_owned(), stage);
     for (name, value) in &mut args {
         if let Some(given) = options.build_args.get(name) {

@@ -12,7 +12,7 @@ use crate::{Diagnostic, Node, Span};
 const MAX_STAGES: usize = 1000;
 
 /// The name of the empty base.
-const SCRATCH: &str = "scratch";
+pub(crate) const SCRATCH: &str = "scratch";
 
 /// A stage whose `FROM` is expanded.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec
     let mut errors = Vec::new();
     let budget = Budget::default();
     let mut options = options.clone();
-    name_target(file, &mut options);
+    options.target = options.target.take().filter(|target| !target.is_empty());
     let global = GlobalArgs::new(file, &options, &budget, &mut errors);
     let mut stages = Vec::with_capacity(file.stages.len());
     let scope = Scope { global: &global, options: &options, budget: &budget, escape: file.directives.escape };
@@ -71,15 +71,6 @@ fn check_size(file: &Dockerfile) -> Result<(), Diagnostic> {
         return Err(Diagnostic::global(format!("the file has more than {MAX_STAGES} stages")));
     }
     Ok(())
-}
-
-/// `TARGETSTAGE` is the name of the last stage where no target is asked for.
-fn name_target(file: &Dockerfile, options: &mut PlanOptions) {
-    options.target = options.target.take().filter(|target| !target.is_empty());
-    let last = file.stages.last().and_then(|stage| stage.from.name.clone());
-    if let (None, Some(name)) = (&options.target, last) {
-        options.build_args.entry("TARGETSTAGE".to_owned()).or_insert(name);
-    }
 }
 
 fn find_target(stages: &[StagePlan], options: &PlanOptions) -> Result<usize, Diagnostic> {
@@ -122,7 +113,9 @@ impl Scope<'_> {
         let base = base.map_err(|error| self.explain(error, &stage.from.image))?;
         let platform = match base {
             Base::Stage(index) => earlier[index].platform.clone(),
-            Base::Scratch | Base::Image(_) => platform,
+            // Nothing is for every platform.
+            Base::Scratch => self.options.platform.clone(),
+            Base::Image(_) => platform,
         };
         Ok(StagePlan {
             index: earlier.len(),
@@ -153,17 +146,22 @@ impl Scope<'_> {
         span: Span,
         earlier: &[StagePlan],
     ) -> Result<Base, Diagnostic> {
-        if image == SCRATCH {
-            return Ok(Base::Scratch);
-        }
         if let Some(index) = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(image)) {
             return Ok(Base::Stage(index));
         }
+        if image == SCRATCH {
+            return Ok(Base::Scratch);
+        }
+        // BuildKit looks for the exact text among names in lower case, and then for an image that cannot be.
         let lower = image.to_lowercase();
-        let similar = earlier.iter().any(|stage| stage.name.as_deref() == Some(lower.as_str()));
-        let help =
-            || similar.then(|| format!("stage names are lower case here; did you mean `FROM {lower}`?"));
-        base_image(image, platform, span).map(Base::Image).map_err(|error| error.with_help(help()))
+        if earlier.iter().any(|stage| stage.name.as_deref() == Some(lower.as_str())) {
+            let message =
+                format!("FROM {image}: there is no such stage, as the names of stages are in lower case");
+            return Err(
+                Diagnostic::error(span, message).with_help(Some(format!("did you mean `FROM {lower}`?")))
+            );
+        }
+        base_image(image, platform, span).map(Base::Image)
     }
 
     fn expand(&self, text: &str, span: Span) -> Result<String, Diagnostic> {
