@@ -50,7 +50,6 @@ pub(crate) enum Unset {
     /// The text as written.
     Kept,
     /// An error, except where an operator says what it is.
-    #[allow(dead_code)] // `--from` is next
     Refused,
 }
 

@@ -1,6 +1,7 @@
 //! A plan and its base images' configurations to a graph and an image configuration.
 
 mod config;
+mod constants;
 mod copy;
 mod dependencies;
 mod history;

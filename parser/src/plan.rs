@@ -12,7 +12,7 @@ use crate::lower::BaseConfigs;
 use crate::{Diagnostic, Dockerfile};
 
 pub(crate) use args::{GlobalArgs, is_proxy};
-pub(crate) use stages::{Base, StagePlan, base_image};
+pub(crate) use stages::{Base, SCRATCH, StagePlan, base_image};
 
 /// What the caller of a build wants.
 #[derive(Debug, Clone)]

@@ -112,7 +112,8 @@ impl Lowerer<'_> {
         scope: &Scope<'_>,
         from: &str,
     ) -> Result<Option<Edge>, Diagnostic> {
-        match dependencies::resolve(self.plan, stage, from, scope.node.span)? {
+        match dependencies::resolve(self.plan, stage, &scope.from(self.plan, from)?, scope.node.span)? {
+            From::Nothing => Ok(None),
             From::Stage(index) => Ok(self.states[index].as_ref().and_then(|state| state.edge)),
             From::Image(image) => {
                 let found = self.bases.get(&image);

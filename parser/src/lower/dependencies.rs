@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::BaseConfigs;
+use super::constants::Constants;
+use super::stage::{MAX_INHERITED, too_much_inherited};
 use crate::ast::Instruction;
+use crate::expand::Budget;
 use crate::parse::parse_trigger;
-use crate::plan::{Base, BaseImage, Plan, StagePlan, base_image};
+use crate::plan::{Base, BaseImage, Plan, SCRATCH, StagePlan, base_image};
 use crate::{Diagnostic, Node, Span};
 
 /// Most triggers that one base may carry.
@@ -13,11 +16,23 @@ const MAX_TRIGGERS: usize = 1000;
 /// Most instructions of a plan, triggers repeated where they fire.
 const MAX_INSTRUCTIONS: usize = 1_000_000;
 
+const ONLY_EARLIER: &str = "a stage can only use stages that are defined before it";
+
 /// Where `--from` leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum From {
+    /// `scratch`: no files.
+    Nothing,
     Stage(usize),
     Image(BaseImage),
+}
+
+/// What a stage needs, and where it says so.
+struct Link {
+    from: From,
+    /// As written, for messages.
+    text: String,
+    span: Span,
 }
 
 /// What each stage does and needs.
@@ -37,15 +52,12 @@ pub(crate) fn missing_images(plan: &Plan, bases: &BaseConfigs) -> Result<Vec<Bas
 impl Dependencies {
     pub(super) fn new(plan: &Plan, bases: &BaseConfigs) -> Result<Self, Diagnostic> {
         let triggers = triggers(plan, bases)?;
-        let mut links = Vec::with_capacity(plan.stages.len());
-        for stage in &plan.stages {
-            links.push(links_of(plan, stage, &triggers[stage.index])?);
-        }
-        let needed = reach(plan, &links);
-        let images =
-            links.into_iter().zip(&needed).filter(|(_, needed)| **needed).flat_map(|(links, _)| links);
-        let image = |from| if let From::Image(image) = from { Some(image) } else { None };
-        let images = images.filter_map(image).collect();
+        let links = links(plan, bases, &triggers)?;
+        check_circles(plan, &links)?;
+        let needed = reach(plan, &links)?;
+        let of_needed = links.into_iter().zip(&needed).filter(|(_, needed)| **needed);
+        let image = |link: Link| if let From::Image(image) = link.from { Some(image) } else { None };
+        let images = of_needed.flat_map(|(links, _)| links).filter_map(image).collect();
         Ok(Dependencies { triggers, needed, images })
     }
 
@@ -90,67 +102,123 @@ fn own_triggers(stage: &StagePlan) -> Vec<&str> {
         .collect()
 }
 
-fn links_of(plan: &Plan, stage: &StagePlan, triggers: &[Node]) -> Result<Vec<From>, Diagnostic> {
-    let mut links = match &stage.base {
-        Base::Scratch => Vec::new(),
-        Base::Image(image) => vec![From::Image(image.clone())],
-        Base::Stage(index) => vec![From::Stage(*index)],
-    };
-    for node in triggers.iter().chain(&stage.nodes) {
-        match &node.instruction {
-            Instruction::Copy(copy) => {
-                let from = copy.from.iter().map(|from| resolve(plan, stage, from, node.span));
-                links.extend(from.collect::<Result<Vec<_>, _>>()?);
-            }
-            Instruction::Run(run) => {
-                let from = run.mounts_from().map(|from| resolve(plan, stage, &from, node.span));
-                links.extend(from.collect::<Result<Vec<_>, _>>()?);
-            }
-            _ => {}
+/// What every stage needs, its base first. A `--from` whose variables are not known yet is left out: its stage
+/// needs an image that will be asked for, and then all is looked at again.
+fn links(plan: &Plan, bases: &BaseConfigs, triggers: &[Vec<Node>]) -> Result<Vec<Vec<Link>>, Diagnostic> {
+    let budget = Budget::default();
+    let mut constants: Vec<Constants<'_>> = Vec::new();
+    let mut all = Vec::with_capacity(plan.stages.len());
+    let mut inherited = 0;
+    for (stage, triggers) in plan.stages.iter().zip(triggers) {
+        let mut known = Constants::begin(plan, stage, bases, &constants);
+        inherited += if matches!(stage.base, Base::Stage(_)) { known.len() } else { 0 };
+        if inherited > MAX_INHERITED {
+            return Err(too_much_inherited(stage));
         }
+        let mut links: Vec<Link> = base_link(stage).into_iter().collect();
+        for node in triggers.iter().chain(&stage.nodes) {
+            for text in froms(&node.instruction) {
+                if let Some(name) = known.from(&text, node, &budget)? {
+                    let from = resolve(plan, stage, &name, node.span)?;
+                    links.push(Link { from, text, span: node.span });
+                }
+            }
+            known.pass(&node.instruction, &budget);
+        }
+        constants.push(known);
+        all.push(links);
     }
-    Ok(links)
+    Ok(all)
 }
 
-/// A `--from`: a number is a stage, a name an earlier stage or else an image for this stage's platform.
-pub(super) fn resolve(plan: &Plan, stage: &StagePlan, text: &str, span: Span) -> Result<From, Diagnostic> {
-    let later = |what: &str| {
-        let message = format!("invalid from flag value `{text}`: {what}");
-        let help = "a stage can only use stages that are defined before it".to_owned();
-        Diagnostic::error(span, message).with_help(Some(help))
+fn base_link(stage: &StagePlan) -> Option<Link> {
+    let from = match &stage.base {
+        Base::Scratch => return None,
+        Base::Image(image) => From::Image(image.clone()),
+        Base::Stage(index) => From::Stage(*index),
     };
-    if let Ok(index) = text.parse::<usize>() {
-        let earlier = index < stage.index;
-        return earlier
-            .then_some(From::Stage(index))
-            .ok_or_else(|| later("needs to be defined before current stage"));
+    Some(Link { from, text: String::new(), span: stage.span })
+}
+
+/// Every `--from` of an instruction as written.
+fn froms(instruction: &Instruction) -> Vec<String> {
+    match instruction {
+        Instruction::Copy(copy) => copy.from.iter().cloned().collect(),
+        Instruction::Run(run) => run.mounts_from().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A `--from`: a number is a stage, a name the latest earlier stage of that name or else a later one or else an image
+/// for the target's platform.
+pub(super) fn resolve(plan: &Plan, stage: &StagePlan, text: &str, span: Span) -> Result<From, Diagnostic> {
+    if let Ok(number) = text.parse::<i64>() {
+        let index = usize::try_from(number).ok().filter(|index| *index < plan.stages.len());
+        let message = format!("invalid from flag value `{text}`: there is no stage of this number");
+        return index.map(From::Stage).ok_or_else(|| Diagnostic::error(span, message));
     }
     let lower = text.to_lowercase();
-    let named =
-        |stages: &[StagePlan]| stages.iter().rposition(|stage| stage.name.as_deref() == Some(lower.as_str()));
-    if let Some(index) = named(&plan.stages[..stage.index]) {
-        return Ok(From::Stage(index));
-    }
-    match named(&plan.stages[stage.index..]) {
-        Some(0) => Err(later("a stage cannot use itself")),
-        Some(_) => Err(later("needs to be defined before current stage")),
+    let named = |stage: &&StagePlan| stage.name.as_deref() == Some(lower.as_str());
+    let (earlier, later) = plan.stages.split_at(stage.index);
+    match earlier.iter().rfind(named).or_else(|| later.iter().find(named)) {
+        Some(found) => Ok(From::Stage(found.index)),
+        None if text == SCRATCH => Ok(From::Nothing),
         None => base_image(text, &plan.options.platform, span).map(From::Image),
     }
 }
 
-/// Every edge leads to an earlier stage, so one walk backwards finds all.
-fn reach(plan: &Plan, links: &[Vec<From>]) -> Vec<bool> {
+/// Stages that use each other's files cannot be built, even where nobody needs them.
+fn check_circles(plan: &Plan, links: &[Vec<Link>]) -> Result<(), Diagnostic> {
+    let mut left: BTreeSet<usize> = (0..plan.stages.len()).collect();
+    let used = |index: usize| links[index].iter().filter(|link| !link.text.is_empty());
+    let is_free = |index: &usize, left: &BTreeSet<usize>| {
+        used(*index).all(|link| !matches!(link.from, From::Stage(other) if left.contains(&other)))
+    };
+    // A stage without a link forwards becomes free in the order of the file; each round frees at least one more.
+    loop {
+        let before = left.len();
+        for index in 0..plan.stages.len() {
+            if left.contains(&index) && is_free(&index, &left) {
+                left.remove(&index);
+            }
+        }
+        if left.len() == before {
+            break;
+        }
+    }
+    let forward = |index: &usize| {
+        let circular = |link: &&Link| matches!(link.from, From::Stage(other) if other >= *index && left.contains(&other));
+        used(*index).find(circular)
+    };
+    match left.iter().find_map(forward) {
+        Some(Link { text, span, .. }) => {
+            let message = format!("circular dependency: `{text}` is this stage or needs files of it");
+            Err(Diagnostic::error(*span, message).with_help(Some(ONLY_EARLIER.to_owned())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What the target needs: stages before it only.
+fn reach(plan: &Plan, links: &[Vec<Link>]) -> Result<Vec<bool>, Diagnostic> {
     let mut needed = vec![false; plan.stages.len()];
     needed[plan.target] = true;
-    for index in (0..=plan.target).rev().filter(|index| *index < links.len()) {
+    for index in (0..=plan.target).rev() {
         if !needed[index] {
             continue;
         }
-        for link in &links[index] {
-            if let From::Stage(other) = link {
-                needed[*other] = true;
+        for Link { from, text, span } in &links[index] {
+            match from {
+                From::Stage(other) if *other < index => needed[*other] = true,
+                From::Stage(_) => return Err(later(text, *span)),
+                From::Nothing | From::Image(_) => {}
             }
         }
     }
-    needed
+    Ok(needed)
+}
+
+fn later(text: &str, span: Span) -> Diagnostic {
+    let message = format!("invalid from flag value `{text}`: needs to be defined before current stage");
+    Diagnostic::error(span, message).with_help(Some(ONLY_EARLIER.to_owned()))
 }

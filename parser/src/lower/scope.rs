@@ -3,7 +3,7 @@
 use super::stage::StageState;
 use super::variables::Variables;
 use crate::expand::{Budget, ExpandError, Expander, Unset};
-use crate::{Diagnostic, Node};
+use crate::{Diagnostic, Node, Plan};
 
 /// Expands the parts of one instruction, all in the environment before it.
 pub(super) struct Scope<'a> {
@@ -51,6 +51,17 @@ impl<'a> Scope<'a> {
         let lookup = |name: &str| get(name).map(str::to_owned);
         let expander = Expander::new(self.escape, &lookup, self.budget);
         expander.word(text).map_err(|error| self.explain(&error, text))
+    }
+
+    /// The stage or image of a `--from`, which may use global arguments too.
+    pub(super) fn from(&self, plan: &Plan, text: &str) -> Result<String, Diagnostic> {
+        if !text.contains('$') {
+            return Ok(text.to_owned());
+        }
+        let lookup =
+            |name: &str| self.variables.get(name).map(str::to_owned).or_else(|| plan.global.get(name));
+        let expander = Expander { unset: Unset::Refused, ..Expander::new(self.escape, &lookup, self.budget) };
+        expander.word(text).map_err(|error| super::constants::explain(&error, text, self.node))
     }
 
     pub(super) fn words(&self, text: &str) -> Result<Vec<String>, Diagnostic> {

@@ -21,7 +21,7 @@ const MAX_HISTORY: usize = 32 << 20;
 /// Most variables of a stage.
 const MAX_VARIABLES: usize = 32_768;
 /// Most entries of history and environment that the stages of a build take over from each other.
-const MAX_INHERITED: usize = 500_000;
+pub(super) const MAX_INHERITED: usize = 500_000;
 
 /// A stage so far.
 #[derive(Debug, Clone)]
@@ -83,10 +83,7 @@ impl StageState {
     }
 
     fn over(edge: Option<Edge>, mut config: ImageConfig, platform: &Platform) -> Self {
-        let mut env_index = EnvIndex::new(&config.config.env);
-        if !env_index.contains("PATH") && platform.os != "windows" {
-            env_index.set(&mut config.config.env, "PATH", DEFAULT_PATH);
-        }
+        config.config.env = initial_env(config.config.env, platform);
         if !config.config.working_dir.is_empty() {
             config.config.working_dir = working_dir("/", &config.config.working_dir);
         }
@@ -94,7 +91,7 @@ impl StageState {
             edge,
             variables: Variables::from_env(&config.config.env),
             changes: Variables::default(),
-            env_index,
+            env_index: EnvIndex::new(&config.config.env),
             config,
             build_args: Vec::new(),
             cmd_set: false,
@@ -182,13 +179,7 @@ impl Lowerer<'_> {
     /// A chain of long stages would hold every entry once a stage.
     fn inherit(&mut self, parent: &StageState, stage: &StagePlan) -> Result<(), Diagnostic> {
         self.inherited += parent.config.history.len() + parent.variables.len();
-        if self.inherited > MAX_INHERITED {
-            let message = format!(
-                "the stages have more than {MAX_INHERITED} entries of history and environment from each other"
-            );
-            return Err(Diagnostic::error(stage.span, message));
-        }
-        Ok(())
+        if self.inherited > MAX_INHERITED { Err(too_much_inherited(stage)) } else { Ok(()) }
     }
 
     /// The result claims the platform that was asked for, whatever the base says.
@@ -293,6 +284,22 @@ impl Lowerer<'_> {
         }
         Ok(())
     }
+}
+
+/// The complaint about more than [`MAX_INHERITED`] entries.
+pub(super) fn too_much_inherited(stage: &StagePlan) -> Diagnostic {
+    let message = format!(
+        "the stages have more than {MAX_INHERITED} entries of history and environment from each other"
+    );
+    Diagnostic::error(stage.span, message)
+}
+
+/// The environment of a base, with a `PATH` in any case.
+pub(super) fn initial_env(mut env: Vec<String>, platform: &Platform) -> Vec<String> {
+    if !env.iter().any(|entry| entry.split('=').next() == Some("PATH")) && platform.os != "windows" {
+        env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    env
 }
 
 /// The directory that `path` means in `current`. As BuildKit writes it into the image: an absolute path as it is, a
