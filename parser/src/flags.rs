@@ -34,7 +34,7 @@ pub(crate) fn split(line: &str, escape: char) -> Split<'_> {
 }
 
 /// The first word without quotes and escapes, and what follows it.
-fn flag_word(text: &str, escape: char) -> (String, &str) {
+pub(crate) fn flag_word(text: &str, escape: char) -> (String, &str) {
     let mut word = String::new();
     let mut quote = None;
     let mut chars = text.char_indices();

@@ -11,6 +11,7 @@
 
 pub mod ast;
 pub mod diagnostic;
+pub mod format;
 pub mod ignore;
 pub mod lower;
 pub mod plan;
@@ -25,6 +26,7 @@ mod instruction;
 mod lines;
 mod parse;
 mod pieces;
+mod print;
 mod words;
 
 pub use ast::{Dockerfile, Instruction, Node, Stage};
@@ -32,4 +34,5 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use lower::{BaseConfigs, Lowered, Lowering, ResolvedBase};
 pub use parse::parse;
 pub use plan::{BaseImage, NoCache, Plan, PlanOptions};
+pub use print::print;
 pub use source::{SourceFile, Span};

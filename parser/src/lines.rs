@@ -104,7 +104,7 @@ impl<'a> Lines<'a> {
     /// Joins a line and those that continue it; whether there were empty ones among them.
     fn words(&mut self, line: Range<usize>, text: &mut String, parts: &mut Vec<Part>) -> bool {
         let mut empty_lines = false;
-        let (part, mut more) = self.continuation(trim_line_end(self.text[line.clone()].trim_start()));
+        let (part, mut more) = continuation(trim_line_end(self.text[line.clone()].trim_start()), self.escape);
         text.push_str(part);
         parts.push(Part { kind: PartKind::Text, bytes: line });
         while more {
@@ -118,21 +118,12 @@ impl<'a> Lines<'a> {
             empty_lines |= kind == PartKind::Blank;
             if kind == PartKind::Text {
                 let part;
-                (part, more) = self.continuation(trim_line_end(&self.text[line.clone()]));
+                (part, more) = continuation(trim_line_end(&self.text[line.clone()]), self.escape);
                 text.push_str(part);
             }
             parts.push(Part { kind, bytes: line });
         }
         empty_lines
-    }
-
-    /// The line without its final escape, and whether it had one: an escape, then blanks, not preceded by another.
-    fn continuation(&self, line: &'a str) -> (&'a str, bool) {
-        let trimmed = line.trim_end_matches([' ', '\t']);
-        match trimmed.strip_suffix(self.escape) {
-            Some(part) if !part.ends_with(self.escape) => (part, true),
-            _ => (line, false),
-        }
     }
 
     fn heredocs(&mut self, text: &str, first: u32, parts: &mut Vec<Part>) -> Vec<Heredoc> {
@@ -204,7 +195,17 @@ impl Iterator for Lines<'_> {
 /// What may stand in front of a text to say that it is UTF-8.
 pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
 
-fn trim_line_end(line: &str) -> &str {
+/// The line without its final escape, and whether it had one: an escape, then blanks, not preceded by another.
+pub(crate) fn continuation(line: &str, escape: char) -> (&str, bool) {
+    let trimmed = line.trim_end_matches([' ', '\t']);
+    match trimmed.strip_suffix(escape) {
+        Some(part) if !part.ends_with(escape) => (part, true),
+        _ => (line, false),
+    }
+}
+
+/// The line without its line feed and carriage returns.
+pub(crate) fn trim_line_end(line: &str) -> &str {
     line.trim_end_matches(['\r', '\n'])
 }
 

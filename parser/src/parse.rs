@@ -16,7 +16,8 @@ const MAX_INSTRUCTIONS: usize = 32_768;
 /// of the tree and complained about. Takes time and memory proportional to the text.
 pub fn parse(source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>) {
     if let Some(error) = unreadable(source) {
-        return (Dockerfile::default(), vec![error]);
+        let pieces = Lines::new(source.text(), '\\', 0).finish().finish();
+        return (Dockerfile { pieces, ..Dockerfile::default() }, vec![error]);
     }
     let mut complaints = Complaints::default();
     complaints.extend(source.broken().iter().map(broken));
