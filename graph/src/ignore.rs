@@ -85,6 +85,12 @@ impl IgnoreFile {
         self.rules.iter().any(|rule| rule.takes_back)
     }
 
+    /// Whether one line leaves out whatever there is: `*`, `**` or `**/*`.
+    pub fn leaves_out_everything(&self) -> bool {
+        let is_star = |rule: &Rule| matches!(rule.pattern.as_str(), "*" | "**" | "**/*");
+        self.rules.iter().any(|rule| !rule.takes_back && is_star(rule))
+    }
+
     /// The state of a walk at the context's root, which nothing leaves out.
     pub fn root(&self) -> Matched {
         Matched(vec![false; self.rules.len()])

@@ -66,6 +66,13 @@ impl Diagnostic {
         self.severity == Severity::Error
     }
 
+    /// One line, `Rule: message (line N)`, as BuildKit's progress has it.
+    pub fn short(&self) -> String {
+        let rule = self.rule.map(|rule| format!("{rule}: ")).unwrap_or_default();
+        let line = self.span.map(|span| format!(" (line {})", span.first)).unwrap_or_default();
+        format!("{rule}{}{line}", self.message)
+    }
+
     /// The lines in question as BuildKit prints them, then the message, then the hint; ends without a line feed.
     pub fn render(&self, source: &SourceFile, color: bool) -> String {
         let mut out = self.span.map(|span| excerpt(source, span)).unwrap_or_default();

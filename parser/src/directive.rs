@@ -1,7 +1,7 @@
 //! `# syntax=`, `# escape=` and `# check=` at the top of a file.
 
 use nom::Parser;
-use nom::bytes::complete::{tag, take_while};
+use nom::bytes::complete::take_while;
 use nom::character::complete::{char, multispace0, satisfy};
 use nom::combinator::recognize;
 use nom::sequence::pair;
@@ -99,18 +99,18 @@ fn known<'t>(
     first: u32,
 ) -> impl Iterator<Item = (u32, &'static str, &'t str)> {
     (first..).zip(lines).map_while(move |(number, line)| {
-        let (key, value) = directive(comment, line)?;
+        let (key, value) = directive(line.trim().strip_prefix(comment)?)?;
         let key = ["syntax", "escape", "check"].into_iter().find(|known| known.eq_ignore_ascii_case(key))?;
         Some((number, key, value))
     })
 }
 
-/// `# key = value`, key and trimmed value.
-fn directive<'t>(comment: &str, line: &'t str) -> Option<(&'t str, &'t str)> {
+/// `key = value` after the mark of a comment; key and trimmed value.
+pub(crate) fn directive(text: &str) -> Option<(&str, &str)> {
     let word = pair(satisfy(|c| c.is_ascii_alphabetic()), take_while(|c: char| c.is_ascii_alphanumeric()));
-    let head = (tag::<_, _, nom::error::Error<&str>>(comment), take_while(char::is_whitespace));
-    let mut grammar = (head, recognize(word), multispace0, char('='));
-    let (value, (_, key, _, _)) = grammar.parse(line.trim()).ok()?;
+    let blanks = take_while::<_, _, nom::error::Error<&str>>(char::is_whitespace);
+    let mut grammar = (blanks, recognize(word), multispace0, char('='));
+    let (value, (_, key, _, _)) = grammar.parse(text).ok()?;
     let value = value.trim();
     (!value.is_empty()).then_some((key, value))
 }

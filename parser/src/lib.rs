@@ -13,6 +13,7 @@ pub mod ast;
 pub mod diagnostic;
 pub mod format;
 pub mod ignore;
+pub mod lint;
 pub mod lower;
 pub mod plan;
 pub mod source;

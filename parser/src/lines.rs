@@ -79,7 +79,7 @@ impl<'a> Lines<'a> {
         let first = self.number;
         let mut parts = Vec::new();
         let mut text = String::new();
-        let empty_lines = self.words(line.clone(), &mut text, &mut parts);
+        self.words(line.clone(), &mut text, &mut parts);
         let span = Span::new(first, self.number);
         if text.trim().is_empty() {
             let alone = matches!(&parts[..], [_]) && !self.text[line.clone()].contains(self.escape);
@@ -91,19 +91,14 @@ impl<'a> Lines<'a> {
             }
             return None;
         }
-        if empty_lines {
-            let message = "empty continuation lines will become errors in a future release";
-            self.complaints.push(Diagnostic::warning("NoEmptyContinuation", span, message));
-        }
         let heredocs = self.heredocs(&text, first, &mut parts);
         let span = Span::new(first, self.number);
         self.pieces.add(PieceKind::Instruction(parts), line.start..self.at, span);
         Some(Logical { text, span, comments: std::mem::take(&mut self.comments), heredocs })
     }
 
-    /// Joins a line and those that continue it; whether there were empty ones among them.
-    fn words(&mut self, line: Range<usize>, text: &mut String, parts: &mut Vec<Part>) -> bool {
-        let mut empty_lines = false;
+    /// Joins a line and those that continue it.
+    fn words(&mut self, line: Range<usize>, text: &mut String, parts: &mut Vec<Part>) {
         let (part, mut more) = continuation(trim_line_end(self.text[line.clone()].trim_start()), self.escape);
         text.push_str(part);
         parts.push(Part { kind: PartKind::Text, bytes: line });
@@ -115,7 +110,6 @@ impl<'a> Lines<'a> {
                 None => PartKind::Blank,
                 Some(_) => PartKind::Text,
             };
-            empty_lines |= kind == PartKind::Blank;
             if kind == PartKind::Text {
                 let part;
                 (part, more) = continuation(trim_line_end(&self.text[line.clone()]), self.escape);
@@ -123,7 +117,6 @@ impl<'a> Lines<'a> {
             }
             parts.push(Part { kind, bytes: line });
         }
-        empty_lines
     }
 
     fn heredocs(&mut self, text: &str, first: u32, parts: &mut Vec<Part>) -> Vec<Heredoc> {
@@ -239,11 +232,6 @@ mod tests {
         assert_eq!(texts("RUN a \\\n\n b\n"), ["RUN a  b"]);
         assert_eq!(texts("RUN a \\"), ["RUN a "]);
         assert_eq!(texts("RUN a\\\\\nX"), ["RUN a\\\\", "X"]);
-    }
-
-    #[test]
-    fn empty_lines_inside_are_a_warning() {
-        assert_eq!(read("RUN a \\\n\n b\n").1[0].rule, Some("NoEmptyContinuation"));
     }
 
     #[test]

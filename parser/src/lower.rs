@@ -1,5 +1,6 @@
 //! A plan and its base images' configurations to a graph and an image configuration.
 
+mod checks;
 mod config;
 mod constants;
 mod copy;
@@ -14,15 +15,18 @@ mod variables;
 
 use std::collections::BTreeMap;
 
+use kiln_graph::ignore::IgnoreFile;
 use kiln_graph::{Definition, Edge, Op, SourceOp, VertexId, VertexMeta};
 use kiln_oci::{ImageConfig, Reference};
 
 use crate::expand::Budget;
+use crate::lint::Linter;
 use crate::plan::BaseImage;
 use crate::{Diagnostic, Plan, Span};
 
 use dependencies::Dependencies;
 pub(crate) use dependencies::missing_images;
+pub(crate) use remote::is_remote;
 use stage::StageState;
 
 /// What is known of the images that a plan asked for.
@@ -78,22 +82,23 @@ pub struct Lowered {
     pub base_history: usize,
     /// The base image at the bottom of the target, with digest.
     pub base: Option<Reference>,
-    /// What should be told.
+    /// What build checks found.
     pub warnings: Vec<Diagnostic>,
 }
 
 impl Plan {
     /// Makes the graph; pure. `bases` should hold [`Plan::base_images`], and what `NeedsMore` asked for.
     pub fn lower(&self, bases: &BaseConfigs) -> Result<Lowering, Vec<Diagnostic>> {
-        let dependencies = Dependencies::new(self, bases).map_err(|error| vec![error])?;
+        let fail = |error| self.linter.clone().fail(error);
+        let dependencies = Dependencies::new(self, bases).map_err(fail)?;
         let missing = dependencies.missing(bases);
         if !missing.is_empty() {
             return Ok(Lowering::NeedsMore(missing));
         }
         let mut lowerer = Lowerer::new(self, bases, dependencies);
         match lowerer.run() {
-            Ok(()) => Ok(Lowering::Ready(Box::new(lowerer.finish()))),
-            Err(diagnostic) => Err(vec![diagnostic]),
+            Ok(()) => Ok(Lowering::Ready(Box::new(lowerer.finish()?))),
+            Err(diagnostic) => Err(lowerer.linter.fail(diagnostic)),
         }
     }
 }
@@ -111,7 +116,8 @@ struct Lowerer<'a> {
     context: Option<VertexId>,
     /// What is selected from the context; an empty text is all of it.
     selected: Vec<String>,
-    warnings: Vec<Diagnostic>,
+    linter: Linter,
+    ignore: Option<IgnoreFile>,
     /// Sum of the history texts so far.
     history_bytes: usize,
     /// Entries of history and environment that stages have from other stages.
@@ -132,7 +138,8 @@ impl<'a> Lowerer<'a> {
             images: BTreeMap::new(),
             context: None,
             selected: Vec::new(),
-            warnings: Vec::new(),
+            linter: plan.linter.clone(),
+            ignore: checks::ignore_file(plan),
             history_bytes: 0,
             inherited: 0,
             env_bytes: 0,
@@ -149,7 +156,7 @@ impl<'a> Lowerer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Lowered {
+    fn finish(mut self) -> Result<Lowered, Vec<Diagnostic>> {
         let state = self.states[self.plan.target]
             .take()
             .unwrap_or_else(|| StageState::scratch(&self.plan.options.platform));
@@ -159,14 +166,15 @@ impl<'a> Lowerer<'a> {
             config.config.labels.insert(name.clone(), value.clone());
         }
         config.rootfs.diff_ids.clear();
-        Lowered {
+        let warnings = self.linter.finish()?;
+        Ok(Lowered {
             definition: self.definition,
             root: state.edge,
             config,
             base_history: state.base_history,
             base: state.base,
-            warnings: self.warnings,
-        }
+            warnings,
+        })
     }
 
     fn add(&mut self, op: Op, inputs: Vec<Edge>, meta: VertexMeta) -> Result<VertexId, Diagnostic> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use kiln_graph::{ExtraHost, Network};
 use kiln_oci::{Platform, Reference};
 
+use crate::lint::Linter;
 use crate::lower::BaseConfigs;
 use crate::{Diagnostic, Dockerfile};
 
@@ -42,6 +43,8 @@ pub struct PlanOptions {
     /// The lines of the context's `.dockerignore` ([`crate::ignore::lines`]). They become the `exclude` of the
     /// source `context`, so that whoever reads the context needs to know nothing of ignore files.
     pub context_exclude: Vec<String>,
+    /// Whether stages that the target does not need are lowered too, for build checks of a whole file.
+    pub all_stages: bool,
 }
 
 /// Which remembered results are not used.
@@ -72,6 +75,7 @@ impl PlanOptions {
             shm_size: 0,
             ulimits: Vec::new(),
             context_exclude: Vec::new(),
+            all_stages: false,
         }
     }
 }
@@ -95,6 +99,8 @@ pub struct Plan {
     pub(crate) target: usize,
     pub(crate) global: GlobalArgs,
     pub(crate) escape: char,
+    /// What build checks have found so far.
+    pub(crate) linter: Linter,
 }
 
 impl Plan {
@@ -105,7 +111,7 @@ impl Plan {
         let mut plan = stages::plan(dockerfile, options)?;
         plan.base_images = match crate::lower::missing_images(&plan, &BaseConfigs::default()) {
             Ok(missing) => missing,
-            Err(diagnostic) => return Err(vec![diagnostic]),
+            Err(diagnostic) => return Err(plan.linter.fail(diagnostic)),
         };
         Ok(plan)
     }

@@ -12,7 +12,7 @@ use crate::instruction::{is_signal, ports};
 use crate::plan::Plan;
 
 /// Arguments that are for the builder itself and never become variables.
-const PRIVATE: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+pub(super) const PRIVATE: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// Applies one instruction.
 pub(super) fn apply(
@@ -73,7 +73,7 @@ fn declare(plan: &Plan, state: &mut StageState, scope: &Scope<'_>, arg: &Arg) ->
     for (name, default) in &arg.arguments {
         let value = match (plan.options.build_args.get(name), default) {
             (Some(given), _) => Some(given.clone()),
-            (None, Some(default)) => Some(scope.word_after(&state.changes, default)?),
+            (None, Some(default)) => Some(scope.word_after(state, default)?),
             (None, None) => plan.global.get(name),
         };
         created_by.push(' ');

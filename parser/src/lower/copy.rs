@@ -4,7 +4,7 @@ use kiln_graph::{ActionInput, ChmodSpec, CopyAction, Edge, FileAction, FileOp, O
 
 use super::Lowerer;
 use super::dependencies::{self, From};
-use super::remote::{self, Remote};
+use super::remote::{self, Remote, is_remote};
 use super::scope::Scope;
 use super::stage::StageState;
 use crate::Diagnostic;
@@ -69,11 +69,10 @@ impl Lowerer<'_> {
         request.exclude.clone_from(&add.exclude);
         let checksum = scope.optional(add.checksum.as_ref())?;
         let paths = expand_paths(scope, &add.sources)?;
-        let is_remote = |path: &String| remote::is_http(path) || remote::is_git(path);
         if checksum.is_some() && (paths.len() != 1 || !add.sources.heredocs.is_empty()) {
             return Err(scope.error("checksum can't be specified for multiple sources"));
         }
-        if checksum.is_some() && !paths.iter().all(is_remote) {
+        if checksum.is_some() && !paths.iter().all(|path| is_remote(path)) {
             return Err(scope.error("checksum requires HTTP(S) or Git sources"));
         }
         let mut local = Vec::new();

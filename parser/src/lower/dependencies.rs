@@ -201,7 +201,7 @@ fn check_circles(plan: &Plan, links: &[Vec<Link>]) -> Result<(), Diagnostic> {
 
 /// What the target needs: stages before it only.
 fn reach(plan: &Plan, links: &[Vec<Link>]) -> Result<Vec<bool>, Diagnostic> {
-    let mut needed = vec![false; plan.stages.len()];
+    let mut needed = vec![plan.options.all_stages; plan.stages.len()];
     needed[plan.target] = true;
     for index in (0..=plan.target).rev() {
         if !needed[index] {

@@ -8,6 +8,11 @@ pub(super) struct Remote {
     pub(super) path: String,
 }
 
+/// Whether a source is elsewhere.
+pub(crate) fn is_remote(text: &str) -> bool {
+    is_http(text) || is_git(text)
+}
+
 /// Whether a source is a download.
 pub(super) fn is_http(text: &str) -> bool {
     has_http_scheme(text) && !is_git(text)

@@ -1,5 +1,7 @@
 //! The expansion of one instruction.
 
+use std::cell::RefCell;
+
 use super::stage::StageState;
 use super::variables::Variables;
 use crate::expand::{Budget, ExpandError, Expander, Unset};
@@ -11,11 +13,14 @@ pub(super) struct Scope<'a> {
     pub(super) variables: Variables,
     pub(super) escape: char,
     pub(super) budget: &'a Budget,
+    /// Names that were looked for in vain, once for each text.
+    undefined: RefCell<Vec<String>>,
 }
 
 impl<'a> Scope<'a> {
     pub(super) fn new(node: &'a Node, state: &StageState, escape: char, budget: &'a Budget) -> Self {
-        Scope { node, variables: state.variables.clone(), escape, budget }
+        let undefined = RefCell::default();
+        Scope { node, variables: state.variables.clone(), escape, budget, undefined }
     }
 
     /// A complaint about the instruction.
@@ -28,7 +33,7 @@ impl<'a> Scope<'a> {
         run: impl FnOnce(Expander<'_>) -> Result<T, ExpandError>,
         text: &str,
     ) -> Result<T, Diagnostic> {
-        let lookup = |name: &str| self.variables.get(name).map(str::to_owned);
+        let lookup = |name: &str| self.get(name);
         run(Expander::new(self.escape, &lookup, self.budget)).map_err(|error| self.explain(&error, text))
     }
 
@@ -37,20 +42,51 @@ impl<'a> Scope<'a> {
         self.error(format!("failed to process `{short}`: {error}"))
     }
 
+    /// Runs an expansion in an environment and notes which variables it misses there.
+    fn watched(
+        &self,
+        get: impl Fn(&str) -> Option<String>,
+        run: impl FnOnce(Expander<'_>) -> Result<String, ExpandError>,
+        text: &str,
+    ) -> Result<String, Diagnostic> {
+        let first = self.undefined.borrow().len();
+        let lookup = |name: &str| {
+            let value = get(name);
+            let mut undefined = self.undefined.borrow_mut();
+            if value.is_none() && !undefined[first..].iter().any(|known| known == name) {
+                undefined.push(name.to_owned());
+            }
+            value
+        };
+        run(Expander::new(self.escape, &lookup, self.budget)).map_err(|error| self.explain(&error, text))
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.variables.get(name).map(str::to_owned)
+    }
+
     pub(super) fn word(&self, text: &str) -> Result<String, Diagnostic> {
-        self.with(|expander| expander.word(text), text)
+        self.watched(|name| self.get(name), |expander| expander.word(text), text)
     }
 
     pub(super) fn optional(&self, text: Option<&String>) -> Result<Option<String>, Diagnostic> {
         text.map(|text| self.word(text)).transpose()
     }
 
-    /// The same in an environment of which `changes` have been made already.
-    pub(super) fn word_after(&self, changes: &Variables, text: &str) -> Result<String, Diagnostic> {
-        let get = |name: &str| changes.get(name).or_else(|| self.variables.get(name));
-        let lookup = |name: &str| get(name).map(str::to_owned);
-        let expander = Expander::new(self.escape, &lookup, self.budget);
-        expander.word(text).map_err(|error| self.explain(&error, text))
+    /// The same in an environment of which the state's changes have been made already.
+    pub(super) fn word_after(&self, state: &StageState, text: &str) -> Result<String, Diagnostic> {
+        let first = self.undefined.borrow().len();
+        let get = |name: &str| state.changes.get(name).map(str::to_owned).or_else(|| self.get(name));
+        let word = self.watched(get, |expander| expander.word(text), text);
+        let mut missed = self.undefined.borrow_mut().split_off(first);
+        missed.retain(|name| !state.declares(name));
+        self.undefined.borrow_mut().append(&mut missed);
+        word
+    }
+
+    /// Takes the names that were looked for in vain.
+    pub(super) fn take_undefined(&self) -> Vec<String> {
+        self.undefined.take()
     }
 
     /// The stage or image of a `--from`, which may use global arguments too.
@@ -70,7 +106,9 @@ impl<'a> Scope<'a> {
 
     /// A heredoc's text: quotes are characters, the escape is always a backslash.
     pub(super) fn document(&self, text: &str) -> Result<String, Diagnostic> {
-        self.with(|expander| Expander { escape: '\\', ignore_quotes: true, ..expander }.word(text), text)
+        let run =
+            |expander: Expander<'_>| Expander { escape: '\\', ignore_quotes: true, ..expander }.word(text);
+        self.watched(|name| self.get(name), run, text)
     }
 
     /// The instruction as progress shows it: keyword in upper case, known variables replaced.

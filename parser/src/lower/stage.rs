@@ -4,6 +4,7 @@ use kiln_graph::{ActionInput, Edge, FileAction, FileOp, Op, Owner, VertexMeta};
 use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::Lowerer;
+use super::checks::Before;
 use super::copy::join;
 use super::scope::Scope;
 use super::variables::{EnvIndex, Variables};
@@ -38,6 +39,8 @@ pub(super) struct StageState {
     pub(super) env_index: EnvIndex,
     /// Arguments declared, in order.
     pub(super) build_args: Vec<(String, Option<String>)>,
+    /// Whether a `WORKDIR` of this file came before, bases that are stages included.
+    pub(super) workdir_set: bool,
     /// Whether this stage itself had a `CMD`.
     pub(super) cmd_set: bool,
     /// What its processes run on.
@@ -94,6 +97,7 @@ impl StageState {
             env_index: EnvIndex::new(&config.config.env),
             config,
             build_args: Vec::new(),
+            workdir_set: false,
             cmd_set: false,
             platform: platform.clone(),
             base_history: 0,
@@ -114,6 +118,11 @@ impl StageState {
         join("/", &self.config.config.working_dir)
     }
 
+    /// Whether an ARG of this name came before, with or without a value.
+    pub(super) fn declares(&self, name: &str) -> bool {
+        self.build_args.iter().any(|(known, _)| known == name)
+    }
+
     pub(super) fn meta(&mut self, node: &Node, title: &str) -> VertexMeta {
         VertexMeta {
             name: format!("{}{title}", self.counter.next()),
@@ -131,8 +140,9 @@ impl Lowerer<'_> {
         let stage = &plan.stages[index];
         let triggers = std::mem::take(&mut self.dependencies.triggers[index]);
         let mut state = self.base(stage, &triggers)?;
-        for node in triggers.iter().chain(&stage.nodes) {
-            self.instruction(stage, &mut state, node)?;
+        let nodes: Vec<&Node> = triggers.iter().chain(&stage.nodes).collect();
+        for (at, node) in nodes.iter().enumerate() {
+            self.instruction(stage, &mut state, node, &nodes[..at])?;
         }
         Ok(state)
     }
@@ -160,7 +170,7 @@ impl Lowerer<'_> {
                 let edge = self.image(image, meta)?;
                 let config =
                     found.map_or_else(|| ImageConfig::empty(stage.platform.clone()), |found| found.config);
-                self.check_platform(stage, &config, &reference);
+                self.check_base(stage, &config);
                 let mut state = StageState::over(Some(edge), config, &stage.platform);
                 state.config.created = None;
                 state.base_history = state.config.history.len();
@@ -180,15 +190,6 @@ impl Lowerer<'_> {
     fn inherit(&mut self, parent: &StageState, stage: &StagePlan) -> Result<(), Diagnostic> {
         self.inherited += parent.config.history.len() + parent.variables.len();
         if self.inherited > MAX_INHERITED { Err(too_much_inherited(stage)) } else { Ok(()) }
-    }
-
-    /// The result claims the platform that was asked for, whatever the base says.
-    fn check_platform(&mut self, stage: &StagePlan, config: &ImageConfig, reference: &Reference) {
-        let (found, wanted) = (&config.platform, &stage.platform);
-        if (&found.os, &found.architecture) != (&wanted.os, &wanted.architecture) {
-            let message = format!("base image `{reference}` is for `{found}`, expected `{wanted}`");
-            self.warnings.push(Diagnostic::warning("InvalidBaseImagePlatform", stage.span, message));
-        }
     }
 
     fn counter(&self, stage: &StagePlan, triggers: &[Node]) -> Counter {
@@ -219,6 +220,7 @@ impl Lowerer<'_> {
         stage: &StagePlan,
         state: &mut StageState,
         node: &Node,
+        earlier: &[&Node],
     ) -> Result<(), Diagnostic> {
         let plan = self.plan;
         let new = match &node.instruction {
@@ -232,6 +234,7 @@ impl Lowerer<'_> {
         }
         let budget = std::mem::take(&mut self.budget);
         let scope = Scope::new(node, state, plan.escape, &budget);
+        let before = Before::of(state);
         let result = match &node.instruction {
             Instruction::Run(run) => self.lower_run(stage, state, &scope, run),
             Instruction::Copy(copy) => self.lower_copy(stage, state, &scope, copy),
@@ -239,6 +242,7 @@ impl Lowerer<'_> {
             Instruction::Workdir(path) => self.lower_workdir(state, &scope, path),
             other => super::config::apply(plan, state, &scope, other),
         };
+        self.check_instruction(state, &scope, earlier, before);
         drop(scope);
         self.budget = budget;
         result?;
@@ -267,6 +271,7 @@ impl Lowerer<'_> {
         let dir = working_dir(&state.config.config.working_dir, &scope.word(path)?);
         let created_by = format!("WORKDIR {dir}");
         state.config.config.working_dir = dir;
+        state.workdir_set = true;
         let path = state.cwd();
         let layer = path != "/";
         if layer {

@@ -46,6 +46,10 @@ impl Variables {
         }
     }
 
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0.list
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.list.len()
     }

@@ -37,13 +37,22 @@ impl GlobalArgs {
         args
     }
 
+    /// The same with nothing given but platforms; `None` where the defaults cannot be expanded.
+    pub(super) fn of_defaults(file: &Dockerfile, options: &PlanOptions, budget: &Budget) -> Option<Self> {
+        let mut args = GlobalArgs(platform_args(file, options));
+        let nothing_given = PlanOptions { build_args: BTreeMap::new(), ..options.clone() };
+        let mut declare = |node| args.declare(node, file.directives.escape, &nothing_given, budget);
+        file.global_args.iter().try_for_each(&mut declare).ok()?;
+        Some(args)
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
     }
 
-    /// Every name, for suggestions.
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+    /// Every name that has a value, for suggestions.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     fn declare(

@@ -6,6 +6,7 @@ use super::{BaseImage, GlobalArgs, Plan, PlanOptions};
 use crate::ast::{Dockerfile, Stage};
 use crate::expand::{Budget, Expander};
 use crate::instruction::nearest;
+use crate::lint::{Config, FileScene, FromScene, Linter};
 use crate::{Diagnostic, Node, Span};
 
 /// Most stages of a file.
@@ -19,6 +20,8 @@ pub(crate) const SCRATCH: &str = "scratch";
 pub(crate) struct StagePlan {
     pub(crate) index: usize,
     pub(crate) name: Option<String>,
+    /// What its `FROM` says, expanded.
+    pub(crate) image: String,
     pub(crate) base: Base,
     pub(crate) platform: Platform,
     pub(crate) span: Span,
@@ -42,8 +45,10 @@ pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec
     options.target = options.target.take().filter(|target| !target.is_empty());
     let global = GlobalArgs::new(file, &options, &budget, &mut errors);
     let mut stages = Vec::with_capacity(file.stages.len());
+    let mut linter = linter(file, &options, &budget)?;
     let scope = Scope { global: &global, options: &options, budget: &budget, escape: file.directives.escape };
     for stage in &file.stages {
+        linter.from(&FromScene { file, stage, args: &global, budget: &budget });
         match scope.stage(stage, &stages) {
             Ok(stage) => stages.push(stage),
             Err(diagnostic) => {
@@ -61,9 +66,19 @@ pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec
             stages,
             target,
             global,
+            linter,
         }),
-        _ => Err(errors),
+        _ => Err(linter.fail_all(errors)),
     }
+}
+
+/// What build checks say before anything is expanded.
+fn linter(file: &Dockerfile, options: &PlanOptions, budget: &Budget) -> Result<Linter, Vec<Diagnostic>> {
+    let config = Config::of(file, &options.build_args).map_err(|error| vec![error])?;
+    let mut linter = Linter::new(config);
+    let defaults = GlobalArgs::of_defaults(file, options, budget);
+    linter.file(&FileScene { file, defaults: defaults.as_ref() });
+    Ok(linter)
 }
 
 fn check_size(file: &Dockerfile) -> Result<(), Diagnostic> {
@@ -120,6 +135,7 @@ impl Scope<'_> {
         Ok(StagePlan {
             index: earlier.len(),
             name: stage.from.name.clone(),
+            image,
             base,
             platform,
             span: stage.span,
@@ -132,6 +148,7 @@ impl Scope<'_> {
         StagePlan {
             index,
             name: stage.from.name.clone(),
+            image: SCRATCH.to_owned(),
             base: Base::Scratch,
             platform: self.options.platform.clone(),
             span: stage.span,
@@ -192,7 +209,8 @@ impl Scope<'_> {
         if self.global.get(name).is_some() {
             return None;
         }
-        let known = nearest(name, &self.global.names()).map(|known| format!("did you mean `{known}`?"));
+        let known = nearest(name, &self.global.names().collect::<Vec<_>>())
+            .map(|known| format!("did you mean `{known}`?"));
         Some(known.unwrap_or_else(|| format!("`{name}` is not declared by an ARG before the first FROM")))
     }
 }
