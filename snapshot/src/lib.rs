@@ -36,7 +36,7 @@ pub use meta::{MemoryMeta, MetaStore};
 pub use native::NativeSnapshotter;
 pub use overlay::{MAX_LOWERS, OverlaySnapshotter};
 pub use snapshotter::{Info, Key, Kind, Name, Snapshotter, Usage};
-pub use write_tar::{TarOptions, TarStats, write_tar};
+pub use write_tar::{TarOptions, TarStats, TarWriter, write_tar};
 
 /// The directory beneath which layers are unpacked and packed.
 pub use kiln_sys::fs::Root;

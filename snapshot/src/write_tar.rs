@@ -30,6 +30,9 @@ const AHEAD: usize = 3;
 pub struct TarOptions {
     /// No time in the tar is later than this (`SOURCE_DATE_EPOCH`), in seconds.
     pub clamp_mtime: Option<i64>,
+    /// The folder of the tar that gets the files, without slashes at its ends; empty is the tar's root. A folder has an entry
+    /// of its own.
+    pub folder: Vec<u8>,
 }
 
 /// What was written.
@@ -46,16 +49,48 @@ pub struct TarStats {
 /// A file that is not what the change says any more, or changes while it is read, is an error that names it. What
 /// was written until then must be discarded.
 pub fn write_tar(changes: &[Change], root: &Root, out: impl Write, options: &TarOptions) -> Result<TarStats> {
-    let mut out = Counting { inner: out, bytes: 0 };
-    let groups = groups(changes);
-    if groups.len() < 2 {
-        render(changes, &mut Renderer::new(root, options.clamp_mtime), |bytes| out.write(bytes))?;
-    } else {
-        read_ahead(&groups, root, options, &mut out)?;
+    let mut tar = TarWriter::new(out);
+    tar.append(changes, root, options)?;
+    tar.finish()
+}
+
+/// A tar in the making, of one tree or of several in folders of their own.
+#[derive(Debug)]
+pub struct TarWriter<W> {
+    out: Counting<W>,
+    entries: u64,
+}
+
+impl<W: Write> TarWriter<W> {
+    /// A tar that is written to `out`.
+    pub fn new(out: W) -> Self {
+        TarWriter { out: Counting { inner: out, bytes: 0 }, entries: 0 }
     }
-    out.write(&mut vec![0; 2 * BLOCK])?;
-    out.inner.flush().map_err(failed)?;
-    Ok(TarStats { entries: changes.len() as u64, bytes: out.bytes })
+
+    /// Writes `changes`, whose content is beneath `root`; fails as [`write_tar`].
+    pub fn append(&mut self, changes: &[Change], root: &Root, options: &TarOptions) -> Result<()> {
+        if !options.folder.is_empty() {
+            let mut bytes = Vec::new();
+            content::folder(&options.folder, options.clamp_mtime, &mut bytes);
+            self.out.write(&mut bytes)?;
+            self.entries += 1;
+        }
+        let groups = groups(changes);
+        if groups.len() < 2 {
+            render(changes, &mut Renderer::new(root, options), |bytes| self.out.write(bytes))?;
+        } else {
+            read_ahead(&groups, root, options, &mut self.out)?;
+        }
+        self.entries += changes.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the tar.
+    pub fn finish(mut self) -> Result<TarStats> {
+        self.out.write(&mut vec![0; 2 * BLOCK])?;
+        self.out.inner.flush().map_err(failed)?;
+        Ok(TarStats { entries: self.entries, bytes: self.out.bytes })
+    }
 }
 
 /// A piece of the tar; the last one of a group ends it.
@@ -76,7 +111,7 @@ fn read_ahead(
         for reader in 0..READERS {
             let (send, receive) = bounded(AHEAD);
             let mine = groups.iter().skip(reader).step_by(READERS);
-            scope.spawn(move || read(mine.copied(), Renderer::new(root, options.clamp_mtime), &send));
+            scope.spawn(move || read(mine.copied(), Renderer::new(root, options), &send));
             ends.push(receive);
         }
         (0..groups.len()).try_for_each(|group| drain(&ends[group % READERS], out))
@@ -145,6 +180,7 @@ fn content_size(change: &Change) -> u64 {
     }
 }
 
+#[derive(Debug)]
 struct Counting<W> {
     inner: W,
     bytes: u64,

@@ -160,7 +160,13 @@ fn times_are_clamped_and_fractions_cut() {
     }
     let tree = root(dir.path());
     let mut tar = Vec::new();
-    write_tar(&diff_upper(&tree).unwrap(), &tree, &mut tar, &TarOptions { clamp_mtime: Some(100) }).unwrap();
+    write_tar(
+        &diff_upper(&tree).unwrap(),
+        &tree,
+        &mut tar,
+        &TarOptions { clamp_mtime: Some(100), ..TarOptions::default() },
+    )
+    .unwrap();
     let times: Vec<_> = tar::Archive::new(tar.as_slice())
         .entries()
         .unwrap()

@@ -129,7 +129,7 @@ impl LayerStore {
             return Err(Error::not_found("layer", diff_id));
         }
         let clamp_mtime = self.db.read("look up layers", |db| rows::clamp_mtime(db, &chain))?;
-        let options = TarOptions { clamp_mtime };
+        let options = TarOptions { clamp_mtime, ..TarOptions::default() };
         Ok(Tar::Snapshot { snapshots: Arc::clone(&self.snapshots), chain, options })
     }
 }

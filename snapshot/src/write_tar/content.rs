@@ -1,11 +1,13 @@
 //! The bytes of one change in a tar, with its file read and held against its metadata.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use kiln_sys::fs::{self, Root, Stat};
 
+use super::TarOptions;
 use super::header::{self, Header};
 use crate::apply::{OPAQUE, WHITEOUT};
 use crate::checksum::unchanged;
@@ -19,13 +21,13 @@ const PIECE: u64 = 1 << 20;
 /// Turns changes into bytes; keeps the directory of the last file open.
 pub(super) struct Renderer<'a> {
     root: &'a Root,
-    clamp: Option<i64>,
+    options: &'a TarOptions,
     directory: Option<(Vec<u8>, OwnedFd)>,
 }
 
 impl<'a> Renderer<'a> {
-    pub(super) fn new(root: &'a Root, clamp: Option<i64>) -> Self {
-        Self { root, clamp, directory: None }
+    pub(super) fn new(root: &'a Root, options: &'a TarOptions) -> Self {
+        Self { root, options, directory: None }
     }
 
     /// Appends a change; whenever there is a lot in `out`, it is handed to `flush`, which empties it.
@@ -36,36 +38,48 @@ impl<'a> Renderer<'a> {
         flush: &mut impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
         let ChangeKind::Put(metadata) = &change.kind else {
-            whiteout(&hidden(&change.path), out);
+            whiteout(&hidden(&self.place(&change.path)), out);
             return Ok(());
         };
         self.header(&change.path, metadata, out);
         match &metadata.node {
             Node::File => self.content(&change.path, &metadata.stat, out, flush),
             Node::Directory { opaque: true } => {
-                whiteout(&joined(&change.path, OPAQUE), out);
+                whiteout(&joined(&self.place(&change.path), OPAQUE), out);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
+    /// The path in the tar of a path beneath the root.
+    fn place<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
+        match self.options.folder.is_empty() {
+            true => Cow::Borrowed(path),
+            false => Cow::Owned(joined(&self.options.folder, path)),
+        }
+    }
+
     fn header(&self, path: &[u8], metadata: &Metadata, out: &mut Vec<u8>) {
         let Metadata { node, stat, xattrs } = metadata;
         let is_device = matches!(node, Node::CharDevice | Node::BlockDevice);
-        let path = if matches!(node, Node::Directory { .. }) { &[path, b"/"].concat() } else { path };
-        let mtime = stat.mtime.seconds;
+        let mut path = self.place(path);
+        if matches!(node, Node::Directory { .. }) {
+            path.to_mut().push(b'/');
+        }
+        let link = match node {
+            Node::HardLink(first) => self.place(first),
+            Node::Symlink(text) => Cow::Borrowed(text.as_slice()),
+            _ => Cow::Borrowed(&b""[..]),
+        };
         let header = Header {
-            path,
-            link: match node {
-                Node::HardLink(text) | Node::Symlink(text) => text,
-                _ => b"",
-            },
+            path: &path,
+            link: &link,
             kind: flag(node),
             mode: stat.permissions(),
             uid: stat.uid,
             gid: stat.gid,
-            mtime: self.clamp.map_or(mtime, |clamp| mtime.min(clamp)),
+            mtime: clamped(stat.mtime.seconds, self.options.clamp_mtime),
             size: if matches!(node, Node::File) { stat.size } else { 0 },
             device: if is_device { stat.rdev } else { (0, 0) },
             xattrs: if matches!(node, Node::HardLink(_)) { &[] } else { xattrs },
@@ -131,19 +145,22 @@ fn hidden(path: &[u8]) -> Vec<u8> {
     joined(parent, &[WHITEOUT, name].concat())
 }
 
+fn clamped(seconds: i64, latest: Option<i64>) -> i64 {
+    latest.map_or(seconds, |latest| seconds.min(latest))
+}
+
+/// The entry of a folder that no tree has: root's, of no time.
+pub(super) fn folder(path: &[u8], latest: Option<i64>, out: &mut Vec<u8>) {
+    bare(&[path, b"/"].concat(), b'5', 0o755, clamped(0, latest), out);
+}
+
 /// A deletion has no time of its own: always the same bytes.
 fn whiteout(path: &[u8], out: &mut Vec<u8>) {
-    let header = Header {
-        path,
-        link: b"",
-        kind: b'0',
-        mode: 0o600,
-        uid: 0,
-        gid: 0,
-        mtime: 0,
-        size: 0,
-        device: (0, 0),
-        xattrs: &[],
-    };
+    bare(path, b'0', 0o600, 0, out);
+}
+
+fn bare(path: &[u8], kind: u8, mode: u32, mtime: i64, out: &mut Vec<u8>) {
+    let header =
+        Header { path, link: b"", kind, mode, uid: 0, gid: 0, mtime, size: 0, device: (0, 0), xattrs: &[] };
     header::append(&header, out);
 }
