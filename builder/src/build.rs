@@ -1,16 +1,16 @@
-//! One build: the graph solved, the result exported.
+//! One build: the graph solved, the results exported.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use kiln_graph::{Definition, Edge, VertexId};
-use kiln_oci::{Compression, ImageConfig};
+use kiln_oci::{ImageConfig, Platform};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{BuildError, Cause, Failure};
-use crate::export::{Export, Exported, archive, files, image};
+use crate::export::{Built, Export, Exported, Image};
 use crate::key::CacheKey;
 use crate::ops;
 use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId, StepReporter};
@@ -30,13 +30,12 @@ pub struct Builder {
 
 /// What is to be built.
 pub struct BuildJob {
-    /// The graph.
+    /// The graph of all targets.
     pub definition: Arc<Definition>,
-    /// The result's filesystem; `None` is the empty one.
-    pub root: Option<Edge>,
-    /// The result's configuration, with the whole history: the base's entries as they are, new ones without a time, those
-    /// that make no layer marked. Its `diff_ids` are filled in by the build.
-    pub config: ImageConfig,
+    /// What is made of it: one image, or one for each platform.
+    pub targets: Vec<Target>,
+    /// Whether the result is an index of images even where there is one, and files go to a folder a platform.
+    pub multi_platform: bool,
     /// What becomes of the result, in order.
     pub exports: Vec<Export>,
     /// Who asks.
@@ -53,11 +52,21 @@ pub struct BuildJob {
     pub cancel: CancellationToken,
 }
 
+/// One image that is to be built.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// What it is for.
+    pub platform: Platform,
+    /// Its filesystem; `None` is the empty one.
+    pub root: Option<Edge>,
+    /// Its configuration, with the whole history: the base's entries as they are, new ones without a time, those that
+    /// make no layer marked. Its `diff_ids` are filled in by the build.
+    pub config: ImageConfig,
+}
+
 /// What was built.
 #[derive(Debug, Clone)]
 pub struct BuildOutput {
-    /// The result's filesystem.
-    pub layers: Layers,
     /// The images among the exports, in order.
     pub images: Vec<Exported>,
 }
@@ -76,54 +85,67 @@ impl Builder {
 
     /// Builds. When it returns, in whichever way, nothing of it runs any more.
     pub async fn build(&self, job: BuildJob) -> Result<BuildOutput, BuildError> {
-        let layers = match job.root {
-            None => Layers::scratch(),
-            Some(root) => self.solve(&job, root).await?,
+        let layers = self.solve(&job).await?;
+        let BuildJob { definition, targets, multi_platform, exports, progress, epoch, .. } = job;
+        let image = |(target, layers): (Target, Layers)| Image {
+            platform: target.platform,
+            layers,
+            config: target.config,
         };
-        let BuildJob { definition, config, exports, progress, epoch, .. } = job;
-        let result = Arc::new(BuildResult { layers, config, epoch });
+        let built = targets.into_iter().zip(layers).map(image).collect();
+        let result = Arc::new(Built { images: built, multi_platform, epoch });
         let mut images = Vec::new();
         for (number, export) in (definition.len()..).zip(exports) {
             let step = StepId(u32::try_from(number).unwrap_or(u32::MAX));
             images.extend(self.export(&result, export, step, progress.as_ref()).await?);
         }
-        Ok(BuildOutput { layers: result.layers.clone(), images })
+        Ok(BuildOutput { images })
     }
 
     /// The cache keys by definition of what the job needs, without building it.
     pub async fn keys(&self, job: &BuildJob) -> Result<Vec<(VertexId, CacheKey)>, BuildError> {
-        match job.root {
+        match self.job(job) {
             None => Ok(Vec::new()),
-            Some(root) => self.solver.keys(self.job(job, root)).await,
+            Some(job) => self.solver.keys(job).await,
         }
     }
 
-    async fn solve(&self, job: &BuildJob, root: Edge) -> Result<Layers, BuildError> {
-        match self.solver.solve(self.job(job, root)).await? {
-            Value::Layers(layers) => Ok(layers),
-            Value::Files(files) => {
+    /// The filesystem of each target.
+    async fn solve(&self, job: &BuildJob) -> Result<Vec<Layers>, BuildError> {
+        let mut solved = match self.job(job) {
+            None => Vec::new(),
+            Some(job) => self.solver.solve(job).await?,
+        }
+        .into_iter();
+        let layers = |target: &Target| match target.root.and_then(|_| solved.next()) {
+            None => Ok(Layers::scratch()),
+            Some(Value::Layers(layers)) => Ok(layers),
+            Some(Value::Files(files)) => {
                 let cause = Cause::Invalid(format!("the local context `{}` is no image", files.name));
                 Err(error("result", cause))
             }
-        }
+        };
+        job.targets.iter().map(layers).collect()
     }
 
-    fn job(&self, job: &BuildJob, root: Edge) -> Job {
-        Job {
+    /// The question to the solver; none where every target is empty.
+    fn job(&self, job: &BuildJob) -> Option<Job> {
+        let roots: Vec<Edge> = job.targets.iter().filter_map(|target| target.root).collect();
+        (!roots.is_empty()).then(|| Job {
             definition: job.definition.clone(),
             ops: ops::resolve_all(&self.stores, &job.definition),
-            root,
+            roots,
             session: job.session.clone(),
             progress: job.progress.clone(),
             permits: Arc::new(Semaphore::new(job.jobs.clamp(1, Semaphore::MAX_PERMITS))),
             no_cache: job.no_cache,
             cancel: job.cancel.clone(),
-        }
+        })
     }
 
     async fn export(
         &self,
-        result: &Arc<BuildResult>,
+        result: &Arc<Built>,
         export: Export,
         step: StepId,
         progress: &dyn ProgressSink,
@@ -142,7 +164,7 @@ impl Builder {
 
     async fn export_now(
         &self,
-        result: &Arc<BuildResult>,
+        result: &Arc<Built>,
         export: Export,
         reporter: &dyn Reporter,
     ) -> Result<Option<Exported>, Cause> {
@@ -150,48 +172,14 @@ impl Builder {
             Export::CacheOnly => return Ok(None),
             // An image of the store may keep layers that are at a registry only.
             Export::Image { .. } => {}
-            _ => pull::unpack(&self.stores, &result.layers, reporter).await?,
+            _ => {
+                for image in &result.images {
+                    pull::unpack(&self.stores, &image.layers, reporter).await?;
+                }
+            }
         }
         let (stores, result) = (self.stores.clone(), result.clone());
-        blocking(move || result.export(&stores, export)).await
-    }
-}
-
-/// What exporters work on.
-struct BuildResult {
-    layers: Layers,
-    config: ImageConfig,
-    epoch: Option<i64>,
-}
-
-impl BuildResult {
-    fn export(&self, stores: &Stores, export: Export) -> Result<Option<Exported>, Cause> {
-        let store = &stores.store;
-        match export {
-            Export::Image { names } => {
-                let lease = store.leases.create()?;
-                let composed = image::compose(
-                    store,
-                    &lease,
-                    &self.layers,
-                    &self.config,
-                    image::Form::AsStored,
-                    self.epoch,
-                )?;
-                image::store_image(store, &composed, &names).map(Some)
-            }
-            Export::Oci { names, dest } | Export::Docker { names, dest } => {
-                let lease = store.leases.create()?;
-                let form = image::Form::Packed(Compression::Gzip);
-                let composed = image::compose(store, &lease, &self.layers, &self.config, form, self.epoch)?;
-                archive::save(store, &composed, &names, dest)?;
-                let config = image::id(&composed);
-                Ok(Some(Exported { manifest: composed.descriptor, config, names: Vec::new() }))
-            }
-            Export::Local { dest } => files::to_directory(store, &self.layers, &dest).map(|()| None),
-            Export::Tar { dest } => files::to_tar(store, &self.layers, self.epoch, dest).map(|()| None),
-            Export::CacheOnly => Ok(None),
-        }
+        blocking(move || result.export(&stores.store, export)).await
     }
 }
 
@@ -202,7 +190,7 @@ fn error(step: &str, cause: Cause) -> BuildError {
 impl fmt::Debug for BuildJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BuildJob")
-            .field("root", &self.root)
+            .field("targets", &self.targets)
             .field("exports", &self.exports)
             .finish_non_exhaustive()
     }

@@ -1,7 +1,8 @@
 //! What becomes of a build's result, one exporter a file.
 
 pub mod archive;
-pub mod files;
+mod built;
+mod files;
 pub mod image;
 mod time;
 
@@ -14,6 +15,7 @@ use kiln_oci::{Descriptor, Digest, Reference};
 
 use crate::error::Cause;
 
+pub(crate) use built::{Built, Image};
 pub use image::{Composed, compose};
 pub use time::rfc3339;
 
@@ -32,19 +34,19 @@ pub enum Export {
         /// Where it is written.
         dest: Destination,
     },
-    /// An archive for `docker load`.
+    /// An archive for `docker load`, which takes one platform.
     Docker {
         /// The names it goes by in the archive.
         names: Vec<Reference>,
         /// Where it is written.
         dest: Destination,
     },
-    /// The files in a directory of this machine.
+    /// The files in a directory of this machine; in one folder a platform, `linux_arm64`, where the build is for several.
     Local {
         /// The directory; made where missing, kept where not.
         dest: PathBuf,
     },
-    /// The files as a tar.
+    /// The files as a tar, with the same folders.
     Tar {
         /// Where it is written.
         dest: Destination,
@@ -78,10 +80,10 @@ pub enum Destination {
 /// An image that was exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
-    /// The manifest.
+    /// The manifest, or the index where the build is for several platforms.
     pub manifest: Descriptor,
-    /// The configuration's digest: the image's id.
-    pub config: Digest,
+    /// The image's id: the digest of its configuration, or of the index.
+    pub id: Digest,
     /// The names that it got in the store.
     pub names: Vec<Reference>,
 }

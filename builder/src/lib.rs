@@ -25,7 +25,7 @@ pub mod stores;
 pub mod value;
 pub mod workspace;
 
-pub use build::{BuildJob, BuildOutput, Builder};
+pub use build::{BuildJob, BuildOutput, Builder, Target};
 pub use error::{BuildError, Cause, Failure};
 pub use export::{Destination, Export, Exported};
 pub use key::{CacheKey, KeyKind, KeyParts};

@@ -93,6 +93,26 @@ pub async fn resolve(
     Ok(image)
 }
 
+/// The manifest or index that a descriptor of the store names.
+pub(crate) fn document_of(
+    stores: &Stores,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<Document, Cause> {
+    parse_root(reference, descriptor, &stores.store.content.read(&descriptor.digest, MAX_MANIFEST)?)
+}
+
+/// Whether the documents of an image, or an index, are in the store.
+pub(crate) fn has_image(stores: &Stores, reference: &Reference, entry: &Descriptor) -> bool {
+    let has = |digest: &Digest| stores.store.content.info(digest).is_ok_and(|info| info.is_some());
+    has(&entry.digest)
+        && match document_of(stores, reference, entry) {
+            Ok(Document::Manifest(manifest)) => has(&manifest.config.digest),
+            Ok(Document::Index(_)) => true,
+            Err(_) => false,
+        }
+}
+
 /// The image that a descriptor of the store names, without asking anybody.
 pub fn local(
     stores: &Stores,
@@ -102,12 +122,11 @@ pub fn local(
 ) -> Result<Image, Cause> {
     let content = &stores.store.content;
     let reference = reference.with_digest(root.digest.clone());
-    let bytes = content.read(&root.digest, MAX_MANIFEST)?;
-    let (descriptor, manifest) = match parse_root(&reference, root, &bytes)? {
+    let (descriptor, manifest) = match document_of(stores, &reference, root)? {
         Document::Manifest(manifest) => (root.clone(), manifest),
         Document::Index(index) => {
             let chosen = choose(&reference, &index, platform)?;
-            match parse_root(&reference, &chosen, &content.read(&chosen.digest, MAX_MANIFEST)?)? {
+            match document_of(stores, &reference, &chosen)? {
                 Document::Manifest(manifest) => (chosen, manifest),
                 Document::Index(_) => return Err(broken(&reference, "its index names another index")),
             }

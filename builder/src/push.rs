@@ -1,25 +1,23 @@
-//! Images to registries: what is there is not sent, what can be mounted is not sent, the manifest goes last.
+//! Images to registries: what is there is not sent, what can be mounted is not sent, the manifest goes last, and an index
+//! after the manifests that it lists.
 
-use std::io::{self, Read};
+mod image;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use kiln_cache::{Lease, Resource, Source, Store};
-use kiln_oci::media_type::Kind;
-use kiln_oci::{Compression, Descriptor, Manifest, MediaType, Platform, Reference};
-use kiln_registry_client::{BlobSource, Pushed};
+use futures_util::future::BoxFuture;
+use kiln_cache::{Lease, Resource};
+use kiln_oci::parse::{Document, MAX_INDEX_DEPTH};
+use kiln_oci::{Descriptor, Index, MediaType, Platform, Reference};
+use kiln_registry_client::Pushed;
 
 use crate::error::Cause;
-use crate::progress::{EventKind, Reporter, Transfer};
-use crate::pull::{self, Image};
-use crate::solver::blocking;
+use crate::progress::Reporter;
+use crate::pull;
 use crate::stores::Stores;
 
-/// How many blobs are packed and sent at once.
-const PARALLEL: usize = 4;
-/// Bytes between two reports of progress.
-const REPORT_EVERY: u64 = 512 << 10;
+/// The operating system of index entries that are no images but statements about one.
+const NO_OS: &str = "unknown";
 
 /// What a push did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +26,8 @@ pub struct PushResult {
     pub descriptor: Descriptor,
     /// How many blobs were there, were mounted, were sent.
     pub counts: Counts,
+    /// The platforms of the index whose images are not here and were left out of what the registry has now.
+    pub left_out: Vec<Platform>,
 }
 
 /// How the blobs came to be at the registry.
@@ -41,32 +41,24 @@ pub struct Counts {
     pub uploaded: usize,
 }
 
-/// Pushes the image that the store knows as `root` to `target`. Of an index the image for `platform` is pushed: the
-/// others are not here.
+/// Pushes the image that the store knows as `root` to `target`. Of an index that is the image for `platform`, or all that are
+/// here: the index itself where none is missing, one of the others where some are, the image alone where only one is here.
 pub async fn push(
     stores: &Arc<Stores>,
     root: &Descriptor,
     target: &Reference,
-    platform: &Platform,
+    platform: Option<&Platform>,
     reporter: &Arc<dyn Reporter>,
 ) -> Result<PushResult, Cause> {
-    let image = pull::local(stores, target, root, platform)?;
+    let root = match platform {
+        Some(platform) => pull::local(stores, target, root, platform)?.descriptor,
+        None => root.clone(),
+    };
     let lease = Arc::new(stores.store.leases.create()?);
-    lease.hold(&Resource::Blob(image.descriptor.digest.clone()))?;
-    lease.hold(&Resource::Blob(image.manifest.config.digest.clone()))?;
-    let count = image.manifest.layers.len();
-    let pushing =
-        stream::iter(0..count).map(|index| push_layer(stores, &image, index, target, &lease, reporter));
-    let pushed: Vec<(Descriptor, Pushed)> = pushing.buffered(PARALLEL).try_collect().await?;
-    let config = &image.manifest.config;
-    let mut counts = Counts::default();
-    counts.add(push_blob(stores, target, &Arc::new(Stored::new(stores, config, reporter))).await?);
-    pushed.iter().for_each(|(_, pushed)| counts.add(*pushed));
-    let layers: Vec<Descriptor> = pushed.into_iter().map(|(descriptor, _)| descriptor).collect();
-    remember(stores, target, config, &layers)?;
-    let (media_type, bytes) = manifest(stores, &image, layers)?;
-    let descriptor = stores.client.push_manifest(target, &media_type, bytes.into()).await?;
-    Ok(PushResult { descriptor, counts })
+    let (counts, left_out) = (Counts::default(), Vec::new());
+    let mut push = Push { stores, target, reporter, lease, counts, left_out };
+    let descriptor = push.root(&root).await?;
+    Ok(PushResult { descriptor, counts: push.counts, left_out: push.left_out })
 }
 
 impl Counts {
@@ -79,152 +71,102 @@ impl Counts {
     }
 }
 
-/// Packs the layer where it is not packed yet, and makes the registry have it.
-async fn push_layer(
-    stores: &Arc<Stores>,
-    image: &Image,
-    index: usize,
-    target: &Reference,
-    lease: &Arc<Lease>,
-    reporter: &Arc<dyn Reporter>,
-) -> Result<(Descriptor, Pushed), Cause> {
-    let descriptor = image.manifest.layers[index].clone();
-    let packed = match descriptor.media_type.kind() {
-        Kind::Layer(Compression::Uncompressed) => pack(stores, image, index, lease).await?,
-        _ => descriptor,
-    };
-    lease.hold(&Resource::Blob(packed.digest.clone()))?;
-    let blob = Arc::new(Stored::new(stores, &packed, reporter));
-    let pushed = match push_blob(stores, target, &blob).await {
-        // A layer of a base that no step of the build read: it is fetched only where the registry must be sent it.
-        Err(_) if blob.was_missed() => {
-            pull::fetch_blob(stores, image, index, lease, reporter.as_ref()).await?;
-            push_blob(stores, target, &blob).await?
-        }
-        result => result?,
-    };
-    Ok((packed, pushed))
+/// A push under way.
+struct Push<'a> {
+    stores: &'a Arc<Stores>,
+    target: &'a Reference,
+    reporter: &'a Arc<dyn Reporter>,
+    lease: Arc<Lease>,
+    counts: Counts,
+    left_out: Vec<Platform>,
 }
 
-async fn pack(
-    stores: &Arc<Stores>,
-    image: &Image,
-    index: usize,
-    lease: &Arc<Lease>,
-) -> Result<Descriptor, Cause> {
-    let (store, lease, chain) = (stores.store.clone(), lease.clone(), image.config.rootfs.diff_ids.clone());
-    blocking(move || {
-        let packed = store.layers.blob_of(&lease, &chain, index, Compression::Gzip)?;
-        Ok(Descriptor::new(MediaType::layer(Compression::Gzip), packed.digest, packed.size))
-    })
-    .await
-}
-
-async fn push_blob(stores: &Arc<Stores>, target: &Reference, blob: &Arc<Stored>) -> Result<Pushed, Cause> {
-    let descriptor = &blob.descriptor;
-    let sources = stores.store.sources.of(&descriptor.digest)?;
-    let elsewhere =
-        |source: &&Source| source.registry == target.registry() && source.repository != target.repository();
-    let mount_from = sources.iter().find(elsewhere).map(|source| source.repository.clone());
-    let pushed = stores.client.push_blob(target, descriptor, blob.clone(), mount_from.as_deref()).await?;
-    let action = match pushed {
-        Pushed::Existed => "already there",
-        Pushed::Mounted => "mounted",
-        Pushed::Uploaded => "pushing",
-    };
-    report(blob.reporter.as_ref(), descriptor, action, descriptor.size, true);
-    Ok(pushed)
-}
-
-/// The manifest as the registry gets it: the very bytes of the store where no layer had to be packed.
-fn manifest(stores: &Stores, image: &Image, layers: Vec<Descriptor>) -> Result<(MediaType, Vec<u8>), Cause> {
-    if layers == image.manifest.layers {
-        let media_type =
-            image.manifest.media_type.clone().unwrap_or_else(|| image.descriptor.media_type.clone());
-        return Ok((media_type, stores.store.content.read(&image.descriptor.digest, image.descriptor.size)?));
-    }
-    let manifest = Manifest { layers, ..image.manifest.clone() };
-    let bytes = manifest.to_bytes();
-    let media_type = manifest.media_type.unwrap_or_else(|| MediaType::new(MediaType::OCI_MANIFEST));
-    stores.store.content.put(media_type.clone(), &bytes)?;
-    Ok((media_type, bytes))
-}
-
-fn remember(
-    stores: &Stores,
-    target: &Reference,
-    config: &Descriptor,
-    layers: &[Descriptor],
-) -> Result<(), Cause> {
-    let source =
-        Source { registry: target.registry().to_owned(), repository: target.repository().to_owned() };
-    let digests: Vec<_> = layers.iter().chain([config]).map(|blob| blob.digest.clone()).collect();
-    Ok(stores.store.sources.add(&source, &digests)?)
-}
-
-/// A blob of the store that reports how far its reading has come.
-struct Stored {
-    store: Arc<Store>,
-    descriptor: Descriptor,
-    reporter: Arc<dyn Reporter>,
-    missed: AtomicBool,
-}
-
-impl Stored {
-    fn new(stores: &Stores, descriptor: &Descriptor, reporter: &Arc<dyn Reporter>) -> Stored {
-        Stored {
-            store: stores.store.clone(),
-            descriptor: descriptor.clone(),
-            reporter: reporter.clone(),
-            missed: AtomicBool::new(false),
+impl Push<'_> {
+    async fn root(&mut self, root: &Descriptor) -> Result<Descriptor, Cause> {
+        let target = self.target.clone();
+        let index = match pull::document_of(self.stores, &target, root)? {
+            Document::Manifest(_) => return self.image(root, &target).await,
+            Document::Index(index) => index,
+        };
+        let here: Vec<&Descriptor> = index.manifests.iter().filter(|entry| self.has(entry)).collect();
+        match here[..] {
+            [] => Err(Cause::Image {
+                reference: target.familiar(),
+                reason: "no image of its index is here".to_owned(),
+                hint: Some("`kiln pull` fetches one".to_owned()),
+            }),
+            [only] if index.manifests.len() > 1 => {
+                let only = only.clone();
+                self.leave_out(&index);
+                self.image(&only, &target).await
+            }
+            _ => self.index(root, index, target, 1).await,
         }
     }
 
-    /// Whether somebody wanted to read it and it was not in the store.
-    fn was_missed(&self) -> bool {
-        self.missed.load(Ordering::Relaxed)
+    /// Pushes those images of an index that are here, and then an index of them.
+    fn index<'s>(
+        &'s mut self,
+        descriptor: &'s Descriptor,
+        index: Index,
+        target: Reference,
+        depth: usize,
+    ) -> BoxFuture<'s, Result<Descriptor, Cause>> {
+        Box::pin(async move {
+            if depth > MAX_INDEX_DEPTH {
+                return Err(Cause::Invalid(format!("the index `{}` is nested too deep", descriptor.digest)));
+            }
+            let mut manifests = Vec::with_capacity(index.manifests.len());
+            for entry in &index.manifests {
+                if !self.has(entry) {
+                    continue;
+                }
+                let place = target.without_tag();
+                let pushed = match pull::document_of(self.stores, &target, entry)? {
+                    Document::Manifest(_) => self.image(entry, &place).await?,
+                    Document::Index(inner) => self.index(entry, inner, place, depth + 1).await?,
+                };
+                let Descriptor { media_type, digest, size, .. } = pushed;
+                manifests.push(Descriptor { media_type, digest, size, ..entry.clone() });
+            }
+            self.leave_out(&index);
+            self.put_index(descriptor, Index { manifests, ..index.clone() }, &index, &target).await
+        })
     }
-}
 
-impl BlobSource for Stored {
-    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        let content = &self.store.content;
-        let digest = &self.descriptor.digest;
-        let is_here = content.info(digest).map_err(io::Error::other)?.is_some();
-        self.missed.store(!is_here, Ordering::Relaxed);
-        let file = content.reader(digest).map_err(io::Error::other)?;
-        let (descriptor, reporter) = (self.descriptor.clone(), self.reporter.clone());
-        Ok(Box::new(Reported { file, descriptor, reporter, current: 0, reported: 0 }))
+    /// Puts an index: with the very bytes of the store where it is the same.
+    async fn put_index(
+        &self,
+        descriptor: &Descriptor,
+        index: Index,
+        stored: &Index,
+        target: &Reference,
+    ) -> Result<Descriptor, Cause> {
+        let content = &self.stores.store.content;
+        let bytes = match index == *stored {
+            true => content.read(&descriptor.digest, descriptor.size)?,
+            false => index.to_bytes(),
+        };
+        let media_type = index.media_type.unwrap_or_else(|| MediaType::new(MediaType::OCI_INDEX));
+        self.lease.hold(&Resource::Blob(descriptor.digest.clone()))?;
+        Ok(self.stores.client.push_manifest(target, &media_type, bytes.into()).await?)
     }
-}
 
-struct Reported {
-    file: std::fs::File,
-    descriptor: Descriptor,
-    reporter: Arc<dyn Reporter>,
-    current: u64,
-    reported: u64,
-}
-
-impl Read for Reported {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.current += count as u64;
-        if self.current - self.reported >= REPORT_EVERY {
-            self.reported = self.current;
-            report(self.reporter.as_ref(), &self.descriptor, "pushing", self.current, false);
-        }
-        Ok(count)
+    /// Whether the image, or index, of an entry is here.
+    fn has(&self, entry: &Descriptor) -> bool {
+        pull::has_image(self.stores, self.target, entry)
     }
-}
 
-fn report(reporter: &dyn Reporter, descriptor: &Descriptor, action: &'static str, current: u64, done: bool) {
-    let item = descriptor.digest.to_string();
-    reporter.report(EventKind::Transfer(Transfer {
-        item,
-        action,
-        current,
-        total: Some(descriptor.size),
-        done,
-    }));
+    async fn image(&mut self, manifest: &Descriptor, target: &Reference) -> Result<Descriptor, Cause> {
+        // A manifest is for whatever platform it is for.
+        let image = pull::local(self.stores, self.target, manifest, &Platform::host())?;
+        image::push(self.stores, &image, target, &self.lease, self.reporter, &mut self.counts).await
+    }
+
+    fn leave_out(&mut self, index: &Index) {
+        let missing = index.manifests.iter().filter(|entry| !self.has(entry));
+        let platforms = missing.filter_map(|entry| entry.platform.clone());
+        let platforms: Vec<Platform> = platforms.filter(|platform| platform.os != NO_OS).collect();
+        self.left_out.extend(platforms);
+    }
 }

@@ -60,8 +60,8 @@ pub struct Job {
     pub definition: Arc<Definition>,
     /// The ops of its vertices, in their order.
     pub ops: Vec<Arc<dyn Op>>,
-    /// What is wanted.
-    pub root: Edge,
+    /// What is wanted; never empty.
+    pub roots: Vec<Edge>,
     /// Who asks.
     pub session: Session,
     /// Who watches.
@@ -88,11 +88,11 @@ impl Solver {
         Solver { flights: Arc::default(), records }
     }
 
-    /// The value of the job's root.
-    pub async fn solve(&self, job: Job) -> Result<Value, BuildError> {
+    /// The values of the job's roots, in their order.
+    pub async fn solve(&self, job: Job) -> Result<Vec<Value>, BuildError> {
         // One failure ends the siblings; it must not end what the caller's token is also used for.
         let job = Arc::new(Job { cancel: job.cancel.child_token(), ..job });
-        let needed = job.definition.reachable(job.root.vertex);
+        let needed = job.definition.reachable(&job.roots);
         job.register(&needed);
         let keyed = self.key(&job, &needed).await?;
         let found = self.find(&job, keyed.clone()).await?;
@@ -102,7 +102,7 @@ impl Solver {
 
     /// The definition keys of a job's vertices, for people who want to see them.
     pub async fn keys(&self, job: Job) -> Result<Vec<(VertexId, CacheKey)>, BuildError> {
-        let needed = job.definition.reachable(job.root.vertex);
+        let needed = job.definition.reachable(&job.roots);
         let keyed = self.key(&Arc::new(job), &needed).await?;
         Ok(needed.into_iter().filter_map(|id| Some((id, keyed.vertices.get(&id)?.key.clone()))).collect())
     }
@@ -115,14 +115,19 @@ impl Solver {
         Ok(Arc::new(Keyed::fold(job, needed, pins, selected)))
     }
 
-    /// Walks down from the root and looks up; below a hit nothing is asked.
+    /// Walks down from the roots and looks up; below a hit nothing is asked.
     async fn find(&self, job: &Arc<Job>, keyed: Arc<Keyed>) -> Result<Found, BuildError> {
         let (records, walker) = (self.records.clone(), job.clone());
         let found = tokio::task::spawn_blocking(move || walker.find(&keyed, records.as_ref()));
-        found.await.unwrap_or_else(|_| Err(job.error(job.root.vertex, Failure::cancelled())))
+        found.await.unwrap_or_else(|_| Err(job.error(job.roots[0].vertex, Failure::cancelled())))
     }
 
-    async fn drive(&self, job: &Arc<Job>, keyed: &Arc<Keyed>, found: Found) -> Result<Value, BuildError> {
+    async fn drive(
+        &self,
+        job: &Arc<Job>,
+        keyed: &Arc<Keyed>,
+        found: Found,
+    ) -> Result<Vec<Value>, BuildError> {
         let mut board = Board::new(job, found);
         let mut running = FuturesUnordered::new();
         let mut failed: Option<BuildError> = None;
@@ -147,7 +152,7 @@ impl Solver {
         }
         match failed {
             Some(error) => Err(error),
-            None => Ok(board.value(job.root)),
+            None => Ok(job.roots.iter().map(|root| board.value(*root)).collect()),
         }
     }
 
@@ -298,7 +303,7 @@ impl Job {
 
     fn find(&self, keyed: &Keyed, records: &dyn Records) -> Result<Found, BuildError> {
         let mut found = Found::default();
-        let mut stack = vec![self.root.vertex];
+        let mut stack: Vec<VertexId> = self.roots.iter().map(|root| root.vertex).collect();
         while let Some(id) = stack.pop() {
             if found.knows(id) {
                 continue;
@@ -344,6 +349,6 @@ impl fmt::Debug for Solver {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("Job").field("roots", &self.roots).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use kiln_builder::{
-    BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session,
+    BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session, Target,
 };
 use kiln_cache::Store;
 use kiln_graph::{
@@ -57,8 +57,8 @@ impl Workshop {
         config.history = plan.history;
         let job = BuildJob {
             definition: Arc::new(plan.definition),
-            root: plan.top,
-            config,
+            targets: vec![Target { platform: platform(), root: plan.top, config }],
+            multi_platform: false,
             exports,
             session: Session::of_contexts(Arc::new(contexts)),
             progress: Arc::new(move |event| events.lock().unwrap().push(event)),
@@ -111,6 +111,10 @@ impl Workshop {
 
 fn platform() -> Platform {
     Platform::new("linux", "amd64", None)
+}
+
+fn target(root: Option<Edge>) -> Target {
+    Target { platform: platform(), root, config: ImageConfig::empty(platform()) }
 }
 
 /// A graph of steps on each other.
@@ -314,8 +318,8 @@ async fn cancelling_kills_the_process_and_leaves_nothing() {
     let stop = cancel.clone();
     let job = BuildJob {
         definition: Arc::new(plan.definition),
-        root: plan.top,
-        config: ImageConfig::empty(platform()),
+        targets: vec![target(plan.top)],
+        multi_platform: false,
         exports: vec![],
         session: Session::of_contexts(Arc::new(contexts)),
         progress: Arc::new(move |event: Event| {
@@ -406,8 +410,8 @@ async fn mounts_are_seen_and_never_kept() {
     let events = shop.events.clone();
     let job = BuildJob {
         definition: Arc::new(plan.definition),
-        root: plan.top,
-        config: ImageConfig::empty(platform()),
+        targets: vec![target(plan.top)],
+        multi_platform: false,
         exports: vec![Export::Local { dest: dest.clone() }],
         session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
         progress: Arc::new(move |event| events.lock().unwrap().push(event)),

@@ -41,11 +41,11 @@ async fn push_an_image(target: &Reference) -> push::PushResult {
         let lease = stores.store.leases.create().unwrap();
         let config = ImageConfig::empty(platform());
         let composed = compose(&stores.store, &lease, &layers, &config, Form::AsStored, Some(0)).unwrap();
-        store_image(&stores.store, &composed, std::slice::from_ref(target)).unwrap();
+        store_image(&stores.store, &composed.descriptor, std::slice::from_ref(target)).unwrap();
         (composed, stores)
     });
     assert!(composed.manifest.layers.iter().all(|layer| layer.media_type.as_str() == MediaType::OCI_LAYER));
-    push::push(&store, &composed.descriptor, target, &platform(), &reporter()).await.unwrap()
+    push::push(&store, &composed.descriptor, target, None, &reporter()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,7 @@ async fn what_is_pushed_is_pulled_and_what_is_there_is_not_sent_again() {
     assert!(!unchanged.changed);
     assert_eq!(registry.count("GET", "/blobs/"), gets, "nothing is downloaded twice");
     let elsewhere: Reference = format!("{}/other/app:1", registry.host()).parse().unwrap();
-    let mounted = push::push(&stores, &named, &elsewhere, &platform(), &reporter()).await.unwrap();
+    let mounted = push::push(&stores, &named, &elsewhere, None, &reporter()).await.unwrap();
     assert!(mounted.counts.mounted >= 2, "{:?}", mounted.counts);
 }
 
@@ -113,7 +113,7 @@ async fn image_on_a_lazy_base(stores: &Arc<Stores>, base: &Reference) -> Descrip
         let composed =
             compose(&stores.store, &lease, &base.layers(), &config, Form::AsStored, Some(0)).unwrap();
         let name: Reference = "here/app:1".parse().unwrap();
-        store_image(&stores.store, &composed, &[name]).unwrap();
+        store_image(&stores.store, &composed.descriptor, &[name]).unwrap();
         composed.descriptor
     })
 }
@@ -129,13 +129,13 @@ async fn a_base_that_nobody_read_is_mounted_beside_it_and_fetched_for_elsewhere(
     let gets = registry.count("GET", "/blobs/");
 
     let beside: Reference = format!("{}/team/app:1", registry.host()).parse().unwrap();
-    let pushed = push::push(&stores, &image, &beside, &platform(), &reporter()).await.unwrap();
+    let pushed = push::push(&stores, &image, &beside, None, &reporter()).await.unwrap();
     assert_eq!((pushed.counts.mounted, pushed.counts.uploaded), (2, 1), "the configuration is new");
     assert_eq!(registry.count("GET", "/blobs/"), gets);
 
     let other = Registry::start();
     let elsewhere: Reference = format!("{}/team/app:1", other.host()).parse().unwrap();
-    let pushed = push::push(&stores, &image, &elsewhere, &platform(), &reporter()).await.unwrap();
+    let pushed = push::push(&stores, &image, &elsewhere, None, &reporter()).await.unwrap();
     assert_eq!(pushed.counts.uploaded, 3);
     assert_eq!(registry.count("GET", "/blobs/"), gets + 2, "each layer is fetched once");
     let manifest: Manifest = serde_json::from_slice(&other.manifest("team/app", "1").unwrap()).unwrap();

@@ -7,16 +7,17 @@
 mod bases;
 pub mod debug;
 pub(crate) mod failure;
+mod platforms;
 mod source;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_builder::{BuildJob, Session};
-use kiln_graph::{ExtraHost, Network};
+use kiln_builder::{BuildJob, Session, Target};
+use kiln_graph::{Definition, ExtraHost, Network};
 use kiln_oci::{Digest, ImageConfig, Platform, Reference};
-use kiln_parser::{BaseConfigs, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile};
+use kiln_parser::{BaseConfigs, Diagnostic, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile};
 
 pub use kiln_builder::{Destination, Export};
 
@@ -24,9 +25,6 @@ use crate::containers::NetworkMode;
 use crate::progress::ProgressSink;
 use crate::{CancellationToken, Engine, Error, Result};
 use source::Source;
-
-/// Rounds of `ONBUILD` triggers that name further images.
-const MAX_ROUNDS: usize = 16;
 
 /// What a build is asked to do.
 #[derive(Debug, Default)]
@@ -41,8 +39,9 @@ pub struct BuildRequest {
     pub build_args: BTreeMap<String, String>,
     /// Labels for the image.
     pub labels: BTreeMap<String, String>,
-    /// The platform to build for; `None` is this machine's.
-    pub platform: Option<String>,
+    /// The platforms to build for, each `os/architecture[/variant]`; none is this machine's, or the base image's where that is
+    /// there for one alone. Several become an index.
+    pub platforms: Vec<String>,
     /// Run every step, whatever is remembered.
     pub no_cache: bool,
     /// Ask registries for base images that are here.
@@ -62,7 +61,7 @@ pub struct BuildRequest {
 /// What a build made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildResult {
-    /// The image's id, where one was made: the digest of its configuration.
+    /// The image's id, where one was made: the digest of its configuration, of an index its own.
     pub id: Option<Digest>,
     /// The names it got in the store.
     pub names: Vec<Reference>,
@@ -73,7 +72,9 @@ pub struct BuildResult {
 /// A build as a graph, ready to be solved.
 pub(crate) struct Prepared {
     pub(crate) source: SourceFile,
-    pub(crate) lowered: Lowered,
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) targets: Vec<Target>,
+    multi_platform: bool,
     warnings: Vec<String>,
 }
 
@@ -85,39 +86,34 @@ impl Engine {
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> Result<BuildResult> {
-        let exports = std::mem::take(&mut request.exports);
         let prepared = tokio::select! {
             prepared = self.prepare(&request, &progress) => prepared?,
             () = cancel.cancelled() => return Err(failure::cancelled()),
         };
-        let mut warnings = prepared.warnings;
-        let rendered =
-            prepared.lowered.warnings.iter().map(|warning| warning.render(&prepared.source, false));
-        warnings.extend(rendered);
-        let mut job = self.job(&request, prepared.lowered, progress, cancel);
-        job.exports = exports;
+        let mut job = self.job(&request, &prepared, progress, cancel);
+        job.exports = std::mem::take(&mut request.exports);
         let built = self.builder().build(job).await;
         // The steps that a failed build completed are worth keeping too.
         self.sync_later()?;
         let built = built.map_err(|error| failure::of_build(error, &prepared.source))?;
-        let id = built.images.first().map(|image| image.config.clone());
+        let id = built.images.first().map(|image| image.id.clone());
         let names = built.images.into_iter().flat_map(|image| image.names).collect();
-        Ok(BuildResult { id, names, warnings })
+        Ok(BuildResult { id, names, warnings: prepared.warnings })
     }
 
     fn job(
         &self,
         request: &BuildRequest,
-        lowered: Lowered,
+        prepared: &Prepared,
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> BuildJob {
         let context = request.context.canonicalize().unwrap_or_else(|_| request.context.clone());
         let contexts = BTreeMap::from([("context".to_owned(), context)]);
         BuildJob {
-            definition: Arc::new(lowered.definition),
-            root: lowered.root,
-            config: lowered.config,
+            definition: prepared.definition.clone(),
+            targets: prepared.targets.clone(),
+            multi_platform: prepared.multi_platform,
             exports: Vec::new(),
             session: Session::of_contexts(Arc::new(contexts)),
             progress,
@@ -137,35 +133,39 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Prepared> {
+        let platforms = platforms::Platforms::of(request)?;
         let Source { file, ignore } = source::read(request, progress.as_ref())?;
         let (dockerfile, diagnostics) = kiln_parser::parse(&file);
         if diagnostics.iter().any(kiln_parser::Diagnostic::is_error) {
             return Err(failure::of_diagnostics(&diagnostics, &file));
         }
-        let warnings = diagnostics.iter().map(|warning| warning.render(&file, false)).collect();
         let fail = |diagnostics: Vec<_>| failure::of_diagnostics(&diagnostics, &file);
-        let plan = Plan::new(&dockerfile, &plan_options(request, ignore)?).map_err(fail)?;
-        let mut resolver = bases::Resolver::new(self, request.pull, progress.as_ref());
-        let mut configs = BaseConfigs::new();
-        let mut wanted = plan.base_images.clone();
-        for _ in 0..MAX_ROUNDS {
-            resolver.resolve(&wanted, &mut configs, &dockerfile, &file).await?;
-            match plan.lower(&configs).map_err(fail)? {
-                Lowering::Ready(lowered) => {
-                    return Ok(Prepared { source: file, lowered: *lowered, warnings });
-                }
-                Lowering::NeedsMore(more) => wanted = more,
-            }
-        }
-        Err(Error::invalid("the ONBUILD triggers of the base images name images without end"))
+        let plans = platforms.plan_options(&plan_options(request, ignore)?);
+        let plans = plans.iter().map(|options| Plan::new(&dockerfile, options));
+        let plans = plans.collect::<std::result::Result<Vec<_>, _>>().map_err(fail)?;
+        let mut resolver = bases::Resolver::new(self, request.pull, platforms.multi, progress.as_ref());
+        let lowered = resolver.lower(&plans, &dockerfile, &file).await?;
+        let warnings = warnings(&diagnostics, &lowered, &file);
+        let (definition, targets) = platforms.merge(lowered);
+        let (definition, multi_platform) = (Arc::new(definition), platforms.multi);
+        Ok(Prepared { source: file, definition, targets, multi_platform, warnings })
     }
+}
+
+/// What is to be told, once even where it is true for several platforms.
+fn warnings(diagnostics: &[Diagnostic], lowered: &[Lowered], file: &SourceFile) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for warning in diagnostics.iter().chain(lowered.iter().flat_map(|one| &one.warnings)) {
+        let text = warning.render(file, false);
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all
 }
 
 fn plan_options(request: &BuildRequest, ignore: Vec<String>) -> Result<PlanOptions> {
     let mut options = PlanOptions::new(Platform::host());
-    if let Some(platform) = &request.platform {
-        options.platform = platform.parse()?;
-    }
     options.target.clone_from(&request.target);
     options.build_args.clone_from(&request.build_args);
     options.labels.clone_from(&request.labels);

@@ -126,6 +126,9 @@ pub enum RestartPolicy {
 pub struct ContainerOptions {
     /// The image, which must be in the store (see `Images::ensure`): a reference or an id.
     pub image: String,
+    /// Which image of an index, `os/architecture[/variant]`; `None` is this machine's, else the first that is here.
+    #[serde(default)]
+    pub platform: Option<String>,
     /// Arguments after the image; empty takes the image's.
     pub command: Vec<String>,
     /// `None` takes the image's, `Some([])` clears it.

@@ -7,10 +7,11 @@ mod push;
 mod read;
 mod remove;
 mod save;
+mod variants;
 
 use std::collections::BTreeMap;
 
-use kiln_oci::{Digest, History, ImageConfig, Manifest, Reference};
+use kiln_oci::{Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference};
 
 pub use import::ImportOptions;
 pub use pull::{PullWhen, Pulled};
@@ -35,6 +36,19 @@ pub struct ImageSummary {
     pub size: u64,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// What it is here for; the other fields tell of this machine's image, else of the first.
+    pub platforms: Vec<Platform>,
+}
+
+/// An entry of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What the image is for, where the index says it.
+    pub platform: Option<Platform>,
+    /// What points to its manifest.
+    pub descriptor: Descriptor,
+    /// Whether it is in the store.
+    pub is_here: bool,
 }
 
 /// Everything that is known of an image.
@@ -42,10 +56,14 @@ pub struct ImageSummary {
 pub struct ImageDetails {
     /// What lists show.
     pub summary: ImageSummary,
+    /// What its names mean: its manifest, or an index.
+    pub root: Descriptor,
     /// Its manifest.
     pub manifest: Manifest,
     /// Its configuration.
     pub config: ImageConfig,
+    /// The entries of its index; none where it is an image by itself.
+    pub listed: Vec<Listed>,
 }
 
 /// One entry of an image's history.
@@ -68,26 +86,24 @@ pub struct Images<'a> {
 impl Images<'_> {
     /// All images, the newest first. One whose manifest is not here is left out.
     pub fn list(&self) -> Result<Vec<ImageSummary>> {
-        let mut list = Vec::new();
-        for image in self.engine.store().images.list()? {
-            if image.config.is_some() {
-                list.push(self.read(&image)?.summary(self.engine.store())?);
-            }
-        }
+        let store = self.engine.store();
+        let mut list = self.all()?.iter().map(|image| image.summary(store)).collect::<Result<Vec<_>>>()?;
         list.sort_by(|a, b| b.created.cmp(&a.created));
         Ok(list)
     }
 
-    /// One image by name, id or the beginning of its id.
-    pub fn inspect(&self, name: &str) -> Result<ImageDetails> {
-        let image = self.find(name)?;
+    /// One image by name, id or the beginning of its id; of an index that of `platform`, else this machine's.
+    pub fn inspect(&self, name: &str, platform: Option<&str>) -> Result<ImageDetails> {
+        let image = self.find_for(name, platform)?;
         let summary = image.summary(self.engine.store())?;
-        Ok(ImageDetails { summary, manifest: image.manifest, config: image.config })
+        let listed = image.listed();
+        let StoredImage { descriptor: root, manifest, config, .. } = image;
+        Ok(ImageDetails { summary, root, manifest, config, listed })
     }
 
-    /// How an image was made, the newest entry first.
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryLine>> {
-        let image = self.find(name)?;
+    /// How an image was made, the newest entry first; of an index that of `platform`, else this machine's.
+    pub fn history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryLine>> {
+        let image = self.find_for(name, platform)?;
         let mut sizes = image.layer_sizes(self.engine.store())?.into_iter();
         let mut lines: Vec<HistoryLine> = image
             .config
@@ -112,7 +128,7 @@ impl Images<'_> {
             return Err(crate::Error::invalid(format!("`{target}`: a name to give has a tag and no digest")));
         }
         let target = target.with_default_tag();
-        let image = self.find(source)?;
+        let image = self.look_up(source)?;
         self.engine.store().images.set(&target.to_string(), &image.descriptor)?;
         Ok(target)
     }

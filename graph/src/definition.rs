@@ -1,6 +1,10 @@
 //! The graph: vertices in an order in which every edge leads backwards.
 
+mod merge;
+
 use crate::{Op, SourceOp, VertexMeta};
+
+pub use merge::Merged;
 
 /// A vertex of one [`Definition`]; only `Definition::add` makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,16 +139,16 @@ impl Definition {
         self.vertices.is_empty()
     }
 
-    /// The vertices that `root` needs, itself included, inputs before users.
-    pub fn reachable(&self, root: VertexId) -> Vec<VertexId> {
+    /// The vertices that `roots` need, themselves included, inputs before users.
+    pub fn reachable(&self, roots: &[Edge]) -> Vec<VertexId> {
         let mut needed = vec![false; self.vertices.len()];
-        needed[root.0] = true;
-        for index in (0..=root.0).rev().filter(|index| *index < self.vertices.len()) {
+        roots.iter().for_each(|root| needed[root.vertex.0] = true);
+        for index in (0..self.vertices.len()).rev() {
             if needed[index] {
                 self.vertices[index].inputs.iter().for_each(|edge| needed[edge.vertex.0] = true);
             }
         }
-        (0..=root.0).filter(|index| needed[*index]).map(VertexId).collect()
+        (0..self.vertices.len()).filter(|index| needed[*index]).map(VertexId).collect()
     }
 }
 
@@ -198,7 +202,9 @@ mod tests {
         let a = graph.add(exec(None), vec![], VertexMeta::named("a")).unwrap();
         graph.add(exec(Some(0)), vec![a.output()], VertexMeta::named("unused")).unwrap();
         let b = graph.add(exec(Some(0)), vec![a.output()], VertexMeta::named("b")).unwrap();
-        assert_eq!(graph.reachable(b), vec![a, b]);
-        assert_eq!(graph.reachable(a), vec![a]);
+        assert_eq!(graph.reachable(&[b.output()]), vec![a, b]);
+        assert_eq!(graph.reachable(&[a.output()]), vec![a]);
+        let c = graph.add(exec(None), vec![], VertexMeta::named("c")).unwrap();
+        assert_eq!(graph.reachable(&[c.output(), a.output()]), vec![a, c]);
     }
 }

@@ -7,16 +7,15 @@ use crate::{ActionInput, CopyAction, Definition, Edge, ExecOp, FileAction, Mount
 /// Longest text of a file or argument that is shown.
 const MAX_SHOWN: usize = 200;
 
-/// Every vertex with its inputs and what it does; the same graph always gives the same text.
-pub fn text(definition: &Definition, root: Option<Edge>) -> String {
+/// Every vertex with its inputs and what it does, then the results; the same graph always gives the same text.
+pub fn text(definition: &Definition, roots: &[Option<Edge>]) -> String {
     let mut out = String::new();
     for (id, vertex) in definition.vertices() {
         let _ = writeln!(out, "{} {}{}", id.index(), vertex.meta.name, notes(vertex));
         operation(&mut out, vertex);
     }
-    match root {
-        Some(edge) => drop(writeln!(out, "root {}", edge_text(edge))),
-        None => out.push_str("root scratch\n"),
+    for root in roots {
+        let _ = writeln!(out, "root {}", root.map_or_else(|| "scratch".to_owned(), edge_text));
     }
     out
 }
@@ -203,7 +202,7 @@ mod tests {
         let mut graph = Definition::new();
         let a = graph.add(Op::Merge(MergeOp {}), vec![], VertexMeta::named("a \"q\"")).unwrap();
         let b = graph.add(Op::Merge(MergeOp {}), vec![a.output()], VertexMeta::named("b")).unwrap();
-        assert_eq!(text(&graph, Some(b.output())), "0 a \"q\"\n    merge \n1 b\n    merge 0\nroot 1\n");
+        assert_eq!(text(&graph, &[Some(b.output())]), "0 a \"q\"\n    merge \n1 b\n    merge 0\nroot 1\n");
         let dot = graphviz(&graph);
         assert!(dot.contains("v0 -> v1;") && dot.contains("a \\\"q\\\""), "{dot}");
     }

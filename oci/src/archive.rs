@@ -2,11 +2,12 @@
 
 mod entries;
 mod read;
+mod tree;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use read::{Archive, ArchiveError, LoadedImage, LoadedLayer};
+pub use read::{Archive, ArchiveError, Loaded, LoadedImage, LoadedLayer};
 pub use write::{Blobs, SavedImage, write};
 
 /// The file in which Docker's format lists its images.

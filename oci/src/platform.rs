@@ -40,6 +40,13 @@ impl Platform {
         Platform::new("linux", std::env::consts::ARCH, None)
     }
 
+    /// The text with the version of the operating system, as `TARGETPLATFORM` has it: `windows(10.0.17763)/amd64`.
+    pub fn format_all(&self) -> String {
+        let version = self.os_version.as_ref().map(|version| format!("({version})")).unwrap_or_default();
+        let variant = self.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!("{}{version}/{}{variant}", self.os, self.architecture)
+    }
+
     /// How well an image for `self` serves a request for `wanted`: higher is better, `None` is not at all.
     ///
     /// An ARM machine runs its own and lower 32-bit variants; elsewhere the variant must be the same or absent.

@@ -71,6 +71,11 @@ impl Reference {
         Reference { digest: None, ..self.clone() }
     }
 
+    /// The repository alone, without tag and digest.
+    pub fn without_tag(&self) -> Self {
+        Reference { tag: None, digest: None, ..self.clone() }
+    }
+
     /// Registry and repository without tag and digest, in full form.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)

@@ -4,9 +4,11 @@ mod checks;
 mod config;
 mod constants;
 mod copy;
+mod counter;
 mod dependencies;
 mod history;
 mod mounts;
+mod platform;
 mod remote;
 mod run;
 mod scope;
@@ -166,6 +168,7 @@ impl<'a> Lowerer<'a> {
             config.config.labels.insert(name.clone(), value.clone());
         }
         config.rootfs.diff_ids.clear();
+        platform::of_result(&self.plan.options, &mut config.platform);
         let warnings = self.linter.finish()?;
         Ok(Lowered {
             definition: self.definition,

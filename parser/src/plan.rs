@@ -26,6 +26,10 @@ pub struct PlanOptions {
     pub labels: BTreeMap<String, String>,
     /// What the result runs on.
     pub platform: Platform,
+    /// Whether nobody asked for that platform, so that a base image for another one decides.
+    pub implicit_platform: bool,
+    /// Whether the build is for several platforms, so that progress tells which a step is of.
+    pub multi_platform: bool,
     /// What the build runs on.
     pub build_platform: Platform,
     /// Which remembered results are not used.
@@ -60,7 +64,7 @@ pub enum NoCache {
 }
 
 impl PlanOptions {
-    /// A build for `platform` with nothing else set.
+    /// A build for `platform`, which somebody asked for, with nothing else set.
     pub fn new(platform: Platform) -> Self {
         PlanOptions {
             target: None,
@@ -68,6 +72,8 @@ impl PlanOptions {
             labels: BTreeMap::new(),
             build_platform: platform.clone(),
             platform,
+            implicit_platform: false,
+            multi_platform: false,
             no_cache: NoCache::Off,
             extra_hosts: Vec::new(),
             hostname: None,

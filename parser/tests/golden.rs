@@ -83,7 +83,7 @@ fn run(case: &Path) -> [(&'static str, String); 3] {
         match lowered {
             Ok(lowered) => {
                 diagnostics.extend(lowered.warnings);
-                graph = render::text(&lowered.definition, lowered.root);
+                graph = render::text(&lowered.definition, &[lowered.root]);
                 graph.push_str(&serde_json::to_string_pretty(&lowered.config).unwrap());
                 graph.push('\n');
             }

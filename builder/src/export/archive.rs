@@ -4,14 +4,16 @@ use std::io::{self, Read};
 
 use kiln_cache::Store;
 use kiln_oci::archive::{Blobs, SavedImage, write};
+use kiln_oci::parse::MAX_MANIFEST;
 use kiln_oci::{Descriptor, Reference};
 
-use super::{Composed, Destination, write_error};
+use super::{Destination, write_error};
 use crate::error::Cause;
 
-/// Writes the archive of an image whose layers are blobs of the store.
-pub fn save(store: &Store, composed: &Composed, names: &[Reference], dest: Destination) -> Result<(), Cause> {
-    let image = SavedImage { names: names.to_vec(), manifest: composed.bytes.clone() };
+/// Writes the archive of an image, or of an index, whose layers are blobs of the store.
+pub fn save(store: &Store, root: &Descriptor, names: &[Reference], dest: Destination) -> Result<(), Cause> {
+    let root = store.content.read(&root.digest, MAX_MANIFEST as u64)?;
+    let image = SavedImage { names: names.to_vec(), root };
     dest.fill(|out| write(out, &[image], &Stored { store }).map(drop).map_err(write_error))
 }
 

@@ -1,15 +1,12 @@
 //! An image of layers and a configuration, and the exporter that puts it into the store.
 
-use std::sync::Arc;
-
 use kiln_cache::{Lease, Resource, Store};
 use kiln_oci::media_type::Kind;
 use kiln_oci::{
-    ChainId, Compression, Descriptor, DiffId, Digest, History, ImageConfig, Manifest, MediaType, Reference,
-    chain_ids,
+    ChainId, Compression, Descriptor, DiffId, History, ImageConfig, Manifest, MediaType, Reference, chain_ids,
 };
 
-use super::{Exported, time};
+use super::time;
 use crate::error::Cause;
 use crate::value::Layers;
 
@@ -64,23 +61,19 @@ pub fn compose(
     Ok(Composed { manifest, bytes, descriptor, config })
 }
 
-/// Names the image in the store.
-pub fn store_image(store: &Arc<Store>, composed: &Composed, names: &[Reference]) -> Result<Exported, Cause> {
+/// Names the image (a manifest or an index) in the store, or adds it without a name; the names as they are now.
+pub fn store_image(store: &Store, image: &Descriptor, names: &[Reference]) -> Result<Vec<Reference>, Cause> {
     let names: Vec<Reference> =
         names.iter().map(|name| name.clone().with_default_tag().without_digest()).collect();
     // Adding waits for the disk; an image that is there already does not.
-    let digest = composed.descriptor.digest.as_str();
+    let digest = image.digest.as_str();
     if names.is_empty() && !(store.images.find(digest).is_ok() && store.syncer.is_synced()?) {
-        store.images.add(&composed.descriptor)?;
+        store.images.add(image)?;
     }
     for name in &names {
-        store.images.set(&name.to_string(), &composed.descriptor)?;
+        store.images.set(&name.to_string(), image)?;
     }
-    Ok(Exported {
-        manifest: composed.descriptor.clone(),
-        config: composed.manifest.config.digest.clone(),
-        names,
-    })
+    Ok(names)
 }
 
 fn descriptors(store: &Store, lease: &Lease, layers: &Layers, form: Form) -> Result<Vec<Descriptor>, Cause> {
@@ -148,9 +141,4 @@ fn history(
 fn made(store: &Store, chain: &ChainId) -> Result<Option<String>, Cause> {
     let info = store.snapshots.stat(&kiln_cache::name_of(chain))?;
     Ok(info.map(|info| time::rfc3339(info.created)))
-}
-
-/// The id by which lists know an image.
-pub fn id(composed: &Composed) -> Digest {
-    composed.manifest.config.digest.clone()
 }

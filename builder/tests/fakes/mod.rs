@@ -299,7 +299,7 @@ fn job_for(graph: Graph, progress: Arc<dyn ProgressSink>) -> Job {
     Job {
         definition: Arc::new(graph.definition),
         ops: graph.ops,
-        root: last.output(),
+        roots: vec![last.output()],
         session: Session::empty(),
         progress,
         permits: Arc::new(Semaphore::new(4)),

@@ -9,6 +9,7 @@ Examples:
   kiln build -t my-app .
   kiln build -t my-app:1 -t registry.example/team/my-app:1 --build-arg VERSION=1 .
   kiln build -f docker/Dockerfile --target test --progress plain .
+  kiln build --platform linux/amd64,linux/arm64 -t my-app .
   kiln build -o type=local,dest=out .";
 
 /// Builds an image from a Dockerfile.
@@ -33,9 +34,9 @@ pub(crate) struct BuildArgs {
     /// Ask registries for newer base images, even if they are here
     #[arg(long)]
     pub(crate) pull: bool,
-    /// The platform to build for
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    /// Platforms to build for, separated by commas or given several times; several become an index [default: this machine's]
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Progress::Auto, value_name = "KIND")]
     pub(crate) progress: Progress,

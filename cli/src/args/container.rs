@@ -300,6 +300,9 @@ pub(crate) struct InspectArgs {
     /// `container`, `image`, `volume` or `network`
     #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image", "volume", "network"])]
     pub(crate) kind: Option<String>,
+    /// Which image of an index [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
     /// Names or ids
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,

@@ -97,9 +97,9 @@ pub(crate) struct BuildSource {
     /// The stage to build
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// The platform to build for
-    #[arg(long, value_name = "OS/ARCH")]
-    pub(crate) platform: Option<String>,
+    /// Platforms to build for, separated by commas
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
     #[command(flatten)]
     pub(crate) source: Source,
 }

@@ -76,6 +76,9 @@ pub(crate) struct PullArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kiln push registry.example/team/my-app:1")]
 pub(crate) struct PushArgs {
+    /// Only the image for this platform, of several [default: all that are here]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
     /// Print the name at the end and nothing else
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -163,6 +166,9 @@ pub(crate) struct ImportArgs {
     after_help = "Examples:\n  kiln history my-app\n  kiln history --no-trunc --format '{{.CreatedBy}}' my-app"
 )]
 pub(crate) struct HistoryArgs {
+    /// Which image of an index [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
     #[command(flatten)]
     pub(crate) output: ListFormat,
     /// Name or id

@@ -88,7 +88,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         target: args.target.clone(),
         build_args: build_args(&args.build_args)?,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
-        platform: args.platform.clone(),
+        platforms: args.platforms.clone(),
         no_cache: args.no_cache,
         pull: args.pull,
         jobs: args.jobs,
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn each_option_reaches_the_engine() {
         let line = "kiln build -t a -t b:2 -f x/Dockerfile --build-arg V=1 --target t --no-cache --pull \
-                    --platform linux/arm64 --label l=m --jobs 3 --add-host h:1.2.3.4 --network none .";
+                    --platform linux/arm64,linux/amd64 --platform linux/386 --label l=m --jobs 3 --add-host h:1.2.3.4 --network none .";
         let request = parse(line).unwrap();
         assert_eq!(request.context, PathBuf::from("."));
         assert_eq!(request.dockerfile, Some(PathBuf::from("x/Dockerfile")));
@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(request.labels["l"], "m");
         assert_eq!((request.target.as_deref(), request.jobs), (Some("t"), Some(3)));
         assert!(request.no_cache && request.pull);
+        assert_eq!(request.platforms, ["linux/arm64", "linux/amd64", "linux/386"]);
         let [Export::Image { names }] = &request.exports[..] else { panic!("{:?}", request.exports) };
         assert_eq!(
             names.iter().map(Reference::to_string).collect::<Vec<_>>(),

@@ -45,7 +45,7 @@ fn ensure_image(engine: &Engine, args: &ContainerArgs) -> Result<()> {
     };
     let image = &args.image_and_command[0];
     if !engine.images().needs_pull(image, args.platform.as_deref(), when)? {
-        return pull::complete(engine, image);
+        return pull::complete(engine, image, args.platform.as_deref());
     }
     if when == PullWhen::Missing {
         let line = format!("Image `{image}` is not here; pulling it\n");
@@ -80,6 +80,7 @@ pub(super) fn options(args: &ContainerArgs) -> Result<ContainerOptions> {
     }
     Ok(ContainerOptions {
         image: image.clone(),
+        platform: args.platform.clone(),
         command: command.to_vec(),
         entrypoint: args
             .entrypoint

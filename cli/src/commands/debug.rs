@@ -39,7 +39,7 @@ fn of_source(source: &Source) -> BuildRequest {
 fn of_build(args: &BuildSource) -> Result<BuildRequest> {
     Ok(BuildRequest {
         target: args.target.clone(),
-        platform: args.platform.clone(),
+        platforms: args.platforms.clone(),
         build_args: build::build_args(&args.build_args)?,
         ..of_source(&args.source)
     })

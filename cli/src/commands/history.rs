@@ -10,7 +10,7 @@ use crate::listing::Listing;
 use crate::render::image;
 
 pub(super) fn run(args: &HistoryArgs, app: &App) -> Result<u8> {
-    let lines = app.engine()?.images().history(&args.image)?;
+    let lines = app.engine()?.images().history(&args.image, args.platform.as_deref())?;
     let now = Timestamp::now();
     let rows = lines.iter().map(|line| image::history_row(line, now, args.output.no_trunc)).collect();
     let columns = vec![

@@ -15,7 +15,8 @@ pub(super) fn run(args: &InspectArgs, kind: Option<&str>, app: &App) -> Result<u
     let kind = args.kind.as_deref().or(kind);
     let (mut found, mut failed) = (Vec::new(), None);
     for name in &args.names {
-        match look_up(&engine, name, kind) {
+        let wanted = Wanted { name, platform: args.platform.as_deref() };
+        match look_up(&engine, wanted, kind) {
             Ok(value) => found.push(value),
             Err(error) => failed = Some(error),
         }
@@ -26,25 +27,34 @@ pub(super) fn run(args: &InspectArgs, kind: Option<&str>, app: &App) -> Result<u
     failed.map_or(Ok(OK), Err)
 }
 
-type LookUp = fn(&Engine, &str) -> Result<Value>;
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    name: &'a str,
+    /// Which image of an index.
+    platform: Option<&'a str>,
+}
+
+type LookUp = fn(&Engine, Wanted<'_>) -> Result<Value>;
 
 const KINDS: [(&str, LookUp); 4] = [
-    ("container", |engine, name| Ok(container::inspect(&engine.containers().inspect(name)?))),
-    ("image", |engine, name| Ok(image::inspect(&engine.images().inspect(name)?))),
-    ("volume", |engine, name| Ok(volume::value(&engine.volumes().inspect(name)?))),
-    ("network", network_named),
+    ("container", |engine, wanted| Ok(container::inspect(&engine.containers().inspect(wanted.name)?))),
+    ("image", |engine, wanted| Ok(image::inspect(&engine.images().inspect(wanted.name, wanted.platform)?))),
+    ("volume", |engine, wanted| Ok(volume::value(&engine.volumes().inspect(wanted.name)?))),
+    ("network", |engine, wanted| network_named(engine, wanted.name)),
 ];
 
 /// The first thing of that name: containers before images, as Docker looks.
-fn look_up(engine: &Engine, name: &str, kind: Option<&str>) -> Result<Value> {
+fn look_up(engine: &Engine, wanted: Wanted<'_>, kind: Option<&str>) -> Result<Value> {
+    let kind = kind.or(wanted.platform.map(|_| "image"));
     for (_, look_up) in KINDS.iter().filter(|(known, _)| kind.is_none_or(|kind| kind == *known)) {
-        match look_up(engine, name) {
-            Err(error) if error.kind == ErrorKind::NotFound => {}
+        match look_up(engine, wanted) {
+            Err(error) if error.kind == ErrorKind::NotFound && kind.is_none() => {}
             result => return result,
         }
     }
     let what = kind.unwrap_or("container, image, volume or network");
-    Err(Error::not_found(format!("no {what} `{name}` here")))
+    Err(Error::not_found(format!("no {what} `{}` here", wanted.name)))
 }
 
 fn network_named(engine: &Engine, name: &str) -> Result<Value> {

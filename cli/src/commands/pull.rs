@@ -36,12 +36,12 @@ fn fetch(engine: &Engine, image: &str, platform: Option<&str>, quiet: bool) -> R
 }
 
 /// Fetches what an image that is here still lacks: layers that its build did not need.
-pub(super) fn complete(engine: &Engine, image: &str) -> Result<()> {
-    if engine.images().is_complete(image)? {
+pub(super) fn complete(engine: &Engine, image: &str, platform: Option<&str>) -> Result<()> {
+    if engine.images().is_complete(image, platform)? {
         return Ok(());
     }
     let progress = Transfers::start(false);
-    let result = block_on(engine.images().complete(image, &progress));
+    let result = block_on(engine.images().complete(image, platform, &progress));
     progress.finish();
     result
 }

@@ -18,7 +18,11 @@ pub(super) fn run(args: &SaveArgs, app: &App) -> Result<u8> {
         );
     }
     let engine = app.engine()?;
-    args.images.iter().try_for_each(|image| pull::complete(&engine, image))?;
+    for image in &args.images {
+        for platform in engine.images().inspect(image, None)?.summary.platforms {
+            pull::complete(&engine, image, Some(&platform.to_string()))?;
+        }
+    }
     match &args.output {
         None => engine.images().save(&args.images, BufWriter::with_capacity(256 << 10, stdout().lock()))?,
         Some(file) => to_file(&engine, &args.images, file)?,

@@ -1,7 +1,7 @@
 //! An image as rows of `images` and `history`, and as `inspect` shows it, with Docker's field names.
 
 use jiff::Timestamp;
-use kiln_engine::images::{HistoryLine, ImageDetails, ImageSummary};
+use kiln_engine::images::{HistoryLine, ImageDetails, ImageSummary, Listed};
 use kiln_engine::oci::{Digest, Reference};
 use serde_json::{Value, json};
 
@@ -31,6 +31,7 @@ pub(crate) fn rows(image: &ImageSummary, now: Timestamp, no_trunc: bool) -> Vec<
             "CreatedAt": image.created,
             "CreatedSince": created.as_ref().map_or_else(|| "N/A".to_owned(), |age| format!("{age} ago")),
             "Size": time::size(image.size),
+            "Platforms": image.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         })
     };
     names.into_iter().map(row).collect()
@@ -82,7 +83,19 @@ pub(crate) fn inspect(image: &ImageDetails) -> Value {
         "Os": config.platform.os,
         "Size": summary.size,
         "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
-        "Descriptor": { "mediaType": image.manifest.media_type, "digest": summary.digest },
+        "Descriptor": { "mediaType": image.root.media_type, "digest": summary.digest, "size": image.root.size },
+        "Manifests": image.listed.iter().map(listed).collect::<Vec<_>>(),
+    })
+}
+
+/// An entry of an index, as the Engine API has it.
+fn listed(entry: &Listed) -> Value {
+    json!({
+        "ID": entry.descriptor.digest,
+        "Descriptor": entry.descriptor,
+        "Available": entry.is_here,
+        "Kind": "image",
+        "ImageData": { "Platform": entry.platform },
     })
 }
 

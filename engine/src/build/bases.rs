@@ -1,17 +1,22 @@
 //! Base images: found in the store or at their registries, pinned to a digest.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use kiln_builder::progress::StepReporter;
 use kiln_builder::{Event, EventKind, ProgressSink, StepId, pull};
 use kiln_oci::Reference;
-use kiln_parser::{BaseConfigs, BaseImage, Dockerfile, ResolvedBase, SourceFile, Span};
+use kiln_parser::{
+    BaseConfigs, BaseImage, Dockerfile, Lowered, Lowering, Plan, ResolvedBase, SourceFile, Span,
+};
 
 use super::failure;
-use crate::{Engine, Result};
+use crate::{Engine, Error, Result};
 
 /// Steps of kiln itself are numbered from here, far from vertices and exports.
 const FIRST_INTERNAL: u32 = 1 << 30;
+/// Rounds of `ONBUILD` triggers that name further images.
+const MAX_ROUNDS: usize = 16;
 
 /// A step of kiln itself, as people see it; failed unless somebody says that it is done.
 pub(super) struct Internal<'a> {
@@ -50,17 +55,51 @@ impl Drop for Internal<'_> {
 pub(super) struct Resolver<'a> {
     engine: &'a Engine,
     always_ask: bool,
+    /// Whether it is told for which platform an image is looked up.
+    tells_platform: bool,
     progress: &'a dyn ProgressSink,
     steps: u32,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(engine: &'a Engine, always_ask: bool, progress: &'a dyn ProgressSink) -> Self {
-        Resolver { engine, always_ask, progress, steps: 0 }
+    pub(super) fn new(
+        engine: &'a Engine,
+        always_ask: bool,
+        tells_platform: bool,
+        progress: &'a dyn ProgressSink,
+    ) -> Self {
+        Resolver { engine, always_ask, tells_platform, progress, steps: 0 }
+    }
+
+    /// Lowers every plan, with the images that they and the triggers of their bases name.
+    pub(super) async fn lower(
+        &mut self,
+        plans: &[Plan],
+        dockerfile: &Dockerfile,
+        file: &SourceFile,
+    ) -> Result<Vec<Lowered>> {
+        let mut configs = BaseConfigs::new();
+        let mut wanted: BTreeSet<BaseImage> =
+            plans.iter().flat_map(|plan| plan.base_images.iter().cloned()).collect();
+        for _ in 0..MAX_ROUNDS {
+            let images: Vec<BaseImage> = std::mem::take(&mut wanted).into_iter().collect();
+            self.resolve(&images, &mut configs, dockerfile, file).await?;
+            let mut lowered = Vec::with_capacity(plans.len());
+            for plan in plans {
+                match plan.lower(&configs).map_err(|errors| failure::of_diagnostics(&errors, file))? {
+                    Lowering::Ready(ready) => lowered.push(*ready),
+                    Lowering::NeedsMore(more) => wanted.extend(more),
+                }
+            }
+            if wanted.is_empty() {
+                return Ok(lowered);
+            }
+        }
+        Err(Error::invalid("the ONBUILD triggers of the base images name images without end"))
     }
 
     /// Finds each of `wanted` and adds it to `configs`; asks registries for all at the same time.
-    pub(super) async fn resolve(
+    async fn resolve(
         &mut self,
         wanted: &[BaseImage],
         configs: &mut BaseConfigs,
@@ -91,10 +130,12 @@ impl<'a> Resolver<'a> {
         if let Some(found) = self.local(image)? {
             return Ok(found);
         }
+        let platform =
+            if self.tells_platform { format!("{} ", image.platform.format_all()) } else { String::new() };
         let step = Internal::start(
             self.progress,
             number,
-            format!("[internal] load metadata for {}", image.reference),
+            format!("[{platform}internal] load metadata for {}", image.reference),
         );
         let reporter = StepReporter { sink: self.progress, step: step.id };
         let stores = self.engine.builder().stores();

@@ -24,10 +24,11 @@ impl Engine {
     /// The graph of a build as lines, or in Graphviz's language.
     pub async fn debug_graph(&self, request: &BuildRequest, graphviz: bool) -> Result<String> {
         let silent: Arc<dyn ProgressSink> = Arc::new(Silent);
-        let lowered = self.prepare(request, &silent).await?.lowered;
+        let prepared = self.prepare(request, &silent).await?;
+        let roots: Vec<_> = prepared.targets.iter().map(|target| target.root).collect();
         Ok(match graphviz {
-            true => kiln_graph::render::graphviz(&lowered.definition),
-            false => kiln_graph::render::text(&lowered.definition, lowered.root),
+            true => kiln_graph::render::graphviz(&prepared.definition),
+            false => kiln_graph::render::text(&prepared.definition, &roots),
         })
     }
 
@@ -35,7 +36,7 @@ impl Engine {
     pub async fn debug_keys(&self, request: &BuildRequest) -> Result<String> {
         let silent: Arc<dyn ProgressSink> = Arc::new(Silent);
         let prepared = self.prepare(request, &silent).await?;
-        let job = self.job(request, prepared.lowered, silent, CancellationToken::new());
+        let job = self.job(request, &prepared, silent, CancellationToken::new());
         let keys = self.builder().keys(&job).await;
         let keys = keys.map_err(|error| super::failure::of_build(error, &prepared.source))?;
         let line = |(id, key): &(kiln_graph::VertexId, kiln_builder::CacheKey)| {

@@ -24,7 +24,7 @@ impl Containers<'_> {
     /// Makes a container and gives its id. Its image must be in the store.
     pub fn create(&self, options: &ContainerOptions) -> Result<String> {
         check_options(options)?;
-        let image = self.engine.images().find(&options.image)?;
+        let image = self.engine.images().find_for(&options.image, options.platform.as_deref())?;
         let id = new_id()?;
         let mut record = plan(options, &image, &id)?;
         let lease = self.engine.store().leases.create()?;

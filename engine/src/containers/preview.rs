@@ -21,7 +21,7 @@ pub enum Preview {
 impl Containers<'_> {
     /// A value on the way from options to a process, as text. Nothing is made; names and paths stand for what is not there.
     pub fn preview(&self, options: &ContainerOptions, what: Preview) -> Result<String> {
-        let image = self.engine.images().find(&options.image)?;
+        let image = self.engine.images().find_for(&options.image, options.platform.as_deref())?;
         let mut record = record_of(options, &image, &new_id()?)?;
         record.container.mounts = record.container.options.mounts.iter().map(mount_point).collect();
         let network = match options.network {

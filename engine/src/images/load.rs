@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use kiln_cache::{Arriving, Lease, Resource, Store};
-use kiln_oci::archive::{Archive, LoadedImage, LoadedLayer};
+use kiln_oci::archive::{Archive, Loaded, LoadedImage, LoadedLayer};
 use kiln_oci::compression::decompress;
 use kiln_oci::{Descriptor, DiffId, Digest, Manifest, MediaType, Reference};
 
@@ -16,7 +16,8 @@ use crate::{Error, Result};
 const O_TMPFILE: i32 = 0o20_200_000;
 
 impl Images<'_> {
-    /// Reads the images of an archive, compressed or not, into the store; the names each got, or its id.
+    /// Reads the images of an archive, compressed or not, into the store; the names each got, and its id, which is an
+    /// index's digest where it is one.
     pub fn load(&self, archive: impl Read) -> Result<Vec<(Vec<Reference>, Digest)>> {
         let store = self.engine.store();
         let file = spool(store, archive)?;
@@ -43,36 +44,51 @@ fn spool(store: &Store, archive: impl Read) -> Result<File> {
     Ok(file)
 }
 
-fn load_one(
-    store: &Store,
-    archive: &mut Archive<File>,
-    image: LoadedImage,
-) -> Result<(Vec<Reference>, Digest)> {
+fn load_one(store: &Store, archive: &mut Archive<File>, loaded: Loaded) -> Result<(Vec<Reference>, Digest)> {
     let lease = store.leases.create()?;
-    let id = Digest::of(&image.config_bytes);
-    lease.hold(&Resource::Blob(id.clone()))?;
-    let config = store.content.put(MediaType::OCI_CONFIG, &image.config_bytes)?;
+    let mut root = None;
+    for image in &loaded.images {
+        let manifest = load_image(store, &lease, archive, image)?;
+        root.get_or_insert((manifest, Digest::of(&image.config_bytes)));
+    }
+    for (media_type, bytes) in loaded.indexes.into_iter().rev() {
+        let index = put(store, &lease, media_type, &bytes)?;
+        let id = index.digest.clone();
+        root = Some((index, id));
+    }
+    let Some((root, id)) = root else { return Err(Error::invalid("an index of the archive is empty")) };
+    if loaded.names.is_empty() {
+        store.images.add(&root)?;
+    }
+    let names: Vec<Reference> = loaded.names.into_iter().map(Reference::with_default_tag).collect();
+    for name in &names {
+        store.images.set(&name.to_string(), &root)?;
+    }
+    Ok((names, id))
+}
+
+/// Takes one image; what points to its manifest.
+fn load_image(
+    store: &Store,
+    lease: &Lease,
+    archive: &mut Archive<File>,
+    image: &LoadedImage,
+) -> Result<Descriptor> {
+    let config = put(store, lease, MediaType::OCI_CONFIG.into(), &image.config_bytes)?;
     let mut layers = Vec::new();
     let mut parent: Vec<DiffId> = Vec::new();
     for layer in &image.layers {
-        layers.push(load_layer(store, &lease, archive, layer, &parent)?);
+        layers.push(load_layer(store, lease, archive, layer, &parent)?);
         parent.push(layer.diff_id.clone());
     }
-    let manifest = match image.manifest {
-        Some(bytes) => bytes,
-        None => Manifest::new(config, layers).to_bytes(),
-    };
-    let media_type = manifest_media_type(&manifest);
-    lease.hold(&Resource::Blob(Digest::of(&manifest)))?;
-    let descriptor = store.content.put(media_type, &manifest)?;
-    if image.names.is_empty() {
-        store.images.add(&descriptor)?;
-    }
-    let names: Vec<Reference> = image.names.into_iter().map(Reference::with_default_tag).collect();
-    for name in &names {
-        store.images.set(&name.to_string(), &descriptor)?;
-    }
-    Ok((names, id))
+    let made = || Manifest::new(config, layers).to_bytes();
+    let manifest = image.manifest.clone().unwrap_or_else(made);
+    put(store, lease, manifest_media_type(&manifest), &manifest)
+}
+
+fn put(store: &Store, lease: &Lease, media_type: MediaType, bytes: &[u8]) -> Result<Descriptor> {
+    lease.hold(&Resource::Blob(Digest::of(bytes)))?;
+    Ok(store.content.put(media_type, bytes)?)
 }
 
 fn load_layer(

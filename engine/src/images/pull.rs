@@ -35,16 +35,18 @@ pub struct Pulled {
 impl Images<'_> {
     /// Whether a container of `image` needs a pull first. Fails if it does and must not.
     pub fn needs_pull(&self, image: &str, platform: Option<&str>, when: PullWhen) -> Result<bool> {
-        let here = match self.find(image) {
-            Ok(found) => fits(&found.config.platform, platform)?,
-            Err(error) if error.kind == crate::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
+        let found = match self.find_for(image, platform) {
+            // Somebody who says nothing means this machine's image, where there is one to be had.
+            Ok(found) if platform.is_none() && found.is_foreign_for_now() => {
+                Err(super::read::no_such_image(image))
+            }
+            other => other,
         };
-        match when {
-            PullWhen::Always => Ok(true),
-            PullWhen::Missing => Ok(!here),
-            PullWhen::Never if here => Ok(false),
-            PullWhen::Never => Err(super::read::no_such_image(image)),
+        match (when, found) {
+            (PullWhen::Always, _) => Ok(true),
+            (_, Ok(_)) => Ok(false),
+            (PullWhen::Missing, Err(error)) if error.kind == crate::ErrorKind::NotFound => Ok(true),
+            (_, Err(error)) => Err(error),
         }
     }
 }
@@ -69,8 +71,8 @@ impl Images<'_> {
     }
 
     /// Whether every layer of an image is here. Those of a base that no step of a build read may still be at its registry.
-    pub fn is_complete(&self, image: &str) -> Result<bool> {
-        let image = self.find(image)?;
+    pub fn is_complete(&self, image: &str, platform: Option<&str>) -> Result<bool> {
+        let image = self.find_for(image, platform)?;
         let layers = &self.engine.store().layers;
         match layers.get(&image.config.rootfs.diff_ids)? {
             Some(found) => Ok(layers.is_available(&found)?),
@@ -79,13 +81,13 @@ impl Images<'_> {
     }
 
     /// Fetches the layers of an image that are not here.
-    pub async fn complete(&self, image: &str, reporter: &dyn Reporter) -> Result<()> {
-        let found = self.find(image)?;
+    pub async fn complete(&self, image: &str, platform: Option<&str>, reporter: &dyn Reporter) -> Result<()> {
+        let found = self.find_for(image, platform)?;
         let name = found.names.first().cloned();
         let reference = name.map_or_else(|| image.parse::<Reference>(), Ok)?;
         let stores = self.engine.builder().stores();
         let fetched = async {
-            let local = pull::local(stores, &reference, &found.descriptor, &found.config.platform)?;
+            let local = pull::local(stores, &reference, &found.descriptor, &found.platform)?;
             pull::unpack(stores, &local.layers(), reporter).await
         };
         fetched.await.map_err(|cause| {
@@ -98,12 +100,5 @@ impl Images<'_> {
     /// Whether the registry `host` takes `credential`.
     pub async fn login(&self, host: &str, credential: &Credential) -> Result<()> {
         Ok(self.engine.client().login(host, credential).await?)
-    }
-}
-
-fn fits(have: &Platform, wanted: Option<&str>) -> Result<bool> {
-    match wanted {
-        None => Ok(true),
-        Some(text) => Ok(have.serves(&text.parse()?).is_some()),
     }
 }

@@ -1,33 +1,60 @@
 //! Finding an image in the store, and its documents.
 
 use kiln_cache::{Image, Store};
-use kiln_oci::parse::{self, Document, parse_config, parse_manifest};
-use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, parse};
 
-use super::{ImageSummary, Images};
-use crate::{Error, ErrorKind, Result};
+use super::variants::{Variant, Variants};
+use super::{ImageSummary, Images, Listed};
+use crate::{Error, Result};
 
 /// An image of the store with its documents.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredImage {
     /// The digest of its configuration.
     pub(crate) id: Digest,
-    /// Its manifest or index.
+    /// What its names mean: its manifest, or the index that has it.
     pub(crate) descriptor: Descriptor,
-    /// The manifest's bytes.
-    pub(crate) manifest_bytes: Vec<u8>,
-    /// The manifest, of this machine's platform where there are several.
+    /// The manifest, of the platform that was asked for where there are several.
     pub(crate) manifest: Manifest,
     /// The configuration.
     pub(crate) config: ImageConfig,
     /// Its names.
     pub(crate) names: Vec<Reference>,
+    /// What it is for.
+    pub(crate) platform: Platform,
+    /// All images that its names stand for.
+    pub(crate) variants: Variants,
 }
 
 impl Images<'_> {
-    /// The image that people mean by `text`: a name, `latest` where it has no tag, or an id or its beginning.
+    /// The image that people mean by `text`: a name, `latest` where it has no tag, or an id or its beginning. Of an index
+    /// this machine's image, or the first that is here.
     pub(crate) fn find(&self, text: &str) -> Result<StoredImage> {
-        self.read(&self.look_up(text)?)
+        self.find_for(text, None)
+    }
+
+    /// The same for a platform; fails where the image is not here for that one.
+    pub(crate) fn find_for(&self, text: &str, platform: Option<&str>) -> Result<StoredImage> {
+        let platform: Option<Platform> = platform.map(str::parse).transpose()?;
+        let image = self.look_up(text)?;
+        let variants = Variants::of(self.engine.store(), &image.descriptor)?;
+        match variants.choose(platform.as_ref()).cloned() {
+            Some(chosen) => Ok(StoredImage::new(&image, variants, chosen)),
+            None => Err(not_for(text, platform.as_ref(), &variants)),
+        }
+    }
+
+    /// Every image of the store. One of which no manifest is here is left out.
+    pub(super) fn all(&self) -> Result<Vec<StoredImage>> {
+        let store = self.engine.store();
+        let mut all = Vec::new();
+        for image in store.images.list()?.iter().filter(|image| image.config.is_some()) {
+            let variants = Variants::of(store, &image.descriptor)?;
+            if let Some(chosen) = variants.choose(None).cloned() {
+                all.push(StoredImage::new(image, variants, chosen));
+            }
+        }
+        Ok(all)
     }
 
     /// The store's entry of an image.
@@ -46,43 +73,32 @@ impl Images<'_> {
             .find(text)
             .map_err(|error| if error.is_not_found() { no_such_image(text) } else { error.into() })
     }
-
-    pub(super) fn read(&self, image: &Image) -> Result<StoredImage> {
-        let (manifest_bytes, manifest) = self.manifest(&image.descriptor, &Platform::host(), 0)?;
-        let config = self.document(&manifest.config.digest, parse::MAX_CONFIG)?;
-        let config = parse_config(&config).map_err(|error| broken(&manifest.config.digest, error))?;
-        Ok(StoredImage {
-            id: manifest.config.digest.clone(),
-            descriptor: image.descriptor.clone(),
-            manifest_bytes,
-            manifest,
-            config,
-            names: image.names.iter().filter_map(|name| name.parse().ok()).collect(),
-        })
-    }
-
-    fn manifest(&self, root: &Descriptor, platform: &Platform, depth: usize) -> Result<(Vec<u8>, Manifest)> {
-        let bytes = self.document(&root.digest, parse::MAX_MANIFEST)?;
-        let document = parse_manifest(&bytes, Some(root.media_type.as_str()));
-        match document.map_err(|error| broken(&root.digest, error))? {
-            Document::Manifest(manifest) => Ok((bytes, manifest)),
-            Document::Index(_) if depth == parse::MAX_INDEX_DEPTH => Err(Error::new(
-                ErrorKind::Internal,
-                format!("the index `{}` is nested too deep", root.digest),
-            )),
-            Document::Index(index) => match index.select(platform) {
-                Some(chosen) => self.manifest(chosen, platform, depth + 1),
-                None => Err(Error::not_found(format!("the image `{}` is not for `{platform}`", root.digest))),
-            },
-        }
-    }
-
-    fn document(&self, digest: &Digest, limit: usize) -> Result<Vec<u8>> {
-        Ok(self.engine.store().content.read(digest, limit as u64)?)
-    }
 }
 
 impl StoredImage {
+    fn new(image: &Image, variants: Variants, chosen: Variant) -> StoredImage {
+        StoredImage {
+            id: chosen.id().clone(),
+            descriptor: image.descriptor.clone(),
+            manifest: chosen.manifest,
+            config: chosen.config,
+            platform: chosen.platform,
+            names: image.names.iter().filter_map(|name| name.parse().ok()).collect(),
+            variants,
+        }
+    }
+
+    /// Whether it is for another machine while its index has one for this machine, which is not here.
+    pub(super) fn is_foreign_for_now(&self) -> bool {
+        let host = Platform::host();
+        self.platform.serves(&host).is_none() && self.variants.lacks(&host)
+    }
+
+    /// Whether `id` is the id of one of its images.
+    pub(super) fn has_id(&self, id: &str) -> bool {
+        self.variants.here.iter().any(|variant| variant.id().as_str() == id)
+    }
+
     pub(super) fn summary(&self, store: &Store) -> Result<ImageSummary> {
         Ok(ImageSummary {
             id: self.id.clone(),
@@ -91,7 +107,26 @@ impl StoredImage {
             created: self.config.created.clone(),
             size: self.layer_sizes(store)?.iter().sum(),
             labels: self.config.config.labels.clone(),
+            platforms: self.variants.here.iter().map(|variant| variant.platform.clone()).collect(),
         })
+    }
+
+    /// The images of its index; none where it is an image by itself.
+    pub(super) fn listed(&self) -> Vec<Listed> {
+        if self.variants.here.iter().any(|variant| variant.descriptor.digest == self.descriptor.digest) {
+            return Vec::new();
+        }
+        let here = self.variants.here.iter().map(|variant| Listed {
+            platform: Some(variant.platform.clone()),
+            descriptor: variant.descriptor.clone(),
+            is_here: true,
+        });
+        let missing = self.variants.missing.iter().map(|entry| Listed {
+            platform: entry.platform.clone(),
+            descriptor: entry.clone(),
+            is_here: false,
+        });
+        here.chain(missing).collect()
     }
 
     /// Bytes of each layer, unpacked; packed where it was never unpacked here.
@@ -115,7 +150,21 @@ pub(super) fn no_such_image(name: &str) -> Error {
         .with_hint("`kiln images` lists those that are, `kiln pull` fetches")
 }
 
-fn broken(digest: &Digest, error: parse::ParseError) -> Error {
+/// The image is here, and not for the platform that is wanted.
+fn not_for(name: &str, platform: Option<&Platform>, variants: &Variants) -> Error {
+    let here: Vec<String> = variants.here.iter().map(|variant| format!("`{}`", variant.platform)).collect();
+    match platform {
+        Some(platform) if !here.is_empty() => Error::not_found(format!(
+            "the image `{name}` is here for {} and not for `{platform}`",
+            here.join(", ")
+        ))
+        .with_hint(format!("`kiln pull --platform {platform} {name}` fetches that")),
+        _ => Error::not_found(format!("no manifest of the image `{name}` is here"))
+            .with_hint("`kiln pull` fetches it again"),
+    }
+}
+
+pub(super) fn broken(digest: &Digest, error: parse::ParseError) -> Error {
     Error::internal(format!("the document `{digest}` in the store is broken"), error)
         .with_hint("`kiln system check --repair` removes what is broken")
 }

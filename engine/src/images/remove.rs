@@ -2,7 +2,7 @@
 
 use kiln_oci::{Digest, Reference};
 
-use super::{ImageSummary, Images, StoredImage};
+use super::{Images, StoredImage};
 use crate::containers::ListOptions;
 use crate::{Error, PruneReport, Result};
 
@@ -38,9 +38,9 @@ impl Images<'_> {
     pub fn prune(&self, all: bool) -> Result<PruneReport> {
         let mut deleted = Vec::new();
         let used = self.used()?;
-        for image in self.list()? {
-            if (all || image.names.is_empty()) && !used.contains(&image.id.to_string()) {
-                self.engine.store().images.remove(&image.digest)?;
+        for image in self.all()? {
+            if (all || image.names.is_empty()) && !used.iter().any(|id| image.has_id(id)) {
+                self.engine.store().images.remove(&image.descriptor.digest)?;
                 deleted.extend(names_and_id(&image));
             }
         }
@@ -54,15 +54,15 @@ impl Images<'_> {
     }
 
     fn delete(&self, image: &StoredImage, name: &str, force: bool) -> Result<Vec<Removed>> {
-        self.check_unused(&image.id, name, force)?;
+        self.check_unused(image, name, force)?;
         self.engine.store().images.remove(&image.descriptor.digest)?;
         let untagged = image.names.iter().cloned().map(Removed::Untagged);
         Ok(untagged.chain([Removed::Deleted(image.id.clone())]).collect())
     }
 
-    fn check_unused(&self, id: &Digest, name: &str, force: bool) -> Result<()> {
+    fn check_unused(&self, image: &StoredImage, name: &str, force: bool) -> Result<()> {
         for container in self.engine.containers().list(&ListOptions { all: true })? {
-            if container.image_id != id.as_str() {
+            if !image.has_id(&container.image_id) {
                 continue;
             }
             let running = container.state.pid.is_some();
@@ -86,7 +86,7 @@ impl Images<'_> {
     }
 }
 
-fn names_and_id(image: &ImageSummary) -> Vec<String> {
+fn names_and_id(image: &StoredImage) -> Vec<String> {
     let names = image.names.iter().map(|name| format!("untagged: {}", name.familiar()));
     names.chain([format!("deleted: {}", image.id)]).collect()
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use kiln_cache::{Resource, Store};
 use kiln_oci::archive::{self, Blobs, SavedImage};
+use kiln_oci::parse::MAX_MANIFEST;
 use kiln_oci::{Descriptor, DiffId, Reference};
 
 use super::{Images, StoredImage};
@@ -11,21 +12,23 @@ use crate::{Error, Result};
 
 impl Images<'_> {
     /// Writes images with all their layers to `out`. An image that is given by name is saved under that name, one given
-    /// by id under all of its names.
+    /// by id under all of its names. Of an index every image that is here is saved.
     pub fn save(&self, names: &[String], out: impl Write) -> Result<()> {
         let store = self.engine.store();
         let lease = store.leases.create()?;
-        let mut images = Vec::new();
+        let (mut saved, mut stored) = (Vec::new(), Vec::new());
         for name in names {
             let image = self.find(name)?;
-            lease.hold(&Resource::Image(image.descriptor.digest.clone()))?;
+            let digest = &image.descriptor.digest;
+            lease.hold(&Resource::Image(digest.clone()))?;
             let typed = super::read::full_name(name);
             let own: Option<Reference> =
                 image.names.iter().find(|own| Some(own.to_string()) == typed).cloned();
             let names = own.map_or_else(|| image.names.clone(), |own| vec![own]);
-            images.push((SavedImage { names, manifest: image.manifest_bytes.clone() }, image));
+            let root = store.content.read(digest, MAX_MANIFEST as u64)?;
+            saved.push(SavedImage { names, root });
+            stored.push(image);
         }
-        let (saved, stored): (Vec<SavedImage>, Vec<StoredImage>) = images.into_iter().unzip();
         let blobs = StoreBlobs { store, images: &stored };
         archive::write(out, &merge(saved), &blobs)
             .and_then(|mut out| out.flush())
@@ -37,7 +40,7 @@ impl Images<'_> {
 fn merge(images: Vec<SavedImage>) -> Vec<SavedImage> {
     let mut merged: Vec<SavedImage> = Vec::new();
     for image in images {
-        match merged.iter_mut().find(|other| other.manifest == image.manifest) {
+        match merged.iter_mut().find(|other| other.root == image.root) {
             Some(other) => other.names.extend(image.names),
             None => merged.push(image),
         }
@@ -54,8 +57,8 @@ struct StoreBlobs<'a> {
 impl StoreBlobs<'_> {
     /// The layers of an image up to the one whose tar is `descriptor`.
     fn chain(&self, descriptor: &Descriptor) -> Option<&[DiffId]> {
-        self.images.iter().find_map(|image| {
-            let chain = &image.config.rootfs.diff_ids;
+        self.images.iter().flat_map(|image| &image.variants.here).find_map(|variant| {
+            let chain = &variant.config.rootfs.diff_ids;
             let index = chain.iter().position(|diff_id| diff_id.0 == descriptor.digest)?;
             Some(&chain[..=index])
         })
@@ -63,6 +66,10 @@ impl StoreBlobs<'_> {
 }
 
 impl Blobs for StoreBlobs<'_> {
+    fn has(&self, descriptor: &Descriptor) -> io::Result<bool> {
+        Ok(self.images.iter().any(|image| image.variants.documents.contains(&descriptor.digest)))
+    }
+
     fn open(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Read + Send + '_>> {
         let content = &self.store.content;
         if content.info(&descriptor.digest).map_err(io::Error::other)?.is_some() {

@@ -1,5 +1,6 @@
 //! Reading: `docker save` archives of any age and OCI archives, from a seekable file.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::entries::{Entries, Range, read_all};
@@ -10,7 +11,9 @@ use crate::parse::{
     MAX_CONFIG, MAX_INDEX_DEPTH, MAX_MANIFEST, ParseError, parse_config, parse_image, parse_manifest,
 };
 use crate::verify::VerifyError;
-use crate::{Descriptor, DiffId, Digest, Document, ImageConfig, Index, Reference, VerifyReader};
+use crate::{
+    Descriptor, DiffId, Digest, Document, ImageConfig, Manifest, MediaType, Reference, VerifyReader,
+};
 
 /// The most images that are read from one archive.
 const MAX_IMAGES: usize = 10_000;
@@ -80,11 +83,20 @@ pub struct Archive<R> {
     entries: Entries,
 }
 
+/// What a name in an archive means: one image, or an index with those of its images that are in the archive.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The names it goes by; empty where it has none.
+    pub names: Vec<Reference>,
+    /// The indexes, the one that the names mean first; none where they mean an image.
+    pub indexes: Vec<(MediaType, Vec<u8>)>,
+    /// The images.
+    pub images: Vec<LoadedImage>,
+}
+
 /// An image in an archive.
 #[derive(Debug, Clone)]
 pub struct LoadedImage {
-    /// The names it goes by; empty where it has none.
-    pub names: Vec<Reference>,
     /// The manifest's bytes as they were, where the archive has one: OCI archives do, old Docker ones do not.
     pub manifest: Option<Vec<u8>>,
     /// The configuration.
@@ -115,9 +127,8 @@ impl<R: Read + Seek> Archive<R> {
         Ok(Archive { file, entries })
     }
 
-    /// The images, with documents that are verified where they have a digest. An image of several platforms is
-    /// several images of one name, as far as their blobs are in the archive.
-    pub fn images(&mut self) -> Result<Vec<LoadedImage>, ArchiveError> {
+    /// The images, with documents that are verified where they have a digest.
+    pub fn images(&mut self) -> Result<Vec<Loaded>, ArchiveError> {
         let docker = self.docker_list()?;
         if self.entries.find(LAYOUT_FILE).is_some() && self.entries.find(INDEX_FILE).is_some() {
             return self.oci_images(&docker.unwrap_or_default());
@@ -153,7 +164,7 @@ impl<R: Read + Seek> Archive<R> {
         Ok(Some(list))
     }
 
-    fn docker_image(&mut self, image: &DockerImage) -> Result<LoadedImage, ArchiveError> {
+    fn docker_image(&mut self, image: &DockerImage) -> Result<Loaded, ArchiveError> {
         let config_bytes = self.read(&image.config, MAX_CONFIG)?;
         let config = parse_config(&config_bytes).map_err(|source| refused(&image.config, source))?;
         let paths = image.layers.as_deref().unwrap_or_default();
@@ -173,10 +184,12 @@ impl<R: Read + Seek> Archive<R> {
         };
         let layers =
             paths.iter().zip(&config.rootfs.diff_ids).map(layer).collect::<Result<_, ArchiveError>>()?;
-        Ok(LoadedImage { names: docker_names(image)?, manifest: None, config, config_bytes, layers })
+        let names = docker_names(image)?;
+        let image = LoadedImage { manifest: None, config, config_bytes, layers };
+        Ok(Loaded { names, indexes: Vec::new(), images: vec![image] })
     }
 
-    fn oci_images(&mut self, docker: &[DockerImage]) -> Result<Vec<LoadedImage>, ArchiveError> {
+    fn oci_images(&mut self, docker: &[DockerImage]) -> Result<Vec<Loaded>, ArchiveError> {
         let bytes = self.read(INDEX_FILE, MAX_MANIFEST)?;
         let index = match parse_manifest(&bytes, None) {
             Ok(Document::Index(index)) => index,
@@ -185,72 +198,70 @@ impl<R: Read + Seek> Archive<R> {
             }
             Err(source) => return Err(refused(INDEX_FILE, source)),
         };
-        let mut found = Found::default();
-        self.collect(&index, &[], 1, &mut found)?;
-        for (_, image) in &mut found.0 {
-            let config = blob_path(&Digest::of(&image.config_bytes));
-            for listed in docker.iter().filter(|listed| listed.config == config) {
-                add_names(&mut image.names, docker_names(listed)?);
+        let mut all: Vec<(Digest, Loaded)> = Vec::new();
+        let mut visited = 0;
+        for entry in index.manifests.iter().filter(|entry| !is_attestation(entry)) {
+            let names = oci_names(entry)?;
+            match all.iter_mut().find(|(digest, _)| *digest == entry.digest) {
+                Some((_, loaded)) => add_names(&mut loaded.names, names),
+                None => {
+                    let loaded = Loaded { names, ..Loaded::default() };
+                    let mut found = Found { loaded, seen: BTreeSet::new(), visited };
+                    self.collect(entry, 1, &mut found)?;
+                    visited = found.visited;
+                    all.push((entry.digest.clone(), found.loaded));
+                }
             }
         }
-        Ok(found.0.into_iter().map(|(_, image)| image).collect())
+        let mut images: Vec<Loaded> = all.into_iter().map(|(_, loaded)| loaded).collect();
+        images.retain(|loaded| !loaded.images.is_empty());
+        images.iter_mut().try_for_each(|loaded| name_as_docker(loaded, docker))?;
+        Ok(images)
     }
 
-    /// Collects the images of an index. What a nested index lists and the archive lacks is passed over: whoever
-    /// saved one platform of several left the others out.
-    fn collect(
-        &mut self,
-        index: &Index,
-        names: &[Reference],
-        depth: usize,
-        found: &mut Found,
-    ) -> Result<(), ArchiveError> {
-        if depth > MAX_INDEX_DEPTH {
-            return Err(ArchiveError::TooMany { what: "levels of nested indexes", limit: MAX_INDEX_DEPTH });
-        }
-        for entry in &index.manifests {
-            let path = blob_path(&entry.digest);
-            let skip = entry.annotations.contains_key(ATTESTATION)
-                || depth > 1 && self.entries.find(&path).is_none();
-            if skip {
-                continue;
-            }
-            let mut names = names.to_vec();
-            add_names(&mut names, oci_names(entry)?);
-            self.collect_entry(entry, names, depth, found)?;
-        }
-        Ok(())
-    }
-
-    fn collect_entry(
-        &mut self,
-        entry: &Descriptor,
-        names: Vec<Reference>,
-        depth: usize,
-        found: &mut Found,
-    ) -> Result<(), ArchiveError> {
-        if let Some(image) = found.get(&entry.digest) {
-            add_names(&mut image.names, names);
+    /// Collects an entry of an index, and what it lists where it is an index itself. What a nested index lists and the
+    /// archive lacks is passed over: whoever saved one platform of several left the others out.
+    fn collect(&mut self, entry: &Descriptor, depth: usize, found: &mut Found) -> Result<(), ArchiveError> {
+        if !found.is_new(&entry.digest)? {
             return Ok(());
         }
         let path = blob_path(&entry.digest);
         let bytes = self.read_verified(entry, MAX_MANIFEST)?;
         match parse_manifest(&bytes, Some(entry.media_type.as_str())).map_err(|e| refused(&path, e))? {
-            Document::Index(index) => self.collect(&index, &names, depth + 1, found),
+            Document::Index(_) if depth >= MAX_INDEX_DEPTH => {
+                Err(ArchiveError::TooMany { what: "levels of nested indexes", limit: MAX_INDEX_DEPTH })
+            }
+            Document::Index(index) => {
+                found.loaded.indexes.push((entry.media_type.clone(), bytes));
+                let here = |child: &&Descriptor| !is_attestation(child);
+                for child in index.manifests.iter().filter(here) {
+                    if self.entries.find(&blob_path(&child.digest)).is_some() {
+                        self.collect(child, depth + 1, found)?;
+                    }
+                }
+                Ok(())
+            }
             // An artifact that is no image, for example a signature.
             Document::Manifest(manifest) if manifest.config.media_type.kind() != Kind::Config => Ok(()),
             Document::Manifest(manifest) => {
-                let config_bytes = self.read_verified(&manifest.config, MAX_CONFIG)?;
-                let image = parse_image(manifest, &config_bytes).map_err(|e| refused(&path, e))?;
-                let layers = image.manifest.layers.iter().zip(image.diff_ids());
-                let layers = layers
-                    .map(|(layer, diff_id)| self.oci_layer(layer, diff_id))
-                    .collect::<Result<_, _>>()?;
-                let image =
-                    LoadedImage { names, manifest: Some(bytes), config: image.config, config_bytes, layers };
-                found.add(&entry.digest, image)
+                found.loaded.images.push(self.oci_image(&path, bytes, manifest)?);
+                Ok(())
             }
         }
+    }
+
+    fn oci_image(
+        &mut self,
+        path: &str,
+        bytes: Vec<u8>,
+        manifest: Manifest,
+    ) -> Result<LoadedImage, ArchiveError> {
+        let config_bytes = self.read_verified(&manifest.config, MAX_CONFIG)?;
+        let image = parse_image(manifest, &config_bytes).map_err(|e| refused(path, e))?;
+        let layers = image.manifest.layers.iter().zip(image.diff_ids());
+        let layers =
+            layers.map(|(layer, diff_id)| self.oci_layer(layer, diff_id)).collect::<Result<_, _>>()?;
+        Ok(LoadedImage { manifest: Some(bytes), config: image.config, config_bytes, layers })
     }
 
     fn oci_layer(&self, layer: &Descriptor, diff_id: &DiffId) -> Result<LoadedLayer, ArchiveError> {
@@ -278,22 +289,40 @@ impl<R: Read + Seek> Archive<R> {
     }
 }
 
-/// The images found so far, by their manifests' digests, in the order of the index.
-#[derive(Default)]
-struct Found(Vec<(Digest, LoadedImage)>);
+/// What was found behind one name so far.
+struct Found {
+    loaded: Loaded,
+    /// The documents that were read for it.
+    seen: BTreeSet<Digest>,
+    /// How many documents were read for all names.
+    visited: usize,
+}
 
 impl Found {
-    fn get(&mut self, digest: &Digest) -> Option<&mut LoadedImage> {
-        self.0.iter_mut().find(|(found, _)| found == digest).map(|(_, image)| image)
-    }
-
-    fn add(&mut self, digest: &Digest, image: LoadedImage) -> Result<(), ArchiveError> {
-        if self.0.len() >= MAX_IMAGES {
+    /// Whether a document was not met yet; it has been from now on.
+    fn is_new(&mut self, digest: &Digest) -> Result<bool, ArchiveError> {
+        let new = self.seen.insert(digest.clone());
+        self.visited += usize::from(new);
+        if self.visited > MAX_IMAGES {
             return Err(ArchiveError::TooMany { what: "images", limit: MAX_IMAGES });
         }
-        self.0.push((digest.clone(), image));
-        Ok(())
+        Ok(new)
     }
+}
+
+/// Adds the names by which Docker's list knows an image of `loaded`.
+fn name_as_docker(loaded: &mut Loaded, docker: &[DockerImage]) -> Result<(), ArchiveError> {
+    for image in &loaded.images {
+        let config = blob_path(&Digest::of(&image.config_bytes));
+        for listed in docker.iter().filter(|listed| listed.config == config) {
+            add_names(&mut loaded.names, docker_names(listed)?);
+        }
+    }
+    Ok(())
+}
+
+fn is_attestation(entry: &Descriptor) -> bool {
+    entry.annotations.contains_key(ATTESTATION)
 }
 
 fn refused(path: &str, source: ParseError) -> ArchiveError {

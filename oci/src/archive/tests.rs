@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
 
 use super::*;
-use crate::{Descriptor, DiffId, Digest, ImageConfig, Manifest, MediaType, Platform, Reference};
+use crate::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 
 #[derive(Default)]
 struct Memory(BTreeMap<Digest, Vec<u8>>);
@@ -20,13 +20,28 @@ impl Memory {
         let config = self.put(MediaType::OCI_CONFIG, &config(layers));
         let layers = layers.iter().map(|layer| self.put(MediaType::OCI_LAYER, layer.as_bytes())).collect();
         let names = names.iter().map(|name| name.parse().unwrap()).collect();
-        SavedImage { names, manifest: Manifest::new(config, layers).to_bytes() }
+        SavedImage { names, root: Manifest::new(config, layers).to_bytes() }
+    }
+
+    /// An index of an image a platform, each with one layer named as its platform.
+    fn index(&mut self, names: &[&str], platforms: &[&str]) -> SavedImage {
+        let entry = |platform: &&str| {
+            let image = self.image(&[], &[*platform]);
+            let manifest = self.put(MediaType::OCI_MANIFEST, &image.root);
+            Descriptor { platform: Some(platform.parse().unwrap()), ..manifest }
+        };
+        let root = Index::new(platforms.iter().map(entry).collect()).to_bytes();
+        SavedImage { names: names.iter().map(|name| name.parse().unwrap()).collect(), root }
     }
 }
 
 impl Blobs for Memory {
     fn open(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Read + Send + '_>> {
         Ok(Box::new(&self.0[&descriptor.digest][..]))
+    }
+
+    fn has(&self, descriptor: &Descriptor) -> io::Result<bool> {
+        Ok(self.0.contains_key(&descriptor.digest))
     }
 }
 
@@ -56,18 +71,18 @@ fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// An image's names and the contents of its layers.
-type Loaded = (Vec<String>, Vec<String>);
+/// An image's names and the contents of its layers, of one platform after the other.
+type NamesAndLayers = (Vec<String>, Vec<String>);
 
-fn load(bytes: Vec<u8>) -> Result<Vec<Loaded>, ArchiveError> {
+fn load(bytes: Vec<u8>) -> Result<Vec<NamesAndLayers>, ArchiveError> {
     let mut archive = Archive::open(Cursor::new(bytes))?;
     let mut out = Vec::new();
-    for image in archive.images()? {
+    for loaded in archive.images()? {
         let mut layers = Vec::new();
-        for layer in &image.layers {
+        for layer in loaded.images.iter().flat_map(|image| &image.layers) {
             layers.push(io::read_to_string(archive.layer(layer)?)?);
         }
-        out.push((image.names.iter().map(Reference::to_string).collect(), layers));
+        out.push((loaded.names.iter().map(Reference::to_string).collect(), layers));
     }
     Ok(out)
 }
@@ -97,6 +112,58 @@ fn what_is_written_is_read_back() {
         (text(&["docker.io/team/app:latest"]), text(&[])),
     ];
     assert_eq!(load(bytes).unwrap(), expected);
+}
+
+#[test]
+fn an_index_keeps_its_bytes_and_the_platforms_that_are_there() {
+    let mut blobs = Memory::default();
+    let image = blobs.index(&["app:1"], &["linux/s390x", "linux/arm64"]);
+    let bytes = write(Vec::new(), std::slice::from_ref(&image), &blobs).unwrap();
+    let all = vec!["linux/s390x".to_owned(), "linux/arm64".to_owned()];
+    assert_eq!(load(bytes.clone()).unwrap(), [(vec!["docker.io/library/app:1".to_owned()], all)]);
+    let loaded = Archive::open(Cursor::new(bytes)).unwrap().images().unwrap().remove(0);
+    assert_eq!(loaded.indexes, [(MediaType::new(MediaType::OCI_INDEX), image.root.clone())]);
+
+    let Ok(crate::Document::Index(index)) = crate::parse::parse_manifest(&image.root, None) else { panic!() };
+    blobs.0.remove(&index.manifests[0].digest);
+    let bytes = write(Vec::new(), std::slice::from_ref(&image), &blobs).unwrap();
+    assert_eq!(load(bytes.clone()).unwrap()[0].1, ["linux/arm64"]);
+    let loaded = Archive::open(Cursor::new(bytes)).unwrap().images().unwrap().remove(0);
+    assert_eq!(loaded.indexes[0].1, image.root);
+}
+
+#[test]
+fn the_list_for_docker_names_this_machines_image_once() {
+    let mut blobs = Memory::default();
+    let host = Platform::host().to_string();
+    let image = blobs.index(&["app:1"], &["linux/s390x", &host]);
+    let bytes = write(Vec::new(), &[image], &blobs).unwrap();
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let mut entries = archive.entries().unwrap().map(Result::unwrap);
+    let list = entries.find(|entry| entry.path().unwrap().as_os_str() == "manifest.json").unwrap();
+    let list: serde_json::Value = serde_json::from_reader(list).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(list[0]["Layers"][0], crate::layout::blob_path(&Digest::of(host.as_bytes())));
+}
+
+#[test]
+fn indexes_in_indexes_have_an_end() {
+    let mut blobs = Memory::default();
+    let mut image = blobs.index(&["a:1"], &["linux/amd64"]);
+    for _ in 0..crate::parse::MAX_INDEX_DEPTH {
+        let inner = blobs.put(MediaType::OCI_INDEX, &image.root);
+        image.root = Index::new(vec![inner]).to_bytes();
+    }
+    let error = write(Vec::new(), std::slice::from_ref(&image), &blobs).unwrap_err();
+    assert!(error.to_string().contains("nested too deep"), "{error}");
+
+    let mut entries = vec![("oci-layout".to_owned(), crate::layout::LAYOUT.as_bytes().to_vec())];
+    let outer = Index::new(vec![blobs.put(MediaType::OCI_INDEX, &image.root)]).to_bytes();
+    entries.push(("index.json".to_owned(), outer));
+    entries.extend(blobs.0.iter().map(|(digest, bytes)| (crate::layout::blob_path(digest), bytes.clone())));
+    let entries: Vec<(&str, &[u8])> =
+        entries.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    assert!(failure(tar(&entries)).contains("levels of nested indexes"));
 }
 
 #[test]
@@ -143,19 +210,19 @@ fn untagged_docker_images_have_null_tags() {
 fn a_nested_index_yields_the_platforms_that_are_there() {
     let mut blobs = Memory::default();
     let image = blobs.image(&[], &["base"]);
-    let manifest = Descriptor::of(MediaType::OCI_MANIFEST, &image.manifest);
+    let manifest = Descriptor::of(MediaType::OCI_MANIFEST, &image.root);
     let absent = Descriptor::of(MediaType::OCI_MANIFEST, b"absent");
-    let inner = crate::Index::new(vec![absent, manifest.clone()]).to_bytes();
+    let inner = Index::new(vec![absent, manifest.clone()]).to_bytes();
     let mut entry = Descriptor::of(MediaType::OCI_INDEX, &inner);
     entry.annotations.insert(crate::layout::REF_NAME.to_owned(), "quay.io/x/y:1".to_owned());
-    let outer = crate::Index::new(vec![entry.clone()]).to_bytes();
+    let outer = Index::new(vec![entry.clone()]).to_bytes();
     let config_bytes = config(&["base"]);
     let path = crate::layout::blob_path;
     let bytes = tar(&[
         ("oci-layout", crate::layout::LAYOUT.as_bytes()),
         ("index.json", &outer),
         (&path(&entry.digest), &inner),
-        (&path(&manifest.digest), &image.manifest),
+        (&path(&manifest.digest), &image.root),
         (&path(&Digest::of(&config_bytes)), &config_bytes),
         (&path(&Digest::of(b"base")), b"base"),
     ]);

@@ -5,15 +5,21 @@ use std::io::{self, Read, Write};
 
 use tar::{Builder, EntryType, Header};
 
+use super::tree::Tree;
 use super::{DOCKER_FILE, DockerImage};
 use crate::layout::{BLOBS_DIR, IMAGE_NAME, INDEX_FILE, LAYOUT, LAYOUT_FILE, REF_NAME, blob_path};
-use crate::parse::parse_manifest;
-use crate::{Algorithm, Descriptor, Digest, Document, Index, Manifest, MediaType, Reference, VerifyReader};
+use crate::{Algorithm, Descriptor, Digest, Index, Manifest, Reference, VerifyReader};
 
 /// Where an image's blobs come from.
 pub trait Blobs {
     /// Opens the content of `descriptor`, which is verified as it is read.
     fn open(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Read + Send + '_>>;
+
+    /// Whether a document is there: an index may list images that nobody fetched, which are left out.
+    fn has(&self, descriptor: &Descriptor) -> io::Result<bool> {
+        let _ = descriptor;
+        Ok(true)
+    }
 }
 
 /// One image to save.
@@ -21,62 +27,48 @@ pub trait Blobs {
 pub struct SavedImage {
     /// The names it goes by; may be empty.
     pub names: Vec<Reference>,
-    /// The bytes of its manifest; the blobs are asked for by the descriptors in it.
-    pub manifest: Vec<u8>,
-}
-
-struct Parsed<'a> {
-    names: &'a [Reference],
-    bytes: &'a [u8],
-    descriptor: Descriptor,
-    manifest: Manifest,
+    /// The bytes of its manifest or index; everything else is asked for by the descriptors in it.
+    pub root: Vec<u8>,
 }
 
 /// Writes `images` with all their blobs to `out`; a blob that several share is written once.
 ///
-/// The lists come first, so that a reader knows what is to come.
+/// The lists come first, so that a reader knows what is to come. An index keeps its bytes whatever of it is there. The list
+/// for Docker, which has no indexes, names the image of this machine's platform, else the first.
 pub fn write<W: Write>(out: W, images: &[SavedImage], blobs: &dyn Blobs) -> io::Result<W> {
-    let images = images.iter().map(parse).collect::<io::Result<Vec<_>>>()?;
+    let trees = images.iter().map(|image| Tree::of(image, blobs)).collect::<io::Result<Vec<_>>>()?;
     let mut tar = Builder::new(out);
     file(&mut tar, LAYOUT_FILE, LAYOUT.as_bytes())?;
-    file(&mut tar, INDEX_FILE, &index(&images).to_bytes())?;
-    file(&mut tar, DOCKER_FILE, &docker_list(&images)?)?;
+    file(&mut tar, INDEX_FILE, &index(&trees).to_bytes())?;
+    file(&mut tar, DOCKER_FILE, &docker_list(&trees)?)?;
     directory(&mut tar, BLOBS_DIR)?;
     directory(&mut tar, &format!("{BLOBS_DIR}/{}", Algorithm::Sha256.name()))?;
     let mut written = BTreeSet::new();
-    for image in &images {
-        if written.insert(image.descriptor.digest.clone()) {
-            file(&mut tar, &blob_path(&image.descriptor.digest), image.bytes)?;
+    for tree in &trees {
+        for (digest, bytes) in &tree.documents {
+            if written.insert(digest.clone()) {
+                file(&mut tar, &blob_path(digest), bytes)?;
+            }
         }
-        for descriptor in std::iter::once(&image.manifest.config).chain(&image.manifest.layers) {
-            blob(&mut tar, descriptor, blobs, &mut written)?;
+        for (_, manifest) in &tree.manifests {
+            for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
+                blob(&mut tar, descriptor, blobs, &mut written)?;
+            }
         }
     }
     tar.into_inner()
 }
 
-fn parse(image: &SavedImage) -> io::Result<Parsed<'_>> {
-    let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-    let manifest = match parse_manifest(&image.manifest, None) {
-        Ok(Document::Manifest(manifest)) => manifest,
-        Ok(Document::Index(_)) => return Err(io::Error::other("an index cannot be saved as an image")),
-        Err(error) => return Err(invalid(error)),
-    };
-    let media_type = manifest.media_type.clone().unwrap_or(MediaType::OCI_MANIFEST.into());
-    let descriptor = Descriptor::of(media_type, &image.manifest);
-    Ok(Parsed { names: &image.names, bytes: &image.manifest, descriptor, manifest })
-}
-
 /// One entry a name, as OCI tools look images up by name in the index.
-fn index(images: &[Parsed]) -> Index {
+fn index(trees: &[Tree]) -> Index {
     let mut entries = Vec::new();
-    for image in images {
-        if image.names.is_empty() {
-            entries.push(image.descriptor.clone());
+    for tree in trees {
+        if tree.names.is_empty() {
+            entries.push(tree.root.clone());
         }
-        for name in image.names {
+        for name in tree.names {
             let name = name.clone().with_default_tag();
-            let mut entry = image.descriptor.clone();
+            let mut entry = tree.root.clone();
             entry.annotations.insert(IMAGE_NAME.to_owned(), name.to_string());
             entry.annotations.insert(REF_NAME.to_owned(), name.tag().unwrap_or(name.target()).to_owned());
             entries.push(entry);
@@ -85,19 +77,20 @@ fn index(images: &[Parsed]) -> Index {
     Index::new(entries)
 }
 
-fn docker_list(images: &[Parsed]) -> io::Result<Vec<u8>> {
-    let list: Vec<DockerImage> = images.iter().map(docker_image).collect();
+fn docker_list(trees: &[Tree]) -> io::Result<Vec<u8>> {
+    let listed = |tree: &Tree| tree.manifest_for_docker().map(|manifest| docker_image(tree.names, manifest));
+    let list: Vec<DockerImage> = trees.iter().filter_map(listed).collect();
     serde_json::to_vec(&list).map_err(io::Error::other)
 }
 
-fn docker_image(image: &Parsed) -> DockerImage {
+fn docker_image(names: &[Reference], manifest: &Manifest) -> DockerImage {
     let tag = |name: &Reference| name.clone().with_default_tag().without_digest().familiar();
     let tags: Vec<String> =
-        image.names.iter().filter(|name| name.tag().is_some() || name.digest().is_none()).map(tag).collect();
+        names.iter().filter(|name| name.tag().is_some() || name.digest().is_none()).map(tag).collect();
     DockerImage {
-        config: blob_path(&image.manifest.config.digest),
+        config: blob_path(&manifest.config.digest),
         repo_tags: Some(tags),
-        layers: Some(image.manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect()),
+        layers: Some(manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect()),
     }
 }
 

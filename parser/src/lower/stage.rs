@@ -6,6 +6,7 @@ use kiln_oci::{ImageConfig, Platform, Reference};
 use super::Lowerer;
 use super::checks::Before;
 use super::copy::join;
+use super::counter::Counter;
 use super::scope::Scope;
 use super::variables::{EnvIndex, Variables};
 use crate::ast::Instruction;
@@ -53,28 +54,6 @@ pub(super) struct StageState {
     pub(super) counter: Counter,
     /// Whether remembered results are not used.
     pub(super) ignore_cache: bool,
-}
-
-/// `[name 2/3] `.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Counter {
-    name: String,
-    total: usize,
-    at: usize,
-}
-
-impl Counter {
-    /// The next step's prefix.
-    pub(super) fn next(&mut self) -> String {
-        if self.total == 0 {
-            return String::new();
-        }
-        self.at += 1;
-        let Counter { name, total, at } = self;
-        let space = if name.is_empty() { "" } else { " " };
-        let width = total.ilog10() as usize + 1;
-        format!("[{name}{space}{at:width$}/{total}] ")
-    }
 }
 
 impl StageState {
@@ -125,10 +104,10 @@ impl StageState {
 
     pub(super) fn meta(&mut self, node: &Node, title: &str) -> VertexMeta {
         VertexMeta {
-            name: format!("{}{title}", self.counter.next()),
+            name: format!("{}{title}", self.counter.next(&self.variables)),
             span: Some((node.span.first, node.span.last)),
             ignore_cache: self.ignore_cache,
-            stage: Some(self.counter.name.clone()).filter(|name| !name.is_empty()),
+            stage: self.counter.stage(),
         }
     }
 }
@@ -162,16 +141,17 @@ impl Lowerer<'_> {
                 let reference =
                     found.as_ref().map_or_else(|| image.reference.clone(), |found| found.reference.clone());
                 let meta = VertexMeta {
-                    name: format!("{}FROM {reference}", counter.next()),
+                    name: format!("{}FROM {reference}", counter.next(&Variables::default())),
                     span: Some((stage.span.first, stage.span.last)),
                     ignore_cache: false,
-                    stage: Some(counter.name.clone()).filter(|name| !name.is_empty()),
+                    stage: counter.stage(),
                 };
                 let edge = self.image(image, meta)?;
                 let config =
                     found.map_or_else(|| ImageConfig::empty(stage.platform.clone()), |found| found.config);
                 self.check_base(stage, &config);
-                let mut state = StageState::over(Some(edge), config, &stage.platform);
+                let platform = super::platform::of_stage(self.plan, stage, &config);
+                let mut state = StageState::over(Some(edge), config, &platform);
                 state.config.created = None;
                 state.base_history = state.config.history.len();
                 state.base = Some(reference);
@@ -179,7 +159,6 @@ impl Lowerer<'_> {
             }
         };
         state.config.config.on_build.clear();
-        state.config.platform = stage.platform.clone();
         state.cmd_set = false;
         state.counter = counter;
         state.ignore_cache = self.ignores_cache(stage);
@@ -201,7 +180,8 @@ impl Lowerer<'_> {
         let total = steps + usize::from(matches!(stage.base, Base::Image(_)));
         let several = self.plan.stages.len() > 1;
         let unnamed = || if several { format!("stage-{}", stage.index) } else { String::new() };
-        Counter { name: stage.name.clone().unwrap_or_else(unnamed), total, at: 0 }
+        let platform = self.plan.options.multi_platform.then(|| stage.platform.clone());
+        Counter::new(platform, stage.name.clone().unwrap_or_else(unnamed), total)
     }
 
     fn ignores_cache(&self, stage: &StagePlan) -> bool {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use kiln_oci::Platform;
-
 use crate::ast::{Dockerfile, Instruction};
 use crate::expand::{Budget, Expander};
 use crate::plan::PlanOptions;
@@ -82,7 +80,7 @@ impl GlobalArgs {
 fn platform_args(file: &Dockerfile, options: &PlanOptions) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
     for (prefix, platform) in [("BUILD", &options.build_platform), ("TARGET", &options.platform)] {
-        let text = if prefix == "TARGET" { format_all(platform) } else { platform.to_string() };
+        let text = if prefix == "TARGET" { platform.format_all() } else { platform.to_string() };
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         args.insert(format!("{prefix}PLATFORM"), text);
         args.insert(format!("{prefix}OS"), platform.os.clone());
@@ -99,11 +97,4 @@ fn platform_args(file: &Dockerfile, options: &PlanOptions) -> BTreeMap<String, S
         }
     }
     args
-}
-
-/// The platform with the version of its system, as `TARGETPLATFORM` has it.
-fn format_all(platform: &Platform) -> String {
-    let version = platform.os_version.as_ref().map(|version| format!("({version})")).unwrap_or_default();
-    let variant = platform.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
-    format!("{}{version}/{}{variant}", platform.os, platform.architecture)
 }

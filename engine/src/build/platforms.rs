@@ -1,0 +1,149 @@
+//! The platforms of a build: which are asked for, and what each of them becomes.
+
+use kiln_builder::{Export, Target};
+use kiln_graph::Definition;
+use kiln_oci::Platform;
+use kiln_parser::{Lowered, PlanOptions};
+
+use super::BuildRequest;
+use crate::{Error, Result};
+
+/// The build argument by which one platform becomes an index too.
+const MULTI_PLATFORM_ARG: &str = "BUILDKIT_MULTI_PLATFORM";
+/// The most platforms of one build.
+const MAX_PLATFORMS: usize = 64;
+
+/// What a build is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Platforms {
+    /// In the order in which they were asked for, each once; never empty.
+    list: Vec<Platform>,
+    /// Whether nobody asked, so that the base image decides.
+    implicit: bool,
+    /// Whether the result is an index.
+    pub(super) multi: bool,
+}
+
+impl Platforms {
+    /// Reads what `request` asks for, and refuses what it cannot become.
+    pub(super) fn of(request: &BuildRequest) -> Result<Platforms> {
+        let mut list: Vec<Platform> = Vec::new();
+        for text in &request.platforms {
+            let platform = text.parse()?;
+            if !list.contains(&platform) {
+                list.push(platform);
+            }
+        }
+        if list.len() > MAX_PLATFORMS {
+            return Err(Error::invalid(format!("a build cannot be for more than {MAX_PLATFORMS} platforms")));
+        }
+        let implicit = list.is_empty();
+        if implicit {
+            list.push(Platform::host());
+        }
+        let multi = is_multi(request, list.len())?;
+        let platforms = Platforms { list, implicit, multi };
+        match multi && request.exports.iter().any(|export| matches!(export, Export::Docker { .. })) {
+            true => Err(platforms.no_docker_archive()),
+            false => Ok(platforms),
+        }
+    }
+
+    /// What planning is told, for each platform.
+    pub(super) fn plan_options(&self, common: &PlanOptions) -> Vec<PlanOptions> {
+        let of = |platform: &Platform| PlanOptions {
+            platform: platform.clone(),
+            implicit_platform: self.implicit,
+            multi_platform: self.multi,
+            ..common.clone()
+        };
+        self.list.iter().map(of).collect()
+    }
+
+    /// One graph of what was made for each platform. What several have in common, such as a compiler's stage, is in it
+    /// once and runs once.
+    pub(super) fn merge(&self, lowered: Vec<Lowered>) -> (Definition, Vec<Target>) {
+        let target = |platform: &Platform, root, config| Target { platform: platform.clone(), root, config };
+        if let ([platform], [_]) = (&self.list[..], &lowered[..]) {
+            let mut only = lowered.into_iter();
+            let (definition, targets) = only.next().map_or_else(Default::default, |only| {
+                (only.definition, vec![target(platform, only.root, only.config)])
+            });
+            return (definition, targets);
+        }
+        let (graphs, rest): (Vec<Definition>, Vec<_>) =
+            lowered.into_iter().map(|one| (one.definition, (one.root, one.config))).unzip();
+        let merged = Definition::merge(&graphs);
+        let targets = self.list.iter().zip(rest).enumerate().map(|(number, (platform, (root, config)))| {
+            target(platform, root.map(|edge| merged.edge(number, edge)), config)
+        });
+        let targets = targets.collect();
+        (merged.definition, targets)
+    }
+
+    fn no_docker_archive(&self) -> Error {
+        let list: Vec<String> = self.list.iter().map(ToString::to_string).collect();
+        Error::invalid(format!(
+            "`-o type=docker`: Docker's archive holds one image, and this build makes an index of `{}`",
+            list.join("`, `")
+        ))
+        .with_hint("`-o type=oci` takes several platforms")
+    }
+}
+
+/// Several platforms make an index, and so does one where the build argument says so.
+fn is_multi(request: &BuildRequest, count: usize) -> Result<bool> {
+    match request.build_args.get(MULTI_PLATFORM_ARG).map(String::as_str) {
+        None | Some("") => Ok(count > 1),
+        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "False" | "FALSE") if count == 1 => Ok(false),
+        Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Err(Error::invalid(format!(
+            "`{MULTI_PLATFORM_ARG}` forbids the index that {count} platforms need"
+        ))),
+        Some(other) => {
+            Err(Error::invalid(format!("`{MULTI_PLATFORM_ARG}={other}` is neither true nor false")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Destination;
+
+    fn of(platforms: &[&str], multi: Option<&str>, exports: Vec<Export>) -> Result<Platforms> {
+        let mut request = BuildRequest { exports, ..BuildRequest::default() };
+        request.platforms = platforms.iter().map(|text| (*text).to_owned()).collect();
+        request.build_args.extend(multi.map(|value| (MULTI_PLATFORM_ARG.to_owned(), value.to_owned())));
+        Platforms::of(&request)
+    }
+
+    #[test]
+    fn platforms_are_normalised_and_each_is_there_once() {
+        let found =
+            of(&["linux/x86_64", "linux/arm64/v8", "linux/amd64", "arm64"], None, Vec::new()).unwrap();
+        let texts: Vec<String> = found.list.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (texts, found.multi, found.implicit),
+            (vec!["linux/amd64".to_owned(), "linux/arm64".to_owned()], true, false)
+        );
+        let found = of(&[], None, Vec::new()).unwrap();
+        assert_eq!((found.list, found.multi, found.implicit), (vec![Platform::host()], false, true));
+    }
+
+    #[test]
+    fn an_index_of_one_is_asked_for_by_argument() {
+        assert!(of(&["linux/amd64"], Some("true"), Vec::new()).unwrap().multi);
+        assert!(!of(&["linux/amd64"], Some("0"), Vec::new()).unwrap().multi);
+        assert!(of(&["linux/amd64", "linux/arm64"], Some("false"), Vec::new()).is_err());
+        assert!(of(&[], Some("maybe"), Vec::new()).unwrap_err().message.contains("maybe"));
+    }
+
+    #[test]
+    fn an_archive_for_docker_takes_one() {
+        let docker = || vec![Export::Docker { names: Vec::new(), dest: Destination::File("x".into()) }];
+        let error = of(&["linux/amd64", "linux/arm64"], None, docker()).unwrap_err();
+        assert!(error.message.contains("type=docker") && error.hint.unwrap().contains("type=oci"));
+        assert!(of(&["linux/arm64"], None, docker()).is_ok());
+    }
+}
