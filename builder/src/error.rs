@@ -103,6 +103,7 @@ impl Cause {
             Cause::NotFound { hint, .. } | Cause::Image { hint, .. } => hint.as_deref(),
             Cause::Network(error) => error.hint.as_deref(),
             Cause::Registry(error) => error.hint.as_deref(),
+            Cause::Runtime(error) => error.hint(),
             _ => None,
         }
     }

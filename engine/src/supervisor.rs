@@ -356,6 +356,8 @@ impl From<kiln_runtime::Error> for Error {
             (_, kiln_runtime::Error::Invalid(_)) => ErrorKind::InvalidInput,
             _ => ErrorKind::Internal,
         };
-        Error::new(kind, crate::error::convert::chain(&error))
+        let mut new = Error::new(kind, crate::error::convert::chain(&error));
+        new.hint = error.hint().map(str::to_owned);
+        new
     }
 }

@@ -2,6 +2,8 @@
 
 use kiln_sys::child::StepError;
 
+use crate::prepare::machine;
+
 /// The result of a runtime operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -46,6 +48,19 @@ pub enum Error {
         /// `permission denied` or the like.
         reason: String,
     },
+    /// The program is for another machine, and the kernel found no emulator for it.
+    #[error(
+        "exec: \"{program}\": the program is for `linux/{architecture}`, and this machine is `linux/{}`",
+        machine::host()
+    )]
+    Foreign {
+        /// `argv[0]`.
+        program: String,
+        /// What it is for, in Go's spelling.
+        architecture: &'static str,
+        /// Whether an emulator is registered and not found in the container.
+        emulator_is_missing: bool,
+    },
     /// The request itself makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -73,8 +88,21 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::NotExecutable { .. } => ErrorKind::NotExecutable,
+            Self::NotExecutable { .. } | Self::Foreign { .. } => ErrorKind::NotExecutable,
             _ => ErrorKind::Other,
+        }
+    }
+
+    /// What to do about it, where something can be said.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Foreign { emulator_is_missing: false, .. } => Some(
+                "an emulator is registered on Debian and Ubuntu by `apt-get install qemu-user-static binfmt-support`",
+            ),
+            Self::Foreign { emulator_is_missing: true, .. } => Some(
+                "the emulator that is registered must be so with the flag `F`, or it is not found in a container",
+            ),
+            _ => None,
         }
     }
 

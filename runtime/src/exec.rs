@@ -47,7 +47,7 @@ pub fn exec(target: &ContainerState, process: Process, stdio: Stdio) -> Result<R
     let user = user::lookup(view.root(), &process.user, &process.groups)?;
     let env = environment(&process, &user.home, None);
     let name = process.args.first().map_or("", String::as_str);
-    let candidates = program::find(&view, name, &env, &process.cwd)?;
+    let program::Found { candidates, foreign } = program::find(&view, name, &env, &process.cwd)?;
     let io = open(stdio, devices)?;
     let mut steps = join(target, &pidfd)?;
     let program = Program { candidates: &candidates, env: &env, init: None };
@@ -55,7 +55,7 @@ pub fn exec(target: &ContainerState, process: Process, stdio: Stdio) -> Result<R
     plan::add_process(&mut steps, &process, security, &user.ids, io.handles, &program)?;
     let own = pidfd.try_clone().map_err(|e| crate::Error::Invalid(format!("duplicate a descriptor: {e}")))?;
     let launched = keep(InitPlan { namespaces: Namespaces::NONE, steps }, Some(own));
-    let running = launched.map_err(|error| explain(error, &process.args))?;
+    let running = launched.map_err(|error| explain(error, &process.args, foreign))?;
     Ok(running.with_master(io.master))
 }
 

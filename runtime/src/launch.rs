@@ -198,7 +198,7 @@ fn start_in(spec: &RunSpec, stdio: Stdio, cgroup: Option<&Cgroup>) -> Result<Run
         }
         Err(error) => {
             prepared.stubs.remove();
-            Err(explain(error, &spec.process.args))
+            Err(explain(error, &spec.process.args, prepared.foreign))
         }
     }
 }
@@ -241,9 +241,9 @@ fn join_pids(namespace: Option<OwnedFd>) -> std::result::Result<(), StepError> {
 }
 
 /// A failed `execve` is about the program, not about the container.
-pub(crate) fn explain(error: StepError, args: &[String]) -> Error {
+pub(crate) fn explain(error: StepError, args: &[String], foreign: Option<&'static str>) -> Error {
     if error.is_exec {
-        program::refused(args.first().map_or("", String::as_str), error.errno)
+        program::refused(args.first().map_or("", String::as_str), error.errno, foreign)
     } else {
         Error::Step(error)
     }

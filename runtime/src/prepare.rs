@@ -1,6 +1,7 @@
 //! What the parent finds out and opens before the first process exists.
 
 pub mod lowest;
+pub mod machine;
 pub mod program;
 pub mod reaper;
 pub mod stdio;
@@ -33,6 +34,8 @@ pub struct Prepared {
     pub stubs: Stubs,
     /// The terminal's master side.
     pub master: Option<OwnedFd>,
+    /// The architecture that the program is made for where that is not this machine's.
+    pub foreign: Option<&'static str>,
 }
 
 /// Opens and looks up all that `spec` names, which must be valid.
@@ -40,7 +43,7 @@ pub fn prepare(spec: &RunSpec, stdio: Stdio, cgroup: Option<&Cgroup>) -> Result<
     let mut stubs = Stubs::default();
     let result = resolve(spec, stdio, cgroup, &mut stubs);
     match result {
-        Ok((resolved, master)) => Ok(Prepared { resolved, stubs, master }),
+        Ok((resolved, master, foreign)) => Ok(Prepared { resolved, stubs, master, foreign }),
         Err(error) => {
             stubs.remove();
             Err(error)
@@ -53,7 +56,7 @@ fn resolve(
     stdio: Stdio,
     cgroup: Option<&Cgroup>,
     stubs: &mut Stubs,
-) -> Result<(Resolved, Option<OwnedFd>)> {
+) -> Result<(Resolved, Option<OwnedFd>, Option<&'static str>)> {
     let root = Arc::new(root_mount(spec)?);
     let own = root.try_clone().map_err(|e| Error::Invalid(format!("duplicate a descriptor: {e}")))?;
     let mut view = View::new(Root::from_fd(own));
@@ -65,7 +68,7 @@ fn resolve(
     make_cwd(&view, &spec.process.cwd)?;
     let env = environment(&spec.process, &user.home, Some(&spec.hostname));
     let program = spec.process.args.first().map_or("", String::as_str);
-    let candidates = program::find(&view, program, &env, &spec.process.cwd)?;
+    let program::Found { candidates, foreign } = program::find(&view, program, &env, &spec.process.cwd)?;
     let io = stdio::open(stdio)?;
     let unconfined = spec.security.is_unconfined();
     let resolved = Resolved {
@@ -85,7 +88,7 @@ fn resolve(
         readonly: if unconfined { Vec::new() } else { readonly_paths() },
         init: if spec.init { Some(reaper::program()?) } else { None },
     };
-    Ok((resolved, io.master))
+    Ok((resolved, io.master, foreign))
 }
 
 /// The id becomes a folder's name, a host name is limited by the kernel, and without a command nothing runs.
