@@ -12,6 +12,7 @@ mod images;
 mod interop;
 mod main_job;
 mod network;
+mod platforms;
 mod run;
 mod run_isolation;
 mod run_lifecycle;

@@ -1,0 +1,290 @@
+//! Several platforms: one build, one index, and programs for another machine.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{Kiln, registry, show, text, tool};
+
+/// A stage on this machine that compiles for another, and an image of nothing but its result.
+const CROSS: &str = "\
+FROM --platform=$BUILDPLATFORM busybox AS tools
+RUN echo tools-run; echo compiler > /compiler
+FROM tools AS build
+ARG TARGETPLATFORM TARGETOS TARGETARCH TARGETVARIANT BUILDPLATFORM
+RUN echo \"$TARGETPLATFORM $TARGETOS $TARGETARCH $TARGETVARIANT by $BUILDPLATFORM\" > /program
+FROM scratch
+COPY --from=build /program /compiler /
+CMD [\"/program\"]
+";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn cross(kiln: &Kiln) -> PathBuf {
+    kiln.context("cross", &[("Dockerfile", CROSS)])
+}
+
+fn build_cross(kiln: &Kiln, tag: &str, more: &[&str]) -> String {
+    let platforms = ["--platform", "linux/amd64,linux/arm64/v8", "--platform", "linux/arm/v6"];
+    kiln.build(tag, &cross(kiln), &[&platforms, more].concat())
+}
+
+/// The platforms of an image's index, as `inspect` tells them.
+fn platforms_of(kiln: &Kiln, image: &str) -> Vec<String> {
+    let all = json(&kiln.ok(&["inspect", "--type", "image", image]));
+    let platform = |entry: &Value| {
+        let platform = &entry["Descriptor"]["platform"];
+        let variant = platform["variant"].as_str().map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!(
+            "{}/{}{variant}",
+            platform["os"].as_str().unwrap(),
+            platform["architecture"].as_str().unwrap()
+        )
+    };
+    all[0]["Manifests"].as_array().unwrap().iter().map(platform).collect()
+}
+
+#[test]
+fn one_build_makes_an_index_and_shared_stages_run_once() {
+    let kiln = Kiln::new();
+    let iidfile = kiln.scratch("out").join("iid");
+    let log = build_cross(&kiln, "app:1", &["-t", "app:2", "--iidfile", iidfile.to_str().unwrap()]);
+    assert_eq!(log.matches("tools-run\n").count(), 1, "{log}");
+    for prefix in [
+        "[linux/amd64 tools 1/2] FROM ",
+        "[linux/amd64 build 1/1] RUN ",
+        "[linux/amd64->arm64 build 1/1] RUN ",
+        "[linux/amd64->arm/v6 build 1/1] RUN ",
+        "[linux/arm64 stage-2 1/1] COPY ",
+        "[linux/amd64 internal] load metadata for docker.io/library/busybox",
+    ] {
+        assert!(log.contains(prefix), "no `{prefix}` in\n{log}");
+    }
+    let all = ["linux/amd64", "linux/arm64", "linux/arm/v6"];
+    assert_eq!(platforms_of(&kiln, "app:1"), all);
+    assert_eq!(platforms_of(&kiln, "app:2"), all);
+    let id = fs::read_to_string(&iidfile).unwrap();
+    let inspected = json(&kiln.ok(&["inspect", &id]));
+    assert_eq!(inspected[0]["Descriptor"]["digest"], id.as_str());
+    assert_eq!(kiln.ok(&["images", "--format", "{{.Platforms}}", "app:1"]), all.join(","));
+    assert_eq!(
+        kiln.ok(&[
+            "inspect",
+            "--platform",
+            "linux/arm/v6",
+            "--format",
+            "{{.Architecture}} {{.Variant}}",
+            "app:1"
+        ]),
+        "arm v6"
+    );
+    assert!(kiln.ok(&["history", "--platform", "linux/arm64", "app:1"]).contains("COPY"));
+    let again = build_cross(&kiln, "app:1", &[]);
+    assert!(!again.contains("tools-run\n"), "{again}");
+}
+
+#[test]
+fn files_of_several_platforms_are_in_a_folder_each() {
+    let kiln = Kiln::new();
+    let out = kiln.scratch("out");
+    let files = out.join("files");
+    build_cross(&kiln, "x", &["-o", files.to_str().unwrap()]);
+    let program = |folder: &str| fs::read_to_string(files.join(folder).join("program")).unwrap();
+    assert_eq!(program("linux_amd64"), "linux/amd64 linux amd64  by linux/amd64\n");
+    assert_eq!(program("linux_arm64"), "linux/arm64 linux arm64  by linux/amd64\n");
+    assert_eq!(program("linux_arm_v6"), "linux/arm/v6 linux arm v6 by linux/amd64\n");
+
+    let tar = out.join("files.tar");
+    build_cross(&kiln, "x", &["-o", &format!("type=tar,dest={}", tar.display())]);
+    let listed = tool("tar", &["-tf", tar.to_str().unwrap()]);
+    let listed: Vec<&str> =
+        listed.lines().filter(|line| line.ends_with("/program") || line.ends_with('/')).collect();
+    let folders = ["linux_amd64", "linux_arm64", "linux_arm_v6"];
+    let expected: Vec<String> =
+        folders.iter().flat_map(|folder| [format!("{folder}/"), format!("{folder}/program")]).collect();
+    assert_eq!(listed, expected);
+
+    let said = kiln.fails(
+        1,
+        &[
+            "build",
+            "--platform",
+            "linux/amd64,linux/arm64",
+            "-o",
+            "type=docker,dest=x",
+            cross(&kiln).to_str().unwrap(),
+        ],
+    );
+    assert!(said.contains("type=docker") && said.contains("hint: `-o type=oci`"), "{said}");
+
+    let oci = out.join("oci.tar");
+    build_cross(&kiln, "example.org/app:1", &["-o", &format!("type=oci,dest={}", oci.display())]);
+    let other = Kiln::new();
+    assert!(other.ok(&["load", "-i", oci.to_str().unwrap()]).contains("example.org/app:1"));
+    assert_eq!(platforms_of(&other, "example.org/app:1").len(), 3);
+}
+
+#[test]
+fn an_index_is_pushed_pulled_saved_and_loaded() {
+    let kiln = Kiln::new();
+    build_cross(&kiln, "app", &[]);
+    let name = format!("{}/e2e/index-{}:1", registry(), std::process::id());
+    kiln.ok(&["tag", "app", &name]);
+    kiln.ok(&["push", &name]);
+    let raw = json(&tool("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]));
+    assert_eq!(raw["manifests"].as_array().unwrap().len(), 3);
+    assert_eq!(raw["manifests"][2]["platform"]["variant"], "v6");
+    let to = format!("oci:{}:all", kiln.scratch("layout").display());
+    tool(
+        "skopeo",
+        &["--insecure-policy", "copy", "--all", "--src-tls-verify=false", &format!("docker://{name}"), &to],
+    );
+
+    let other = Kiln::new();
+    other.ok(&["pull", "--platform", "linux/arm64", &name]);
+    assert_eq!(other.inspect(&name, "{{.Architecture}}"), "arm64");
+    assert_eq!(other.ok(&["images", "--format", "{{.Platforms}}"]), "linux/arm64");
+    let said = other.fails(1, &["inspect", "--platform", "linux/s390x", &name]);
+    assert!(said.contains("here for `linux/arm64` and not for `linux/s390x`"), "{said}");
+    other.ok(&["pull", &name]);
+    assert_eq!(other.ok(&["images", "--format", "{{.Platforms}}"]), "linux/amd64,linux/arm64");
+    assert_eq!(other.inspect(&name, "{{.Architecture}}"), "amd64");
+
+    let archive = other.scratch("out").join("x.tar");
+    other.ok(&["save", "-o", archive.to_str().unwrap(), &name]);
+    let digest = other.inspect(&name, "{{.Descriptor.digest}}");
+    let third = Kiln::new();
+    third.ok(&["load", "-i", archive.to_str().unwrap()]);
+    assert_eq!(third.inspect(&name, "{{.Descriptor.digest}}"), digest);
+    assert_eq!(third.ok(&["images", "--format", "{{.Platforms}}"]), "linux/amd64,linux/arm64");
+    tool("skopeo", &["inspect", &format!("oci-archive:{}", archive.display())]);
+    tool("skopeo", &["inspect", &format!("docker-archive:{}", archive.display())]);
+
+    let elsewhere = format!("{}/e2e/part-{}:1", registry(), std::process::id());
+    third.ok(&["tag", &name, &elsewhere]);
+    let pushed = third.output(&["push", &elsewhere]);
+    assert!(pushed.status.success(), "{}", show(&pushed));
+    assert!(text(&pushed.stderr).contains("left out of"), "{}", show(&pushed));
+    let raw =
+        json(&tool("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{elsewhere}")]));
+    assert_eq!(raw["manifests"].as_array().unwrap().len(), 2);
+    third.ok(&["push", "--platform", "linux/arm64", &elsewhere]);
+    let config = tool(
+        "skopeo",
+        &[
+            "inspect",
+            "--config",
+            "--tls-verify=false",
+            "--override-arch",
+            "arm64",
+            &format!("docker://{elsewhere}"),
+        ],
+    );
+    assert_eq!(json(&config)["architecture"], "arm64");
+}
+
+#[test]
+fn removing_an_index_removes_all_of_it() {
+    let kiln = Kiln::new();
+    build_cross(&kiln, "app", &[]);
+    let blobs = || fs::read_dir(kiln.root().join("blobs/sha256")).unwrap().count();
+    assert!(blobs() >= 7, "an index, three manifests and three configurations");
+    kiln.ok(&["system", "prune", "--force"]);
+    assert_eq!(platforms_of(&kiln, "app").len(), 3, "what has a name stays");
+    for platform in ["linux/amd64", "linux/arm64", "linux/arm/v6"] {
+        kiln.ok(&["inspect", "--platform", platform, "app"]);
+    }
+    kiln.ok(&["rmi", "app"]);
+    kiln.ok(&["system", "prune", "--force", "--all"]);
+    assert_eq!(kiln.ok(&["images", "-q"]), "");
+    assert_eq!(blobs(), 0);
+}
+
+/// A program for `linux/arm64` that says so: `write(1, …)` and `exit(0)`, by hand.
+fn arm64_program() -> Vec<u8> {
+    const TEXT: &[u8] = b"hello from arm64\n";
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let code: [u32; 8] = [
+        0xd280_0020,                            // mov x0, #1
+        0x1000_00e1,                            // adr x1, text
+        0xd280_0002 | (TEXT.len() as u32) << 5, // mov x2, #length
+        0xd280_0808,                            // mov x8, #64 (write)
+        0xd400_0001,                            // svc #0
+        0xd280_0000,                            // mov x0, #0
+        0xd280_0ba8,                            // mov x8, #93 (exit)
+        0xd400_0001,                            // svc #0
+    ];
+    let size = HEADERS + 4 * code.len() as u64 + TEXT.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0".to_vec();
+    file.extend([BASE + HEADERS, 64, 0].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend(0u32.to_le_bytes());
+    file.extend([64u16, 56, 1, 64, 0, 0].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend([1u32, 5].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend([0, BASE, BASE, size, size, 0x1000].iter().flat_map(|n| n.to_le_bytes()));
+    file.extend(code.iter().flat_map(|n| n.to_le_bytes()));
+    file.extend(TEXT);
+    file
+}
+
+/// A context whose Dockerfile runs the program.
+fn foreign(kiln: &Kiln) -> PathBuf {
+    let context = kiln.context(
+        "foreign",
+        &[("Dockerfile", "FROM scratch\nCOPY hello /hello\nRUN [\"/hello\"]\nCMD [\"/hello\"]\n")],
+    );
+    fs::write(context.join("hello"), arm64_program()).unwrap();
+    fs::set_permissions(context.join("hello"), fs::Permissions::from_mode(0o755)).unwrap();
+    context
+}
+
+/// Whether this machine runs the program: by itself or by an emulator that is found in every root.
+fn runs_here(program: &Path) -> bool {
+    let root = program.parent().unwrap();
+    let mut chroot = Command::new("chroot");
+    chroot.arg(root).arg("/hello").output().is_ok_and(|output| output.status.success())
+}
+
+/// Where an emulator is registered the steps run, elsewhere the first of them says what to do: both are tested, each on its
+/// machine.
+#[test]
+fn a_step_for_another_machine_runs_or_says_what_is_missing() {
+    let kiln = Kiln::new();
+    let context = foreign(&kiln);
+    let path = context.to_str().unwrap();
+    let build = ["build", "--progress", "plain", "--platform", "linux/arm64", "-t", "hello", path];
+    if runs_here(&context.join("hello")) {
+        let built = kiln.output(&build);
+        assert!(built.status.success(), "{}", show(&built));
+        assert!(text(&built.stderr).contains("hello from arm64"), "{}", show(&built));
+        assert_eq!(
+            kiln.ok(&["run", "--rm", "--network", "none", "--platform", "linux/arm64", "hello"]),
+            "hello from arm64"
+        );
+        return;
+    }
+    let said = kiln.fails(1, &build);
+    for part in [
+        "the program is for `linux/arm64`, and this machine is `linux/amd64`",
+        "hint: an emulator is registered on Debian and Ubuntu by `apt-get install qemu-user-static",
+        "Dockerfile:3",
+        ">>> RUN [\"/hello\"]",
+    ] {
+        assert!(said.contains(part), "no `{part}` in\n{said}");
+    }
+    assert!(!said.contains("exec format error"), "{said}");
+
+    fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY hello /hello\nCMD [\"/hello\"]\n").unwrap();
+    kiln.build("hello", &context, &["--platform", "linux/arm64"]);
+    let run = ["run", "--rm", "--network", "none", "--platform", "linux/arm64", "hello"];
+    let said = kiln.fails(126, &run);
+    assert!(
+        said.contains("the program is for `linux/arm64`") && said.contains("hint: an emulator"),
+        "{said}"
+    );
+}
