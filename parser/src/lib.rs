@@ -11,6 +11,7 @@
 
 pub mod ast;
 pub mod diagnostic;
+pub mod edit;
 pub mod format;
 pub mod ignore;
 pub mod lint;
