@@ -25,6 +25,7 @@ use crate::containers::NetworkMode;
 use crate::progress::ProgressSink;
 use crate::{CancellationToken, Engine, Error, Result};
 use source::Source;
+pub(crate) use source::read_limited;
 
 /// What a build is asked to do.
 #[derive(Debug, Default)]

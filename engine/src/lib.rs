@@ -5,6 +5,7 @@ pub mod attach;
 pub mod build;
 pub mod config;
 pub mod containers;
+pub mod dockerfile;
 pub mod durability;
 pub mod error;
 pub mod exec;

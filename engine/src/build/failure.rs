@@ -13,7 +13,7 @@ pub(super) fn cancelled() -> Error {
 }
 
 /// Mistakes in the text: the first as the message where there is one, all with their lines where there are several.
-pub(super) fn of_diagnostics(diagnostics: &[Diagnostic], file: &SourceFile) -> Error {
+pub(crate) fn of_diagnostics(diagnostics: &[Diagnostic], file: &SourceFile) -> Error {
     let errors: Vec<&Diagnostic> = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
     let [only] = errors[..] else {
         let all: Vec<String> = errors.iter().map(|diagnostic| diagnostic.render(file, false)).collect();

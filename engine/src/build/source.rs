@@ -72,7 +72,7 @@ fn read_ignore(dockerfile: &Path, context: &Path) -> Result<Vec<String>> {
 }
 
 /// A file's bytes; `None` where there is none.
-fn read_limited(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read_limited(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
     let fail =
         |error: std::io::Error| Error::invalid(format!("cannot read `{}`", path.display())).caused_by(error);
     let file = match File::open(path) {
