@@ -1,4 +1,6 @@
-//! The Docker Engine and BuildKit APIs over `engine`; the only crate that knows wire formats.
+//! The Docker Engine and BuildKit APIs and the Language Server Protocol over `engine`; the only crate that knows wire
+//! formats.
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod lsp;
