@@ -4,7 +4,9 @@ pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod debug;
+pub(crate) mod fmt;
 pub(crate) mod image;
+pub(crate) mod lsp;
 pub(crate) mod network;
 pub(crate) mod registry;
 pub(crate) mod system;
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     History(image::HistoryArgs),
     Login(registry::LoginArgs),
     Logout(registry::LogoutArgs),
+    // Dockerfiles.
+    Fmt(fmt::FmtArgs),
+    Lsp(lsp::LspArgs),
     // Groups.
     Container(container::GroupArgs),
     Image(image::GroupArgs),

@@ -6,6 +6,7 @@ mod container_prune;
 mod create;
 mod debug;
 mod exec;
+mod fmt;
 mod history;
 mod image_prune;
 mod images;
@@ -15,6 +16,7 @@ mod inspect;
 mod load;
 mod login;
 mod logs;
+mod lsp;
 mod network;
 mod port;
 mod ps;
@@ -82,6 +84,8 @@ pub(crate) fn run(command: Command, app: &App) -> Result<u8> {
         Command::System(args) => system::run(args.command, app),
         Command::Info(args) => info::run(&args, app),
         Command::Version(args) => version::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
+        Command::Lsp(_) => lsp::run(),
         Command::Debug(args) => debug::run(args.command, app),
         Command::Completion(args) => completion(args.shell),
         Command::Supervise(args) => kiln_engine::supervisor::supervise(app.config()?, &args.id).map(code),
@@ -146,16 +150,18 @@ fn code(code: i32) -> u8 {
 
 /// Does the same to each of `names` and prints the name; goes on after a failure, which is the command's result.
 fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<u8> {
+    all(names, |name| act(name).and_then(|()| terminal::say(name))).map(|()| OK)
+}
+
+/// Does the same to each of `names`; goes on after a failure, which is the result.
+fn all(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<()> {
     let mut failed: Option<Error> = None;
     for name in names {
-        match act(name) {
-            Ok(()) => terminal::say(name)?,
-            Err(error) => {
-                if let Some(earlier) = failed.replace(error) {
-                    crate::report::print(&earlier);
-                }
-            }
+        if let Err(error) = act(name)
+            && let Some(earlier) = failed.replace(error)
+        {
+            crate::report::print(&earlier);
         }
     }
-    failed.map_or(Ok(OK), Err)
+    failed.map_or(Ok(()), Err)
 }

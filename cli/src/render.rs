@@ -1,5 +1,6 @@
 //! Engine's values as people and scripts see them.
 
 pub(crate) mod container;
+pub(crate) mod diff;
 pub(crate) mod image;
 pub(crate) mod progress;

@@ -8,7 +8,7 @@ pub use kiln_parser::edit::{
     Completion, CompletionKind, Document, Fix, Hover, Symbol, SymbolKind, complete, definition, fixes, hover,
     symbols,
 };
-pub use kiln_parser::format::{Rewrite, rewrites};
+pub use kiln_parser::format::{Rewrite, apply, rewrites};
 pub use kiln_parser::source::MAX_SOURCE;
 pub use kiln_parser::{Diagnostic, Severity, SourceFile};
 pub use rewrite::replace;

@@ -49,15 +49,20 @@ pub fn rewrites(source: &SourceFile) -> Result<Vec<Rewrite>, Vec<Diagnostic>> {
 
 /// The usual form of a file. Errors as [`rewrites`].
 pub fn format(source: &SourceFile) -> Result<String, Vec<Diagnostic>> {
+    rewrites(source).map(|rewrites| apply(source, &rewrites))
+}
+
+/// The text with `rewrites`, which are in order, in it.
+pub fn apply(source: &SourceFile, rewrites: &[Rewrite]) -> String {
     let mut text = String::with_capacity(source.text().len());
     let mut at = 0;
-    for rewrite in rewrites(source)? {
+    for rewrite in rewrites {
         text.push_str(&source.text()[at..rewrite.bytes.start]);
         text.push_str(&rewrite.text);
         at = rewrite.bytes.end;
     }
     text.push_str(&source.text()[at..]);
-    Ok(text)
+    text
 }
 
 /// What stands above the first instruction. Directives are directives only in the first lines, so an empty line or an
