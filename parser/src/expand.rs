@@ -1,12 +1,14 @@
 //! `$name`, `${name:-word}` and the other forms, with quotes and escapes.
 
 mod pattern;
+mod watched;
 
 use std::cell::Cell;
 use std::iter::Peekable;
 use std::str::Chars;
 
 use pattern::Pattern;
+pub(crate) use watched::Watched;
 
 /// Largest value of one expansion in bytes.
 pub(crate) const MAX_VALUE: usize = 1 << 20;

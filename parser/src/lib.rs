@@ -16,6 +16,7 @@ pub mod format;
 pub mod ignore;
 pub mod lint;
 pub mod lower;
+pub mod outline;
 pub mod plan;
 pub mod source;
 

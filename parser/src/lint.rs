@@ -5,9 +5,9 @@
 //! those that the [`Config`] and the comments above an instruction leave on.
 
 mod config;
-mod expansion;
 mod place;
 mod scene;
+mod suggest;
 
 mod consistent_instruction_casing;
 mod copy_ignored_file;

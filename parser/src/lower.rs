@@ -8,6 +8,7 @@ mod counter;
 mod dependencies;
 mod history;
 mod mounts;
+mod outline;
 mod platform;
 mod remote;
 mod run;

@@ -4,10 +4,9 @@ use kiln_graph::ignore::IgnoreFile;
 use kiln_oci::Platform;
 
 use super::Place;
-use super::expansion::{self, Expansion};
 use crate::Span;
 use crate::ast::{Dockerfile, Node, Stage};
-use crate::expand::{Budget, Expander};
+use crate::expand::{Budget, Expander, Watched};
 use crate::plan::GlobalArgs;
 
 /// A whole file.
@@ -27,9 +26,9 @@ pub(crate) struct FromScene<'a> {
 
 impl FromScene<'_> {
     /// Expands a part of the `FROM`.
-    pub(super) fn expand(&self, text: &str) -> Expansion {
+    pub(super) fn expand(&self, text: &str) -> Watched {
         let lookup = |name: &str| self.args.get(name);
-        expansion::expand(text, self.file.directives.escape, &lookup, self.budget)
+        Watched::new(text, self.file.directives.escape, &lookup, self.budget)
     }
 }
 

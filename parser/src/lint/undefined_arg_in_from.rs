@@ -1,6 +1,6 @@
 //! `FROM $X` where no `ARG X` stands before the first `FROM`.
 
-use super::expansion::suggest;
+use super::suggest::suggest;
 use super::{Check, FromScene, Report, Rule};
 use crate::Instruction;
 

@@ -1,6 +1,6 @@
 //! `$name` where nothing of that name was defined before.
 
-use super::expansion::suggest;
+use super::suggest::suggest;
 use super::{Check, InstructionScene, Report, Rule};
 
 pub(super) const RULE: Rule = Rule {
