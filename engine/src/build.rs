@@ -144,7 +144,7 @@ impl Engine {
         let plans = platforms.plan_options(&plan_options(request, ignore)?);
         let plans = plans.iter().map(|options| Plan::new(&dockerfile, options));
         let plans = plans.collect::<std::result::Result<Vec<_>, _>>().map_err(fail)?;
-        let mut resolver = bases::Resolver::new(self, request.pull, platforms.multi, progress.as_ref());
+        let mut resolver = bases::Resolver::new(self, request.pull, &platforms, progress.as_ref());
         let lowered = resolver.lower(&plans, &dockerfile, &file).await?;
         let warnings = warnings(&diagnostics, &lowered, &file);
         let (definition, targets) = platforms.merge(lowered);

@@ -5,12 +5,13 @@ use std::time::SystemTime;
 
 use kiln_builder::progress::StepReporter;
 use kiln_builder::{Event, EventKind, ProgressSink, StepId, pull};
-use kiln_oci::Reference;
+use kiln_oci::{Platform, Reference};
 use kiln_parser::{
     BaseConfigs, BaseImage, Dockerfile, Lowered, Lowering, Plan, ResolvedBase, SourceFile, Span,
 };
 
 use super::failure;
+use super::platforms::Platforms;
 use crate::{Engine, Error, Result};
 
 /// Steps of kiln itself are numbered from here, far from vertices and exports.
@@ -55,8 +56,7 @@ impl Drop for Internal<'_> {
 pub(super) struct Resolver<'a> {
     engine: &'a Engine,
     always_ask: bool,
-    /// Whether it is told for which platform an image is looked up.
-    tells_platform: bool,
+    platforms: &'a Platforms,
     progress: &'a dyn ProgressSink,
     steps: u32,
 }
@@ -65,10 +65,10 @@ impl<'a> Resolver<'a> {
     pub(super) fn new(
         engine: &'a Engine,
         always_ask: bool,
-        tells_platform: bool,
+        platforms: &'a Platforms,
         progress: &'a dyn ProgressSink,
     ) -> Self {
-        Resolver { engine, always_ask, tells_platform, progress, steps: 0 }
+        Resolver { engine, always_ask, platforms, progress, steps: 0 }
     }
 
     /// Lowers every plan, with the images that they and the triggers of their bases name.
@@ -127,11 +127,12 @@ impl<'a> Resolver<'a> {
     }
 
     async fn find(&self, image: &BaseImage, number: u32) -> Result<ResolvedBase> {
-        if let Some(found) = self.local(image)? {
-            return Ok(found);
+        let here = self.local(image)?;
+        if let Local::Fits(found) = here {
+            return Ok(*found);
         }
         let platform =
-            if self.tells_platform { format!("{} ", image.platform.format_all()) } else { String::new() };
+            if self.platforms.multi { format!("{} ", image.platform.format_all()) } else { String::new() };
         let step = Internal::start(
             self.progress,
             number,
@@ -139,26 +140,49 @@ impl<'a> Resolver<'a> {
         );
         let reporter = StepReporter { sink: self.progress, step: step.id };
         let stores = self.engine.builder().stores();
-        let found = pull::resolve(stores, &image.reference, &image.platform, &reporter)
-            .await
-            .map_err(|cause| failure::of_cause(&cause))?;
+        let found = pull::resolve(stores, &image.reference, &image.platform, &reporter).await;
+        let found = found.map_err(|cause| here.explain(failure::of_cause(&cause)))?;
         step.done();
         Ok(ResolvedBase { reference: found.reference, config: found.config })
     }
 
     /// The image as it is in the store, unless registries are to be asked anyway.
-    fn local(&self, image: &BaseImage) -> Result<Option<ResolvedBase>> {
+    fn local(&self, image: &BaseImage) -> Result<Local> {
         let stores = self.engine.builder().stores();
-        let Some(root) = stores.store.images.get(&image.reference.to_string())? else { return Ok(None) };
+        let Some(root) = stores.store.images.get(&image.reference.to_string())? else {
+            return Ok(Local::None);
+        };
         if self.always_ask {
-            return Ok(None);
+            return Ok(Local::None);
         }
-        match pull::local(stores, &image.reference, &root, &image.platform) {
-            Ok(found) if found.config.platform.serves(&image.platform).is_some() => {
-                Ok(Some(ResolvedBase { reference: found.reference, config: found.config }))
+        Ok(match pull::local(stores, &image.reference, &root, &image.platform) {
+            Ok(found) if self.platforms.take(&found.config.platform, &image.platform) => {
+                Local::Fits(Box::new(ResolvedBase { reference: found.reference, config: found.config }))
             }
             // For another platform than the one that is here the registry is asked.
-            _ => Ok(None),
+            Ok(found) => Local::IsFor(found.config.platform),
+            Err(_) => Local::None,
+        })
+    }
+}
+
+/// What the store has of an image.
+enum Local {
+    None,
+    /// What is wanted.
+    Fits(Box<ResolvedBase>),
+    /// The image for another platform.
+    IsFor(Platform),
+}
+
+impl Local {
+    /// Says of an error of the registry why what is here did not do.
+    fn explain(&self, error: Error) -> Error {
+        match self {
+            Local::IsFor(platform) => {
+                error.with_hint(format!("the image of that name that is here is for `{platform}`"))
+            }
+            Local::None | Local::Fits(_) => error,
         }
     }
 }

@@ -33,6 +33,17 @@ pub(super) fn of_base(mut error: Error, image: &str, span: Option<Span>, file: &
     error
 }
 
+/// What shells say of a program for another machine.
+const FOREIGN: &str = "exec format error";
+
+fn foreign_hint() -> String {
+    let host = kiln_oci::Platform::host();
+    format!(
+        "the step executes a file that is no program for `{host}`: one for another machine, which needs an emulator \
+         (`apt-get install qemu-user-static binfmt-support`), or a script without its first line, `#!…`"
+    )
+}
+
 /// A step that failed: the end of its log, and its lines.
 pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
     if build.is_cancelled() {
@@ -41,6 +52,9 @@ pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
     let mut error = of_cause(&build.failure.cause);
     error.message = format!("{}: {}", build.step, error.message);
     let mut detail = String::new();
+    if build.failure.log.iter().any(|line| line.to_ascii_lowercase().contains(FOREIGN)) {
+        error.hint.get_or_insert_with(foreign_hint);
+    }
     if !build.failure.log.is_empty() {
         let lines: Vec<&str> = build.failure.log.iter().map(|line| line.trim_end_matches('\n')).collect();
         detail = format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n"));

@@ -49,6 +49,11 @@ impl Platforms {
         }
     }
 
+    /// Whether a base image for `found` does where `wanted` is looked for: where nobody asked for a platform, the image decides.
+    pub(super) fn take(&self, found: &Platform, wanted: &Platform) -> bool {
+        found.serves(wanted).is_some() || self.implicit && self.list.contains(wanted)
+    }
+
     /// What planning is told, for each platform.
     pub(super) fn plan_options(&self, common: &PlanOptions) -> Vec<PlanOptions> {
         let of = |platform: &Platform| PlanOptions {
