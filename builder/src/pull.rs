@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use kiln_cache::{Arriving, Lease, Resource, Source};
 use kiln_oci::media_type::Kind;
-use kiln_oci::parse::{Document, parse_config, parse_manifest};
+use kiln_oci::parse::{Document, MAX_INDEX_DEPTH, parse_config, parse_manifest};
 use kiln_oci::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 use kiln_registry_client::BlobStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -74,17 +74,14 @@ pub async fn resolve(
     let lease = stores.store.leases.create()?;
     let (root, bytes) = root_document(stores, reference, &lease).await?;
     let pinned = reference.with_digest(root.digest.clone());
-    let (descriptor, manifest) = match parse_root(&pinned, &root, &bytes)? {
-        Document::Manifest(manifest) => (root.clone(), manifest),
-        Document::Index(index) => {
-            let chosen = choose(&pinned, &index, platform)?;
-            let bytes = document(stores, &pinned, &chosen, &lease).await?;
-            match parse_root(&pinned, &chosen, &bytes)? {
-                Document::Manifest(manifest) => (chosen, manifest),
-                Document::Index(_) => return Err(broken(&pinned, "its index names another index")),
-            }
-        }
-    };
+    let (mut descriptor, mut found) = (root.clone(), parse_root(&pinned, &root, &bytes)?);
+    for _ in 0..MAX_INDEX_DEPTH {
+        let Document::Index(index) = &found else { break };
+        descriptor = choose(&pinned, index, platform)?;
+        let bytes = document(stores, &pinned, &descriptor, &lease).await?;
+        found = parse_root(&pinned, &descriptor, &bytes)?;
+    }
+    let manifest = manifest_of(&pinned, found)?;
     let config = config(stores, &pinned, &manifest, &lease, reporter).await?;
     let image = Image { reference: pinned, root, descriptor, manifest, config };
     image.check()?;
@@ -122,16 +119,13 @@ pub fn local(
 ) -> Result<Image, Cause> {
     let content = &stores.store.content;
     let reference = reference.with_digest(root.digest.clone());
-    let (descriptor, manifest) = match document_of(stores, &reference, root)? {
-        Document::Manifest(manifest) => (root.clone(), manifest),
-        Document::Index(index) => {
-            let chosen = choose(&reference, &index, platform)?;
-            match document_of(stores, &reference, &chosen)? {
-                Document::Manifest(manifest) => (chosen, manifest),
-                Document::Index(_) => return Err(broken(&reference, "its index names another index")),
-            }
-        }
-    };
+    let (mut descriptor, mut found) = (root.clone(), document_of(stores, &reference, root)?);
+    for _ in 0..MAX_INDEX_DEPTH {
+        let Document::Index(index) = &found else { break };
+        descriptor = choose(&reference, index, platform)?;
+        found = document_of(stores, &reference, &descriptor)?;
+    }
+    let manifest = manifest_of(&reference, found)?;
     let config = parse_image_config(&reference, &content.read(&manifest.config.digest, MAX_CONFIG)?)?;
     let image = Image { reference, root: root.clone(), descriptor, manifest, config };
     image.check()?;
@@ -467,8 +461,21 @@ fn parse_image_config(reference: &Reference, bytes: &[u8]) -> Result<ImageConfig
     parse_config(bytes).map_err(|error| broken(reference, &error.to_string()))
 }
 
+/// The manifest at which following indexes ended.
+fn manifest_of(reference: &Reference, found: Document) -> Result<Manifest, Cause> {
+    match found {
+        Document::Manifest(manifest) => Ok(manifest),
+        Document::Index(_) => {
+            Err(broken(reference, &format!("its indexes are nested deeper than {MAX_INDEX_DEPTH} levels")))
+        }
+    }
+}
+
+/// The image for `platform`, or an index that does not say what it is for.
 fn choose(reference: &Reference, index: &Index, platform: &Platform) -> Result<Descriptor, Cause> {
-    if let Some(descriptor) = index.select(platform) {
+    let is_open =
+        |entry: &&Descriptor| entry.platform.is_none() && matches!(entry.media_type.kind(), Kind::Index);
+    if let Some(descriptor) = index.select(platform).or_else(|| index.manifests.iter().find(is_open)) {
         return Ok(descriptor.clone());
     }
     let known = index.manifests.iter().filter_map(|manifest| manifest.platform.as_ref());

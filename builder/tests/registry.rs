@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::stores;
 use kiln_builder::export::{compose, image::Form, image::store_image};
 use kiln_builder::{Cause, Layers, Reporter, Silent, Stores, pull, push, workspace::Workspace};
-use kiln_oci::{Descriptor, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
+use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 use kiln_sys::fs;
 use kiln_test_support::registry::Registry;
 use tempfile::TempDir;
@@ -164,6 +164,68 @@ async fn a_platform_that_is_not_there_is_an_error_that_lists_those_that_are() {
     let error = pull::resolve(&stores, &multi, &arm, &Silent).await.unwrap_err();
     assert!(error.to_string().contains("there is no image for platform `linux/arm64`"), "{error}");
     assert_eq!(error.hint(), Some("it is there for linux/amd64"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_in_indexes_are_followed_four_levels_and_no_further() {
+    let registry = Registry::start();
+    let target: Reference = format!("{}/base:1", registry.host()).parse().unwrap();
+    let image = push_an_image(&target).await.descriptor;
+    let mut inner = Descriptor { platform: Some(platform()), ..image.clone() };
+    let mut put = |tag: &str| {
+        let bytes = Index::new(vec![inner.clone()]).to_bytes();
+        inner = Descriptor::of(MediaType::OCI_INDEX, &bytes);
+        registry.put_manifest("base", tag, MediaType::OCI_INDEX, bytes.clone());
+        registry.put_manifest("base", inner.digest.as_str(), MediaType::OCI_INDEX, bytes);
+        format!("{}/base:{tag}", registry.host()).parse::<Reference>().unwrap()
+    };
+    let levels: Vec<Reference> = ["one", "two", "three", "four", "five"].map(&mut put).to_vec();
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    for reference in &levels[..4] {
+        let found = pull::resolve(&stores, reference, &platform(), &Silent).await.unwrap();
+        assert_eq!(found.descriptor.digest, image.digest, "{reference}");
+    }
+    let error = pull::resolve(&stores, &levels[4], &platform(), &Silent).await.unwrap_err();
+    assert!(error.to_string().contains("nested deeper than 4 levels"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_index_that_is_here_in_part_that_part_is_pushed() {
+    let registry = Registry::start();
+    let from: Reference = format!("{}/base:1", registry.host()).parse().unwrap();
+    let image = push_an_image(&from).await.descriptor;
+    let entry = |platform: &str, of: &Descriptor| Descriptor {
+        platform: Some(platform.parse().unwrap()),
+        ..of.clone()
+    };
+    let absent = Descriptor::of(MediaType::OCI_MANIFEST, b"absent");
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    pull::pull(&stores, &from, &platform(), &Silent).await.unwrap();
+    let push = async |tag: &str, manifests: Vec<Descriptor>| {
+        let index = Index::new(manifests).to_bytes();
+        let root = stores.store.content.put(MediaType::OCI_INDEX, &index).unwrap();
+        let target: Reference = format!("{}/team/app:{tag}", registry.host()).parse().unwrap();
+        let pushed = push::push(&stores, &root, &target, None, &reporter()).await.unwrap();
+        let left_out: Vec<String> = pushed.left_out.iter().map(ToString::to_string).collect();
+        (root.digest == pushed.descriptor.digest, registry.manifest("team/app", tag).unwrap(), left_out)
+    };
+
+    let whole = vec![entry("linux/amd64", &image), entry("linux/arm64", &image)];
+    let (same, _, left_out) = push("whole", whole.clone()).await;
+    assert!(same && left_out.is_empty(), "an index that is here goes as it is");
+
+    let statement = entry("unknown/unknown", &Descriptor::of(MediaType::OCI_MANIFEST, b"statement"));
+    let part = [whole, vec![entry("linux/s390x", &absent), statement]].concat();
+    let (same, bytes, left_out) = push("part", part).await;
+    let index: Index = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!((same, index.manifests.len(), left_out), (false, 2, vec!["linux/s390x".to_owned()]));
+
+    let one = vec![entry("linux/amd64", &image), entry("linux/s390x", &absent)];
+    let (_, bytes, left_out) = push("one", one).await;
+    assert_eq!(Digest::of(&bytes), image.digest, "one image alone needs no index");
+    assert_eq!(left_out, ["linux/s390x"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -313,6 +313,12 @@ mod tests {
         let layers = vec![entry.as_str(); MAX_LAYERS + 1].join(",");
         let text = format!(r#"{{"schemaVersion":2,"config":{entry},"layers":[{layers}]}}"#);
         assert!(parse(&text, None).unwrap_err().contains("501 layers"));
+        let index = |count: usize| {
+            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![entry.as_str(); count].join(","))
+        };
+        assert!(parse(&index(MAX_INDEX_ENTRIES), None).is_ok());
+        assert!(parse(&index(MAX_INDEX_ENTRIES + 1), None).unwrap_err().contains("10001 entries"));
+        assert!(parse(&index(100_000), None).unwrap_err().contains("bytes"));
         assert!(parse(&"[".repeat(200_000), None).is_err());
         let deep = format!(r#"{{"schemaVersion":2,"manifests":{}}}"#, "[".repeat(200_000));
         assert!(parse(&deep, None).is_err());
