@@ -48,7 +48,8 @@ fn ensure_image(engine: &Engine, args: &ContainerArgs) -> Result<()> {
         return pull::complete(engine, image, args.platform.as_deref());
     }
     if when == PullWhen::Missing {
-        let line = format!("Image `{image}` is not here; pulling it\n");
+        let platform = args.platform.as_ref().map(|wanted| format!(" for `{wanted}`")).unwrap_or_default();
+        let line = format!("Image `{image}` is not here{platform}; pulling it\n");
         let _ = std::io::stderr().write_all(crate::text::neutral(&line).as_bytes());
     }
     pull::to_stderr(engine, image, args.platform.as_deref())

@@ -205,6 +205,35 @@ fn removing_an_index_removes_all_of_it() {
     assert_eq!(blobs(), 0);
 }
 
+/// An image for `linux/arm64` of one file, which no registry has.
+fn import_arm64(kiln: &Kiln) -> String {
+    let tree = kiln.context("tree", &[("etc/machine", "arm64\n")]);
+    let archive = kiln.scratch("out").join("rootfs.tar");
+    let name = format!("{}/e2e/arm64-{}:1", registry(), std::process::id());
+    tool("tar", &["-C", tree.to_str().unwrap(), "-cf", archive.to_str().unwrap(), "."]);
+    kiln.ok(&["import", "--platform", "linux/arm64", archive.to_str().unwrap(), &name]);
+    name
+}
+
+#[test]
+fn nobody_asks_and_the_base_decides_somebody_asks_and_gets_it() {
+    let kiln = Kiln::new();
+    let base = import_arm64(&kiln);
+    let dockerfile = format!("FROM {base}\nCOPY Dockerfile /\n");
+    let context = kiln.context("app", &[("Dockerfile", &dockerfile)]);
+    let log = kiln.build("app", &context, &[]);
+    assert!(log.contains("InvalidBaseImagePlatform"), "{log}");
+    assert_eq!(kiln.inspect("app", "{{.Os}}/{{.Architecture}}"), "linux/arm64");
+    kiln.build("app", &context, &["--platform", "linux/arm64"]);
+    let said = kiln.fails(1, &["build", "--platform", "linux/s390x", context.to_str().unwrap()]);
+    assert!(said.contains("hint: the image of that name that is here is for `linux/arm64`"), "{said}");
+
+    // The registry has the image for one platform alone, and does not say so before it is fetched.
+    kiln.ok(&["push", &base]);
+    kiln.build("app", &context, &["--platform", "linux/s390x"]);
+    assert_eq!(kiln.inspect("app", "{{.Os}}/{{.Architecture}}"), "linux/s390x");
+}
+
 /// A program for `linux/arm64` that says so: `write(1, …)` and `exit(0)`, by hand.
 fn arm64_program() -> Vec<u8> {
     const TEXT: &[u8] = b"hello from arm64\n";
@@ -278,6 +307,11 @@ fn a_step_for_another_machine_runs_or_says_what_is_missing() {
         assert!(said.contains(part), "no `{part}` in\n{said}");
     }
     assert!(!said.contains("exec format error"), "{said}");
+
+    let dockerfile = "FROM debian:bookworm\nCOPY hello /hello\nRUN /hello\n";
+    fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    let said = kiln.fails(1, &["build", "--progress", "plain", path]);
+    assert!(said.contains("hint: the step executes a file that is no program for `linux/amd64`"), "{said}");
 
     fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY hello /hello\nCMD [\"/hello\"]\n").unwrap();
     kiln.build("hello", &context, &["--platform", "linux/arm64"]);
