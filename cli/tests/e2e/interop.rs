@@ -74,6 +74,27 @@ fn podman_runs_what_was_pushed_and_what_was_saved() {
 }
 
 #[test]
+fn podman_takes_its_platform_of_an_index() {
+    let kiln = Kiln::new();
+    let dockerfile = "FROM scratch\nARG TARGETARCH\nLABEL for=$TARGETARCH\nCOPY Dockerfile /\n";
+    let context = kiln.context("index", &[("Dockerfile", dockerfile)]);
+    let name = format!("{}/e2e/podman-index-{}:1", registry(), std::process::id());
+    kiln.build(&name, &context, &["--platform", "linux/amd64,linux/arm64"]);
+    kiln.ok(&["push", &name]);
+    let label = |name: &str| {
+        podman(&kiln, &["inspect", "--format", "{{.Architecture}} {{.Config.Labels.for}}", name])
+    };
+    podman(&kiln, &["pull", "--quiet", "--tls-verify=false", "--platform", "linux/arm64", &name]);
+    assert_eq!(label(&name), "arm64 arm64");
+    podman(&kiln, &["rmi", &name]);
+    let archive = kiln.scratch("out").join("x.tar");
+    kiln.ok(&["save", "-o", archive.to_str().unwrap(), &name]);
+    podman(&kiln, &["load", "--quiet", "-i", archive.to_str().unwrap()]);
+    assert_eq!(label(&name), "amd64 amd64");
+    podman(&kiln, &["rmi", "--all", "--force"]);
+}
+
+#[test]
 fn the_state_root_is_an_oci_layout() {
     let kiln = Kiln::new();
     kiln.ok(&["pull", "busybox"]);

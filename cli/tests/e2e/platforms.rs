@@ -83,6 +83,8 @@ fn one_build_makes_an_index_and_shared_stages_run_once() {
         ]),
         "arm v6"
     );
+    let id = kiln.ok(&["inspect", "--platform", "linux/arm64", "--format", "{{.Id}}", "app:1"]);
+    assert_eq!(kiln.inspect(&id, "{{.Architecture}}"), "arm64", "an image of an index has an id too");
     assert!(kiln.ok(&["history", "--platform", "linux/arm64", "app:1"]).contains("COPY"));
     let again = build_cross(&kiln, "app:1", &[]);
     assert!(!again.contains("tools-run\n"), "{again}");
@@ -151,7 +153,8 @@ fn an_index_is_pushed_pulled_saved_and_loaded() {
     assert_eq!(other.ok(&["images", "--format", "{{.Platforms}}"]), "linux/arm64");
     let said = other.fails(1, &["inspect", "--platform", "linux/s390x", &name]);
     assert!(said.contains("here for `linux/arm64` and not for `linux/s390x`"), "{said}");
-    other.ok(&["pull", &name]);
+    // Who does not say which one means this machine's, which the index has and the store has not.
+    other.ok(&["create", &name]);
     assert_eq!(other.ok(&["images", "--format", "{{.Platforms}}"]), "linux/amd64,linux/arm64");
     assert_eq!(other.inspect(&name, "{{.Architecture}}"), "amd64");
 
@@ -232,6 +235,26 @@ fn nobody_asks_and_the_base_decides_somebody_asks_and_gets_it() {
     kiln.ok(&["push", &base]);
     kiln.build("app", &context, &["--platform", "linux/s390x"]);
     assert_eq!(kiln.inspect("app", "{{.Os}}/{{.Architecture}}"), "linux/s390x");
+}
+
+#[test]
+fn a_container_of_any_platform_keeps_the_image() {
+    let kiln = Kiln::new();
+    build_cross(&kiln, "app", &[]);
+    kiln.ok(&["create", "--name", "one", "--platform", "linux/arm64", "app"]);
+    let id = kiln.ok(&["inspect", "--platform", "linux/arm64", "--format", "{{.Id}}", "app"]);
+    assert_eq!(kiln.inspect("one", "{{.Image}}"), id);
+    let said = kiln.fails(1, &["rmi", "app"]);
+    assert!(said.contains("`one` uses the image"), "{said}");
+    kiln.ok(&["image", "prune", "--all", "--force"]);
+    kiln.ok(&["inspect", "--type", "image", "app"]);
+    let said = kiln.fails(125, &["create", "--pull", "never", "--platform", "linux/s390x", "app"]);
+    assert!(
+        said.contains("and not for `linux/s390x`") && said.contains("hint: `kiln pull --platform"),
+        "{said}"
+    );
+    kiln.ok(&["rm", "one"]);
+    kiln.ok(&["rmi", "app"]);
 }
 
 /// A program for `linux/arm64` that says so: `write(1, …)` and `exit(0)`, by hand.

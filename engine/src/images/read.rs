@@ -5,7 +5,7 @@ use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, p
 
 use super::variants::{Variant, Variants};
 use super::{ImageSummary, Images, Listed};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// An image of the store with its documents.
 #[derive(Debug, Clone)]
@@ -36,12 +36,33 @@ impl Images<'_> {
     /// The same for a platform; fails where the image is not here for that one.
     pub(crate) fn find_for(&self, text: &str, platform: Option<&str>) -> Result<StoredImage> {
         let platform: Option<Platform> = platform.map(str::parse).transpose()?;
-        let image = self.look_up(text)?;
+        let image = match self.look_up(text) {
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                return self.find_within(text, platform.as_ref())?.ok_or(error);
+            }
+            found => found?,
+        };
         let variants = Variants::of(self.engine.store(), &image.descriptor)?;
         match variants.choose(platform.as_ref()).cloned() {
             Some(chosen) => Ok(StoredImage::new(&image, variants, chosen)),
             None => Err(not_for(text, platform.as_ref(), &variants)),
         }
+    }
+
+    /// The image of an index that has `text` as its id, or as the beginning of it.
+    fn find_within(&self, text: &str, platform: Option<&Platform>) -> Result<Option<StoredImage>> {
+        let Some(hex) = hex_of(text) else { return Ok(None) };
+        for image in self.engine.store().images.list()? {
+            let variants = Variants::of(self.engine.store(), &image.descriptor)?;
+            let is_meant = |variant: &&Variant| {
+                variant.id().hex().starts_with(hex)
+                    && platform.is_none_or(|wanted| variant.platform.serves(wanted).is_some())
+            };
+            if let Some(chosen) = variants.here.iter().find(is_meant).cloned() {
+                return Ok(Some(StoredImage::new(&image, variants, chosen)));
+            }
+        }
+        Ok(None)
     }
 
     /// Every image of the store. One of which no manifest is here is left out.
@@ -65,8 +86,7 @@ impl Images<'_> {
         {
             return Ok(images.find(&name)?);
         }
-        let hex = text.strip_prefix("sha256:").unwrap_or(text);
-        if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if hex_of(text).is_none() {
             return Err(no_such_image(text));
         }
         images
@@ -137,6 +157,13 @@ impl StoredImage {
             None => self.manifest.layers.iter().map(|layer| layer.size).collect(),
         })
     }
+}
+
+/// The digits of an id or of its beginning.
+fn hex_of(text: &str) -> Option<&str> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    let is_hex = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then_some(hex)
 }
 
 /// The store's key for a name that people type; nothing where it is none, as an id.
