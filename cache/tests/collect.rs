@@ -8,7 +8,7 @@ use common::{diff_ids, image, layer, open, place, step};
 use kiln_cache::{
     Arriving, ImagePrune, LayerRef, Lease, Part, PruneOptions, Record, Resource, Store, name_of,
 };
-use kiln_oci::{ChainId, Compression, Digest, Index};
+use kiln_oci::{ChainId, Compression, Descriptor, Digest, Index, MediaType};
 
 const NAME: &str = "docker.io/library/app:latest";
 
@@ -146,6 +146,29 @@ fn collection_keeps_what_is_needed_and_only_that() {
     );
     assert_eq!(store.usage().unwrap(), Default::default());
     assert!(store.check(false).unwrap().is_empty());
+}
+
+#[test]
+fn an_index_keeps_every_image_of_it_that_is_here() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let (first, second) = (two_layers(&store, &lease, "amd64"), two_layers(&store, &lease, "arm64"));
+    let absent = Descriptor::of(MediaType::OCI_MANIFEST, b"absent");
+    let mut entries = vec![absent];
+    for (number, layers) in [&first, &second].into_iter().enumerate() {
+        entries.push(image(&store, &number.to_string(), layers, ""));
+    }
+    let root = store.content.put(MediaType::OCI_INDEX, &Index::new(entries).to_bytes()).unwrap();
+    store.images.set(NAME, &root).unwrap();
+    for name in ["0", "1"] {
+        store.images.delete(name).unwrap();
+    }
+    drop(lease);
+    assert_eq!(store.collect().unwrap(), Default::default(), "the index needs all of it");
+    assert!(has(&store, &first) && has(&store, &second));
+    store.images.delete(NAME).unwrap();
+    let pruned = store.collect().unwrap();
+    assert_eq!((pruned.snapshots, pruned.blobs), (4, 5));
 }
 
 #[test]

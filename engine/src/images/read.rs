@@ -49,20 +49,25 @@ impl Images<'_> {
         }
     }
 
-    /// The image of an index that has `text` as its id, or as the beginning of it.
+    /// The image of an index that has `text` as its id, or as the beginning of it where no other has.
     fn find_within(&self, text: &str, platform: Option<&Platform>) -> Result<Option<StoredImage>> {
         let Some(hex) = hex_of(text) else { return Ok(None) };
+        let is_meant = |variant: &&Variant| {
+            variant.id().hex().starts_with(hex)
+                && platform.is_none_or(|wanted| variant.platform.serves(wanted).is_some())
+        };
+        let mut found: Vec<StoredImage> = Vec::new();
         for image in self.engine.store().images.list()? {
             let variants = Variants::of(self.engine.store(), &image.descriptor)?;
-            let is_meant = |variant: &&Variant| {
-                variant.id().hex().starts_with(hex)
-                    && platform.is_none_or(|wanted| variant.platform.serves(wanted).is_some())
-            };
-            if let Some(chosen) = variants.here.iter().find(is_meant).cloned() {
-                return Ok(Some(StoredImage::new(&image, variants, chosen)));
-            }
+            let meant = variants.here.iter().filter(is_meant);
+            found.extend(meant.map(|chosen| StoredImage::new(&image, variants.clone(), chosen.clone())));
         }
-        Ok(None)
+        match &found[..] {
+            [first, others @ ..] if others.iter().any(|other| other.id != first.id) => {
+                Err(Error::invalid(format!("`{text}` is the beginning of several ids")))
+            }
+            _ => Ok(found.into_iter().next()),
+        }
     }
 
     /// Every image of the store. One of which no manifest is here is left out.
