@@ -16,6 +16,11 @@ pub use rewrite::replace;
 use crate::build::{failure, read_limited};
 use crate::{Error, Result};
 
+/// The page that explains a build check, where there is one.
+pub fn rule_url(rule: &str) -> Option<&'static str> {
+    kiln_parser::lint::rule(rule)?.url
+}
+
 /// The names of a Dockerfile in a folder, the first that is there counts.
 const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 

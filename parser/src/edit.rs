@@ -1,5 +1,6 @@
 //! What an editor asks about a Dockerfile: pure functions on a parsed text and a byte offset in it.
 
+mod checks;
 mod complete;
 mod definition;
 mod fixes;
@@ -32,10 +33,12 @@ pub struct Document {
 }
 
 impl Document {
-    /// Parses a text, which may be half written.
+    /// Parses and checks a text, which may be half written.
     pub fn new(source: SourceFile) -> Self {
         let (file, diagnostics) = parse(&source);
-        Document { source, file, diagnostics }
+        let mut document = Document { source, file, diagnostics };
+        document.check();
+        document
     }
 
     /// Its name and text.
@@ -43,7 +46,7 @@ impl Document {
         &self.source
     }
 
-    /// All complaints about it.
+    /// All complaints about it, in the order of lines: mistakes, and what build checks find.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }

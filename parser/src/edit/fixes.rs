@@ -38,11 +38,21 @@ fn fix(document: &Document, diagnostic: &Diagnostic, lines: &Range<usize>) -> Op
         let rewrite = Rewrite { bytes: start..start + wrong.len(), text: right.to_owned() };
         return Some((format!("Change to `{right}`"), vec![rewrite]));
     }
-    let rule = diagnostic.rule?;
-    if matches!(rule, "FromAsCasing" | "ConsistentInstructionCasing" | "NoEmptyContinuation") {
-        return formatted(document.source(), lines).map(|rewrites| ("Format".to_owned(), rewrites));
+    let (rule, span) = (diagnostic.rule?, diagnostic.span?);
+    match rule {
+        "ConsistentInstructionCasing" => {
+            let all = 0..document.text().len();
+            return formatted(document.source(), &all)
+                .map(|rewrites| ("Format the file".to_owned(), rewrites));
+        }
+        "FromAsCasing" | "NoEmptyContinuation" => {
+            let piece = &document.file.piece_at(span.first)?.bytes;
+            let rewrites = formatted(document.source(), piece);
+            return rewrites.map(|rewrites| ("Format the instruction".to_owned(), rewrites));
+        }
+        _ => {}
     }
-    let joined = document.joined_at_line(diagnostic.span?)?;
+    let joined = document.joined_at_line(span)?;
     let (title, range, text) = of_rule(rule, &joined)?;
     Some((title.to_owned(), vec![Rewrite { bytes: joined.in_file(range), text }]))
 }
@@ -128,23 +138,23 @@ fn json(command: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Span;
 
-    /// A text with the first fix for a complaint of `rule`.
-    fn fixed(text: &str, rule: &'static str) -> Option<String> {
-        let mut document = Document::new(SourceFile::new("Dockerfile", text));
-        let span = Span::new(2, document.file.pieces.last().unwrap().span.last);
-        document.diagnostics = vec![Diagnostic::warning(rule, span, "")];
-        first(&document)
+    /// A text with the fix for a complaint of `rule`.
+    fn fixed(text: &str, rule: &str) -> Option<String> {
+        let document = Document::new(SourceFile::new("Dockerfile", text));
+        let of_rule = |diagnostic: &Diagnostic| diagnostic.rule == Some(rule);
+        let index =
+            document.diagnostics().iter().position(of_rule).unwrap_or_else(|| panic!("{text}: no {rule}"));
+        let found = fixes(&document, &(0..text.len())).into_iter().find(|fix| fix.diagnostic == index)?;
+        Some(applied(&document, &found))
+    }
+
+    fn applied(document: &Document, fix: &Fix) -> String {
+        crate::format::apply(document.source(), &fix.rewrites)
     }
 
     fn first(document: &Document) -> Option<String> {
-        let fix = fixes(document, &(0..document.text().len())).into_iter().next()?;
-        let mut text = document.text().to_owned();
-        for rewrite in fix.rewrites.iter().rev() {
-            text.replace_range(rewrite.bytes.clone(), &rewrite.text);
-        }
-        Some(text)
+        fixes(document, &(0..document.text().len())).first().map(|fix| applied(document, fix))
     }
 
     #[test]
@@ -162,7 +172,8 @@ mod tests {
             ("LegacyKeyValueFormat", "LABEL A \\\n  b", "LABEL A=b"),
             ("JSONArgsRecommended", "CMD npm  start", "CMD [\"npm\", \"start\"]"),
             ("RedundantTargetPlatform", "FROM --platform=$TARGETPLATFORM y", "FROM y"),
-            ("FromAsCasing", "from x as y", "FROM x AS y"),
+            ("FromAsCasing", "FROM x as y", "FROM x AS y"),
+            ("ConsistentInstructionCasing", "user  x", "USER x"),
             ("NoEmptyContinuation", "RUN a \\\n\n b", "RUN a \\\n b"),
         ] {
             assert_eq!(
@@ -178,7 +189,7 @@ mod tests {
         for (rule, line) in [
             ("LegacyKeyValueFormat", "ENV A a \"b\""),
             ("JSONArgsRecommended", "CMD echo $HOME"),
-            ("UndefinedVar", "USER $x"),
+            ("WorkdirRelativePath", "WORKDIR x"),
         ] {
             assert_eq!(fixed(&format!("FROM x\n{line}\n"), rule), None, "{line}");
         }

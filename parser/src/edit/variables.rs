@@ -48,15 +48,19 @@ pub(super) struct Variable {
 
 /// Variables by name.
 #[derive(Debug, Default)]
-pub(super) struct Variables(BTreeMap<String, Variable>);
+pub(super) struct Variables {
+    by_name: BTreeMap<String, Variable>,
+    /// What all their values came to: one limit for all, as values can double from line to line.
+    budget: Budget,
+}
 
 impl Variables {
     pub(super) fn get(&self, name: &str) -> Option<&Variable> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Variable)> {
-        self.0.iter()
+        self.by_name.iter()
     }
 
     /// Adds what an instruction sets. `outer` has what an `ARG` without default inherits.
@@ -67,14 +71,14 @@ impl Variables {
                 for (name, default) in &arg.arguments {
                     let inherited = || outer.get(name).and_then(|variable| variable.value.clone());
                     let value = default.as_ref().map_or_else(inherited, |text| self.expand(text, escape));
-                    self.0.insert(name.clone(), Variable { origin: Origin::Arg, value, span });
+                    self.by_name.insert(name.clone(), Variable { origin: Origin::Arg, value, span });
                 }
             }
             Instruction::Env(env) => {
                 // All of them see what was before.
                 let values = env.variables.iter().map(|pair| self.expand(&pair.value, escape));
                 for (pair, value) in env.variables.iter().zip(values.collect::<Vec<_>>()) {
-                    self.0.insert(pair.key.clone(), Variable { origin: Origin::Env, value, span });
+                    self.by_name.insert(pair.key.clone(), Variable { origin: Origin::Env, value, span });
                 }
             }
             _ => {}
@@ -83,7 +87,7 @@ impl Variables {
 
     fn expand(&self, text: &str, escape: char) -> Option<String> {
         let lookup = |name: &str| self.get(name).and_then(|variable| variable.value.clone());
-        Expander::new(escape, &lookup, &Budget::default()).word(text).ok()
+        Expander::new(escape, &lookup, &self.budget).word(text).ok()
     }
 }
 
@@ -122,7 +126,8 @@ impl Document {
     fn global_variables(&self, end: u32) -> Variables {
         let built_in =
             |name: &&str| ((*name).to_owned(), Variable { origin: Origin::Build, value: None, span: None });
-        let mut found = Variables(PLATFORM.iter().map(built_in).collect());
+        let by_name = PLATFORM.iter().map(built_in).collect();
+        let mut found = Variables { by_name, budget: Budget::default() };
         for node in self.file.global_args.iter().filter(|node| node.span.first < end) {
             found.add(node, self.escape(), &Variables::default());
         }
@@ -130,7 +135,7 @@ impl Document {
     }
 
     /// A stage with those that it begins with, the first of them first.
-    fn bases_of(&self, stage: usize) -> Vec<usize> {
+    pub(super) fn bases_of(&self, stage: usize) -> Vec<usize> {
         let mut chain = vec![stage];
         let mut at = stage;
         while let Some(base) = stages::find(&self.file.stages[..at], &self.file.stages[at].from.image, false)

@@ -2,13 +2,13 @@
 
 use kiln_engine::dockerfile::{
     Completion, CompletionKind, Diagnostic, Fix, Rewrite, Severity, Symbol, SymbolKind, complete, definition,
-    fixes, hover, rewrites, symbols,
+    fixes, hover, rewrites, rule_url, symbols,
 };
 use serde_json::{Value, json};
 
 use super::documents::Open;
 use super::protocol::{
-    self, CompletionItem, DocumentSymbol, Hover, Location, Markup, Position, Range, TextEdit,
+    self, CodeDescription, CompletionItem, DocumentSymbol, Hover, Location, Markup, Position, Range, TextEdit,
 };
 
 impl Open {
@@ -38,7 +38,8 @@ impl Open {
                 Severity::Error => 1,
                 Severity::Warning => 2,
             },
-            code: diagnostic.rule.map(str::to_owned),
+            code: diagnostic.rule,
+            code_description: diagnostic.rule.and_then(rule_url).map(|href| CodeDescription { href }),
             source: "kiln",
             message: format!("{}{hint}", diagnostic.message),
         }

@@ -104,9 +104,17 @@ pub(super) struct Diagnostic {
     pub(super) range: Range,
     pub(super) severity: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) code: Option<String>,
+    pub(super) code: Option<&'static str>,
+    #[serde(rename = "codeDescription", skip_serializing_if = "Option::is_none")]
+    pub(super) code_description: Option<CodeDescription>,
     pub(super) source: &'static str,
     pub(super) message: String,
+}
+
+/// A page that explains a code.
+#[derive(Debug, Serialize)]
+pub(super) struct CodeDescription {
+    pub(super) href: &'static str,
 }
 
 #[derive(Debug, Serialize)]

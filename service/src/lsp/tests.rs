@@ -83,6 +83,8 @@ fn complaints_follow_the_text() {
     assert_eq!((&found(0)[0]["range"]["end"], &found(0)[0]["severity"]), (&end, &json!(1)));
     assert!(found(0)[0]["message"].as_str().unwrap().ends_with("hint: did you mean `RUN`?"));
     assert_eq!((&found(2)[0]["code"], &found(2)[0]["severity"]), (&json!("NoEmptyContinuation"), &json!(2)));
+    let page = found(2)[0]["codeDescription"]["href"].as_str().unwrap();
+    assert!(page.ends_with("/no-empty-continuation/"), "{page}");
     assert_eq!((&told[1]["params"]["version"], told.len()), (&json!(2), 4));
 }
 
