@@ -131,63 +131,73 @@ fn files_of_several_platforms_are_in_a_folder_each() {
     assert_eq!(platforms_of(&other, "example.org/app:1").len(), 3);
 }
 
-#[test]
-fn an_index_is_pushed_pulled_saved_and_loaded() {
-    let kiln = Kiln::new();
-    build_cross(&kiln, "app", &[]);
-    let name = format!("{}/e2e/index-{}:1", registry(), std::process::id());
-    kiln.ok(&["tag", "app", &name]);
+/// Pushes the index of three platforms; its name.
+fn pushed(kiln: &Kiln, what: &str) -> String {
+    let name = format!("{}/e2e/{what}-{}:1", registry(), std::process::id());
+    build_cross(kiln, &name, &[]);
     kiln.ok(&["push", &name]);
-    let raw = json(&tool("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]));
-    assert_eq!(raw["manifests"].as_array().unwrap().len(), 3);
-    assert_eq!(raw["manifests"][2]["platform"]["variant"], "v6");
-    let to = format!("oci:{}:all", kiln.scratch("layout").display());
-    tool(
-        "skopeo",
-        &["--insecure-policy", "copy", "--all", "--src-tls-verify=false", &format!("docker://{name}"), &to],
-    );
+    name
+}
+
+/// What the registry has under a name.
+fn raw(name: &str) -> Value {
+    json(&tool("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")]))
+}
+
+fn listed_platforms(kiln: &Kiln) -> String {
+    kiln.ok(&["images", "--format", "{{.Platforms}}"])
+}
+
+#[test]
+fn an_index_is_pushed_and_pulled_by_platform() {
+    let kiln = Kiln::new();
+    let name = pushed(&kiln, "index");
+    let manifests = raw(&name)["manifests"].as_array().unwrap().clone();
+    assert_eq!(manifests.len(), 3);
+    assert_eq!(manifests[2]["platform"]["variant"], "v6");
+    let (from, to) = (format!("docker://{name}"), format!("oci:{}:all", kiln.scratch("layout").display()));
+    tool("skopeo", &["--insecure-policy", "copy", "--all", "--src-tls-verify=false", &from, &to]);
 
     let other = Kiln::new();
     other.ok(&["pull", "--platform", "linux/arm64", &name]);
     assert_eq!(other.inspect(&name, "{{.Architecture}}"), "arm64");
-    assert_eq!(other.ok(&["images", "--format", "{{.Platforms}}"]), "linux/arm64");
+    assert_eq!(listed_platforms(&other), "linux/arm64");
     let said = other.fails(1, &["inspect", "--platform", "linux/s390x", &name]);
     assert!(said.contains("here for `linux/arm64` and not for `linux/s390x`"), "{said}");
     // Who does not say which one means this machine's, which the index has and the store has not.
     other.ok(&["create", &name]);
-    assert_eq!(other.ok(&["images", "--format", "{{.Platforms}}"]), "linux/amd64,linux/arm64");
+    assert_eq!(listed_platforms(&other), "linux/amd64,linux/arm64");
     assert_eq!(other.inspect(&name, "{{.Architecture}}"), "amd64");
+}
 
-    let archive = other.scratch("out").join("x.tar");
-    other.ok(&["save", "-o", archive.to_str().unwrap(), &name]);
-    let digest = other.inspect(&name, "{{.Descriptor.digest}}");
-    let third = Kiln::new();
-    third.ok(&["load", "-i", archive.to_str().unwrap()]);
-    assert_eq!(third.inspect(&name, "{{.Descriptor.digest}}"), digest);
-    assert_eq!(third.ok(&["images", "--format", "{{.Platforms}}"]), "linux/amd64,linux/arm64");
+#[test]
+fn a_part_of_an_index_is_saved_loaded_and_pushed_on() {
+    let kiln = Kiln::new();
+    let name = pushed(&kiln, "part");
+    kiln.ok(&["rmi", &name]);
+    kiln.ok(&["system", "prune", "--force", "--all"]);
+    for platform in ["linux/amd64", "linux/arm64"] {
+        kiln.ok(&["pull", "--platform", platform, &name]);
+    }
+    let archive = kiln.scratch("out").join("x.tar");
+    kiln.ok(&["save", "-o", archive.to_str().unwrap(), &name]);
     tool("skopeo", &["inspect", &format!("oci-archive:{}", archive.display())]);
     tool("skopeo", &["inspect", &format!("docker-archive:{}", archive.display())]);
+    let other = Kiln::new();
+    other.ok(&["load", "-i", archive.to_str().unwrap()]);
+    let digest = "{{.Descriptor.digest}}";
+    assert_eq!(other.inspect(&name, digest), kiln.inspect(&name, digest));
+    assert_eq!(listed_platforms(&other), "linux/amd64,linux/arm64");
 
-    let elsewhere = format!("{}/e2e/part-{}:1", registry(), std::process::id());
-    third.ok(&["tag", &name, &elsewhere]);
-    let pushed = third.output(&["push", &elsewhere]);
+    let elsewhere = format!("{}/e2e/part-on-{}:1", registry(), std::process::id());
+    other.ok(&["tag", &name, &elsewhere]);
+    let pushed = other.output(&["push", &elsewhere]);
     assert!(pushed.status.success(), "{}", show(&pushed));
     assert!(text(&pushed.stderr).contains("left out of"), "{}", show(&pushed));
-    let raw =
-        json(&tool("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{elsewhere}")]));
-    assert_eq!(raw["manifests"].as_array().unwrap().len(), 2);
-    third.ok(&["push", "--platform", "linux/arm64", &elsewhere]);
-    let config = tool(
-        "skopeo",
-        &[
-            "inspect",
-            "--config",
-            "--tls-verify=false",
-            "--override-arch",
-            "arm64",
-            &format!("docker://{elsewhere}"),
-        ],
-    );
+    assert_eq!(raw(&elsewhere)["manifests"].as_array().unwrap().len(), 2);
+    other.ok(&["push", "--platform", "linux/arm64", &elsewhere]);
+    let config = ["inspect", "--config", "--tls-verify=false", "--override-arch", "arm64"];
+    let config = tool("skopeo", &[&config[..], &[&format!("docker://{elsewhere}")]].concat());
     assert_eq!(json(&config)["architecture"], "arm64");
 }
 
