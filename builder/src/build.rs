@@ -9,6 +9,7 @@ use kiln_oci::{ImageConfig, Platform};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::entitlements::Entitlements;
 use crate::error::{BuildError, Cause, Failure};
 use crate::export::{Built, Export, Exported, Image};
 use crate::key::CacheKey;
@@ -40,6 +41,8 @@ pub struct BuildJob {
     pub exports: Vec<Export>,
     /// Who asks.
     pub session: Session,
+    /// What its steps may do beyond the ordinary.
+    pub allow: Entitlements,
     /// Who watches.
     pub progress: Arc<dyn ProgressSink>,
     /// How many steps run at once.
@@ -85,6 +88,7 @@ impl Builder {
 
     /// Builds. When it returns, in whichever way, nothing of it runs any more.
     pub async fn build(&self, job: BuildJob) -> Result<BuildOutput, BuildError> {
+        job.allow.check(&job.definition, &self.stores.cdi_dirs)?;
         let layers = self.solve(&job).await?;
         let BuildJob { definition, targets, multi_platform, exports, progress, epoch, .. } = job;
         let image = |(target, layers): (Target, Layers)| Image {

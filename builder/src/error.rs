@@ -7,6 +7,10 @@ use std::sync::Arc;
 use crate::session::SessionError;
 use crate::stores::NetworkError;
 
+/// What to do about a process that the kernel killed for want of memory.
+const OUT_OF_MEMORY: &str =
+    "fewer steps at once (`--jobs 1`) or fewer parallel jobs in the command need less";
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +38,14 @@ pub enum Cause {
     /// Understood and not done by this version.
     #[error("{0} is not executed yet by this version of kiln")]
     Unsupported(String),
+    /// Whoever asked for the build did not give or allow what a step needs.
+    #[error("{what}")]
+    NotGiven {
+        /// What is missing, and who needs it.
+        what: String,
+        /// How to give it.
+        hint: String,
+    },
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -101,6 +113,8 @@ impl Cause {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Cause::NotFound { hint, .. } | Cause::Image { hint, .. } => hint.as_deref(),
+            Cause::NotGiven { hint, .. } => Some(hint),
+            Cause::Exit { oom_killed: true, .. } => Some(OUT_OF_MEMORY),
             Cause::Network(error) => error.hint.as_deref(),
             Cause::Registry(error) => error.hint.as_deref(),
             Cause::Runtime(error) => error.hint(),

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod cdi;
 pub mod context;
+pub mod entitlements;
 pub mod error;
 pub mod export;
 pub mod flight;
@@ -21,15 +23,18 @@ pub mod records;
 mod select;
 pub mod session;
 pub mod solver;
+pub mod ssh;
 pub mod stores;
 pub mod value;
 pub mod workspace;
 
 pub use build::{BuildJob, BuildOutput, Builder, Target};
+pub use entitlements::{Entitlements, UnknownGrant};
 pub use error::{BuildError, Cause, Failure};
 pub use export::{Destination, Export, Exported};
 pub use key::{CacheKey, KeyKind, KeyParts};
 pub use progress::{Event, EventKind, LogStream, ProgressSink, Reporter, Silent, StepId, Transfer};
 pub use session::{ContextSource, Secrets, Session, SessionError, SshAgents};
+pub use ssh::{SocketAgent, SshAgent};
 pub use stores::{BareNetwork, NetworkError, Sandbox, SandboxNetwork, SandboxRequest, Stores};
 pub use value::{Layers, Value};

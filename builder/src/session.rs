@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::ssh::SshAgent;
+
 /// Where the files of local sources are.
 pub trait ContextSource: Send + Sync {
     /// The directory of the context `name` (`context`, or a named context). Its files are read in place while the
@@ -17,10 +19,10 @@ pub trait Secrets: Send + Sync {
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError>;
 }
 
-/// The sockets of SSH agents.
+/// SSH agents.
 pub trait SshAgents: Send + Sync {
-    /// The agent's socket, or `None` where there is no such agent.
-    fn socket(&self, id: &str) -> Result<Option<PathBuf>, SessionError>;
+    /// The agent, or `None` where there is no such agent.
+    fn agent(&self, id: &str) -> Result<Option<Arc<dyn SshAgent>>, SessionError>;
 }
 
 /// Why the other side could not give what was asked.
@@ -90,7 +92,7 @@ impl Secrets for Nothing {
 }
 
 impl SshAgents for Nothing {
-    fn socket(&self, _id: &str) -> Result<Option<PathBuf>, SessionError> {
+    fn agent(&self, _id: &str) -> Result<Option<Arc<dyn SshAgent>>, SessionError> {
         Ok(None)
     }
 }

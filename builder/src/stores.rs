@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_cache::Store;
@@ -22,6 +23,8 @@ pub struct Stores {
     pub network: Arc<dyn SandboxNetwork>,
     /// The cgroup beneath which steps get theirs, for example `kiln/<root tag>`.
     pub cgroup_parent: String,
+    /// Where CDI specs are, a later directory before an earlier one.
+    pub cdi_dirs: Vec<PathBuf>,
 }
 
 /// Gives processes of steps a network and the files in `/etc` that belong to it.

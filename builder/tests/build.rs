@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use kiln_builder::{
-    BuildError, BuildJob, BuildOutput, Builder, Destination, Event, EventKind, Export, Session, Target,
+    BuildError, BuildJob, BuildOutput, Builder, Destination, Entitlements, Event, EventKind, Export, Session,
+    Target,
 };
 use kiln_cache::Store;
 use kiln_graph::{
@@ -61,6 +62,7 @@ impl Workshop {
             multi_platform: false,
             exports,
             session: Session::of_contexts(Arc::new(contexts)),
+            allow: Entitlements::default(),
             progress: Arc::new(move |event| events.lock().unwrap().push(event)),
             jobs: 2,
             no_cache: false,
@@ -322,6 +324,7 @@ async fn cancelling_kills_the_process_and_leaves_nothing() {
         multi_platform: false,
         exports: vec![],
         session: Session::of_contexts(Arc::new(contexts)),
+        allow: Entitlements::default(),
         progress: Arc::new(move |event: Event| {
             if matches!(event.kind, EventKind::Log { .. }) {
                 stop.cancel();
@@ -414,6 +417,7 @@ async fn mounts_are_seen_and_never_kept() {
         multi_platform: false,
         exports: vec![Export::Local { dest: dest.clone() }],
         session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
+        allow: Entitlements::default(),
         progress: Arc::new(move |event| events.lock().unwrap().push(event)),
         jobs: 2,
         no_cache: false,
@@ -523,21 +527,48 @@ async fn ops_that_are_not_executed_say_so() {
     assert_eq!(error.to_string(), expected);
 }
 
+/// A step that asks for a device and says what it sees of it.
+fn with_device(name: &str, required: bool) -> Plan {
+    let script = "echo \"[$MINE]\"; busybox cat /given; busybox stat -c %a:%u:%t:%T /dev/deep/mine; : > /dev/deep/mine";
+    let args = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
+    let mut exec = ExecOp::new(args, platform(), Some(0));
+    exec.env.push("PATH=/".to_owned());
+    exec.network = Network::None;
+    exec.valid_exit_codes = vec![0, 1];
+    exec.devices.push(Device { name: name.to_owned(), required });
+    let plan = Plan::busybox();
+    let inputs = plan.top.into_iter().collect();
+    plan.add(Op::Exec(exec), inputs, "RUN device")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_is_refused_unless_the_step_can_do_without() {
+async fn a_device_brings_what_its_spec_says() {
     let shop = Workshop::new();
     shop.add_busybox();
-    let with_device = |required| {
-        let args = ["/busybox", "true"].map(str::to_owned).to_vec();
-        let mut exec = ExecOp::new(args, platform(), Some(0));
-        exec.network = Network::None;
-        exec.devices.push(Device { name: "vendor.com/gpu=all".to_owned(), required });
-        let plan = Plan::busybox();
-        let inputs = plan.top.into_iter().collect();
-        plan.add(Op::Exec(exec), inputs, "RUN true")
-    };
-    let error = shop.build(with_device(true), vec![]).await.unwrap_err();
-    let expected = "RUN true: `RUN --device=vendor.com/gpu=all` is not executed yet by this version of kiln";
+    shop.write("given", "from the host\n");
+    let given = shop.context.path().join("given");
+    let spec = format!(
+        r#"{{"cdiVersion": "0.6.0", "kind": "vendor.com/gpu", "containerEdits": {{"env": ["MINE=yes"]}},
+            "annotations": {{"org.mobyproject.buildkit.device.autoallow": "true"}},
+            "devices": [{{"name": "all", "containerEdits": {{
+                "deviceNodes": [{{"path": "/dev/deep/mine", "hostPath": "/dev/null", "fileMode": 384, "uid": 7}}],
+                "mounts": [{{"hostPath": "{}", "containerPath": "/given", "options": ["ro", "nosuid"]}}]}}}}]}}"#,
+        given.display()
+    );
+    let cdi = shop.root.path().join("cdi");
+    std::fs::create_dir(&cdi).unwrap();
+    std::fs::write(cdi.join("vendor.json"), spec).unwrap();
+    shop.build(with_device("vendor.com/gpu=all", true), vec![]).await.unwrap();
+    assert_eq!(shop.log(), "[yes]\nfrom the host\n600:7:1:3\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_not_there_is_refused_unless_the_step_can_do_without() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    let error = shop.build(with_device("vendor.com/gpu=all", true), vec![]).await.unwrap_err();
+    let expected = "RUN device: the device `vendor.com/gpu=all` is required and not on this machine";
     assert_eq!(error.to_string(), expected);
-    shop.build(with_device(false), vec![]).await.unwrap();
+    shop.build(with_device("vendor.com/gpu=all", false), vec![]).await.unwrap();
+    assert!(shop.log().contains("[]\n"), "{}", shop.log());
 }

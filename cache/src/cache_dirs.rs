@@ -2,7 +2,8 @@
 //!
 //! `cachemounts/<hash of the id>-<n>/{lock,data}`. A user holds `lock` with `flock`, so a killed build frees it at once.
 //! Shared users hold it shared; a locked user holds it alone and waits; a private user takes the first number that nobody
-//! holds and makes a new one if all are taken.
+//! holds and makes a new one if all are taken. A new directory is filled under another name while its lock is held alone,
+//! so nobody sees half of its first content, whenever the process that fills it is killed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -37,6 +38,15 @@ pub enum Sharing {
     Locked,
 }
 
+/// Which directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheDirId<'a> {
+    /// The name that people gave it; any text, as only its hash becomes part of a path.
+    pub name: &'a str,
+    /// What a new one begins with, in any words: directories that begin differently are different ones.
+    pub beginning: &'a str,
+}
+
 /// The cache directories of a store.
 #[derive(Debug, Clone)]
 pub struct CacheDirs {
@@ -48,7 +58,6 @@ pub struct CacheDirs {
 #[derive(Debug)]
 pub struct CacheDir {
     path: PathBuf,
-    fresh: bool,
     _lock: File,
 }
 
@@ -57,11 +66,6 @@ impl CacheDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Whether it was made just now and wants its first content, owner and mode.
-    pub fn is_fresh(&self) -> bool {
-        self.fresh
-    }
 }
 
 impl CacheDirs {
@@ -69,17 +73,24 @@ impl CacheDirs {
         CacheDirs { dir, db }
     }
 
-    /// Takes the directory `id` into use. A locked one may have to be waited for, until `cancelled` says stop.
-    pub fn acquire(&self, id: &str, sharing: Sharing, cancelled: &dyn Fn() -> bool) -> Result<CacheDir> {
+    /// Takes the directory `id` into use, if need be a new one that `fill` gave its content. A locked one may have to be
+    /// waited for, until `cancelled` says stop.
+    pub fn acquire<E: From<Error>>(
+        &self,
+        id: CacheDirId<'_>,
+        sharing: Sharing,
+        cancelled: &dyn Fn() -> bool,
+        fill: &dyn Fn(&Path) -> Result<(), E>,
+    ) -> Result<CacheDir, E> {
         let copies = if sharing == Sharing::Private { MAX_COPIES } else { 1 };
         loop {
             for copy in 0..copies {
-                if let Some(dir) = self.try_acquire(id, copy, sharing)? {
+                if let Some(dir) = self.try_acquire(id, copy, sharing, fill)? {
                     return Ok(dir);
                 }
             }
             if cancelled() {
-                return Err(Error::Cancelled { what: format!("the cache mount `{id}`") });
+                return Err(Error::Cancelled { what: format!("the cache mount `{}`", id.name) }.into());
             }
             thread::sleep(POLL);
         }
@@ -105,18 +116,28 @@ impl CacheDirs {
         Ok(total)
     }
 
-    fn try_acquire(&self, id: &str, copy: usize, sharing: Sharing) -> Result<Option<CacheDir>> {
-        let name = format!("{}-{copy}", &Digest::of(id.as_bytes()).hex()[..32]);
+    fn try_acquire<E: From<Error>>(
+        &self,
+        id: CacheDirId<'_>,
+        copy: usize,
+        sharing: Sharing,
+        fill: &dyn Fn(&Path) -> Result<(), E>,
+    ) -> Result<Option<CacheDir>, E> {
+        let hash = Digest::of(format!("{}\0{}", id.beginning, id.name).as_bytes());
+        let name = format!("{}-{copy}", &hash.hex()[..32]);
         let place = self.dir.join(&name);
         make_dir(&place)?;
-        let Some(lock) = try_lock(&place.join("lock"), sharing)? else { return Ok(None) };
         let path = place.join("data");
-        let fresh = !path.exists();
-        if fresh {
-            make_dir(&path)?;
+        if !path.exists() && !make_content(&place, fill)? {
+            return Ok(None);
         }
-        self.note_use(&name, id)?;
-        Ok(Some(CacheDir { path, fresh, _lock: lock }))
+        let Some(lock) = try_lock(&place.join("lock"), sharing)? else { return Ok(None) };
+        if !path.exists() {
+            // A collector came in between.
+            return Ok(None);
+        }
+        self.note_use(&name, id.name)?;
+        Ok(Some(CacheDir { path, _lock: lock }))
     }
 
     fn note_use(&self, name: &str, id: &str) -> Result<()> {
@@ -151,6 +172,23 @@ impl CacheDirs {
         })?;
         Ok(freed)
     }
+}
+
+/// Makes `data` in `place`; `false` where somebody else is there.
+fn make_content<E: From<Error>>(place: &Path, fill: &dyn Fn(&Path) -> Result<(), E>) -> Result<bool, E> {
+    let Some(_lock) = try_lock(&place.join("lock"), Sharing::Locked)? else { return Ok(false) };
+    let (new, data) = (place.join("new"), place.join("data"));
+    if data.exists() {
+        return Ok(true);
+    }
+    if new.exists() {
+        // Of a process that was killed.
+        fs::remove_dir_all(&new).at("remove", &new)?;
+    }
+    make_dir(&new)?;
+    fill(&new)?;
+    fs::rename(&new, &data).at("rename", &new)?;
+    Ok(true)
 }
 
 /// Locks the file at `path` as `sharing` wants it, or says that it is taken.
@@ -192,32 +230,65 @@ mod tests {
         CacheDirs::new(dir, db)
     }
 
+    fn named(name: &str) -> CacheDirId<'_> {
+        CacheDirId { name, beginning: "" }
+    }
+
+    fn take(dirs: &CacheDirs, name: &str, sharing: Sharing) -> Result<CacheDir> {
+        dirs.acquire(named(name), sharing, &|| true, &|_| Ok(()))
+    }
+
     #[test]
     fn sharing_modes() {
         let root = tempfile::tempdir().unwrap();
         let dirs = dirs(root.path());
-        let give_up = || true;
-        let first = dirs.acquire("npm", Sharing::Shared, &give_up).unwrap();
-        assert!(first.is_fresh());
-        let second = dirs.acquire("npm", Sharing::Shared, &give_up).unwrap();
-        assert!(!second.is_fresh());
+        let first = take(&dirs, "npm", Sharing::Shared).unwrap();
+        let second = take(&dirs, "npm", Sharing::Shared).unwrap();
         assert_eq!(first.path(), second.path());
-        let error = dirs.acquire("npm", Sharing::Locked, &give_up).unwrap_err();
+        let error = take(&dirs, "npm", Sharing::Locked).unwrap_err();
         assert_eq!(error.to_string(), "waiting for the cache mount `npm` was cancelled");
-        let own = dirs.acquire("npm", Sharing::Private, &give_up).unwrap();
+        let own = take(&dirs, "npm", Sharing::Private).unwrap();
         assert_ne!(own.path(), first.path());
         drop((first, second));
-        let locked = dirs.acquire("npm", Sharing::Locked, &give_up).unwrap();
-        assert!(dirs.acquire("npm", Sharing::Shared, &give_up).is_err());
+        let locked = take(&dirs, "npm", Sharing::Locked).unwrap();
+        assert!(take(&dirs, "npm", Sharing::Shared).is_err());
         drop(locked);
+    }
+
+    #[test]
+    fn a_new_one_is_filled_once_and_never_seen_half() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = dirs(root.path());
+        let fail = |_: &Path| Err(Error::not_found("base", "x"));
+        assert!(dirs.acquire(named("npm"), Sharing::Shared, &|| true, &fail).is_err());
+        let fill = |new: &Path| fs::write(new.join("first"), "").at("write", new);
+        let dir = dirs.acquire(named("npm"), Sharing::Shared, &|| true, &fill).unwrap();
+        assert!(dir.path().join("first").exists());
+        assert_eq!(dirs.acquire(named("npm"), Sharing::Shared, &|| true, &fail).unwrap().path(), dir.path());
+        let other = CacheDirId { beginning: "elsewhere", ..named("npm") };
+        assert_ne!(dirs.acquire(other, Sharing::Shared, &|| true, &fill).unwrap().path(), dir.path());
+    }
+
+    /// Safety table B17: the exact names of CVE-2024-9675, and more of their kind.
+    #[test]
+    fn names_never_become_paths() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = dirs(root.path());
+        for name in ["../../../..", "/etc", "..", ".", "", "a/b", "x\0y", &"long".repeat(4000)] {
+            let dir = take(&dirs, name, Sharing::Shared).unwrap();
+            let place = dir.path().parent().unwrap();
+            assert_eq!(place.parent(), Some(root.path().join("cachemounts").as_path()), "{name:?}");
+            let own = place.file_name().unwrap().to_str().unwrap();
+            assert!(own.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'), "{own}");
+        }
     }
 
     #[test]
     fn pruning_spares_what_is_used() {
         let root = tempfile::tempdir().unwrap();
         let dirs = dirs(root.path());
-        let used = dirs.acquire("a", Sharing::Locked, &|| true).unwrap();
-        let unused = dirs.acquire("b", Sharing::Locked, &|| true).unwrap().path().to_owned();
+        let used = take(&dirs, "a", Sharing::Locked).unwrap();
+        let unused = take(&dirs, "b", Sharing::Locked).unwrap().path().to_owned();
         fs::write(unused.join("file"), [1; 5000]).unwrap();
         assert!(dirs.prune(i64::MAX).unwrap() >= 5000);
         assert!(used.path().exists());

@@ -32,7 +32,7 @@ mod store;
 pub mod sync;
 pub mod usage;
 
-pub use cache_dirs::{CacheDir, CacheDirs, Sharing};
+pub use cache_dirs::{CacheDir, CacheDirId, CacheDirs, Sharing};
 pub use check::Problem;
 pub use content::{Info, Ingest, LocalContent};
 pub use context_index::{ContextIndex, ContextIndexes, DirIndex};

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use common::{open, place};
-use kiln_cache::{Resource, Sharing, Store, StoreOptions};
+use kiln_cache::{CacheDir, CacheDirId, Resource, Result, Sharing, Store, StoreOptions};
 use kiln_oci::{Digest, MediaType};
 use kiln_snapshot::Key;
 
@@ -28,13 +28,19 @@ fn child_that_waits_for_its_death() {
     let mut ingest = store.content.ingest().unwrap();
     ingest.write_all(b"half").unwrap();
     store.content.put(MediaType::OCI_CONFIG, b"written and not used").unwrap();
-    let _directory = store.cache_dirs.acquire("npm", Sharing::Locked, &|| false).unwrap();
+    let _directory = take(&store, false).unwrap();
     let mut out = std::io::stdout();
     out.write_all(b"\nready\n").unwrap();
     out.flush().unwrap();
     loop {
         std::thread::park();
     }
+}
+
+/// The directory that the child holds, or an error if it need not be waited for any more.
+fn take(store: &Store, give_up: bool) -> Result<CacheDir> {
+    let id = CacheDirId { name: "npm", beginning: "" };
+    store.cache_dirs.acquire(id, Sharing::Locked, &|| give_up, &|_| Ok(()))
 }
 
 fn start_child(root: &std::path::Path) -> std::process::Child {
@@ -69,12 +75,12 @@ fn a_killed_process_leaves_nothing() {
     assert_eq!(lease.claim([address.clone()]).unwrap(), None);
     assert_eq!(beside.collect().unwrap().blobs, 0, "a blob that its writer still needs was collected");
     assert_eq!(count("ingest"), 1);
-    assert!(beside.cache_dirs.acquire("npm", Sharing::Locked, &|| true).is_err());
+    assert!(take(&beside, true).is_err());
 
     child.kill().unwrap();
     child.wait().unwrap();
     // Its death frees the directory at once, before anybody recovers anything.
-    beside.cache_dirs.acquire("npm", Sharing::Locked, &|| true).unwrap();
+    take(&beside, true).unwrap();
     let after = Store::open(dir.path(), &options).unwrap();
     assert_eq!(after.recovered.processes, 1);
     assert_eq!(after.recovered.failed, Vec::<String>::new());

@@ -52,7 +52,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     // Build and run.
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     Run(Box<create::RunArgs>),
     Create(Box<create::CreateArgs>),
     Start(container::StartArgs),

@@ -6,6 +6,8 @@ pub(crate) mod output;
 pub(crate) mod port;
 pub(crate) mod quantity;
 pub(crate) mod run_option;
+pub(crate) mod secret;
+pub(crate) mod ssh;
 pub(crate) mod time;
 
 use kiln_engine::{Error, Result};

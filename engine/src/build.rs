@@ -8,7 +8,9 @@ mod bases;
 pub mod debug;
 pub(crate) mod failure;
 mod platforms;
+mod secrets;
 mod source;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,13 +21,17 @@ use kiln_graph::{Definition, ExtraHost, Network};
 use kiln_oci::{Digest, ImageConfig, Platform, Reference};
 use kiln_parser::{BaseConfigs, Diagnostic, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile};
 
-pub use kiln_builder::{Destination, Export};
+pub use kiln_builder::{Destination, Entitlements, Export, UnknownGrant};
+pub use secrets::{SecretSource, SecretValue};
+pub use ssh::SshSource;
 
 use crate::containers::NetworkMode;
 use crate::progress::ProgressSink;
 use crate::{CancellationToken, Engine, Error, Result};
+use secrets::SecretFiles;
 use source::Source;
 pub(crate) use source::read_limited;
+use ssh::Agents;
 
 /// What a build is asked to do.
 #[derive(Debug, Default)]
@@ -53,6 +59,16 @@ pub struct BuildRequest {
     pub network: NetworkMode,
     /// `(name, address)` lines for `/etc/hosts` of RUN steps.
     pub add_hosts: Vec<(String, String)>,
+    /// Secrets that RUN steps may ask for.
+    pub secrets: Vec<SecretSource>,
+    /// SSH agents that RUN steps may ask for.
+    pub ssh: Vec<SshSource>,
+    /// What RUN steps may do beyond the ordinary; the network of the host is allowed too where it is asked for above.
+    pub allow: Entitlements,
+    /// Bytes of `/dev/shm` of RUN steps; 0 is the default.
+    pub shm_size: u64,
+    /// Resource limits of RUN steps as `name=soft[:hard]`.
+    pub ulimits: Vec<String>,
     /// Replaces the times of what is new, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<i64>,
     /// What becomes of the result.
@@ -91,7 +107,7 @@ impl Engine {
             prepared = self.prepare(&request, &progress) => prepared?,
             () = cancel.cancelled() => return Err(failure::cancelled()),
         };
-        let mut job = self.job(&request, &prepared, progress, cancel);
+        let mut job = self.job(&request, &prepared, progress, cancel)?;
         job.exports = std::mem::take(&mut request.exports);
         let built = self.builder().build(job).await;
         // The steps that a failed build completed are worth keeping too.
@@ -108,15 +124,21 @@ impl Engine {
         prepared: &Prepared,
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
-    ) -> BuildJob {
+    ) -> Result<BuildJob> {
         let context = request.context.canonicalize().unwrap_or_else(|_| request.context.clone());
         let contexts = BTreeMap::from([("context".to_owned(), context)]);
-        BuildJob {
+        let session = Session {
+            contexts: Arc::new(contexts),
+            secrets: Arc::new(SecretFiles::open(&request.secrets)?),
+            ssh: Arc::new(Agents::open(&request.ssh)?),
+        };
+        Ok(BuildJob {
             definition: prepared.definition.clone(),
             targets: prepared.targets.clone(),
             multi_platform: prepared.multi_platform,
             exports: Vec::new(),
-            session: Session::of_contexts(Arc::new(contexts)),
+            session,
+            allow: allowed(request),
             progress,
             jobs: request
                 .jobs
@@ -125,7 +147,7 @@ impl Engine {
             no_cache: request.no_cache,
             epoch: request.epoch,
             cancel,
-        }
+        })
     }
 
     /// Everything before the first step runs: text to graph, with base images looked up.
@@ -165,6 +187,15 @@ fn warnings(diagnostics: &[Diagnostic], lowered: &[Lowered], file: &SourceFile) 
     all
 }
 
+/// Whoever asks for the network of the host for the whole build has allowed it.
+fn allowed(request: &BuildRequest) -> Entitlements {
+    let mut allow = request.allow.clone();
+    if matches!(request.network, NetworkMode::Host) {
+        allow.grant_host_network();
+    }
+    allow
+}
+
 fn plan_options(request: &BuildRequest, ignore: Vec<String>) -> Result<PlanOptions> {
     let mut options = PlanOptions::new(Platform::host());
     options.target.clone_from(&request.target);
@@ -179,6 +210,9 @@ fn plan_options(request: &BuildRequest, ignore: Vec<String>) -> Result<PlanOptio
     let host =
         |(name, address): &(String, String)| ExtraHost { name: name.clone(), address: address.clone() };
     options.extra_hosts = request.add_hosts.iter().map(host).collect();
+    options.shm_size = request.shm_size;
+    kiln_builder::mounts::rlimits(&request.ulimits).map_err(|cause| failure::of_cause(&cause))?;
+    options.ulimits.clone_from(&request.ulimits);
     options.context_exclude = ignore;
     Ok(options)
 }

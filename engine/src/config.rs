@@ -18,7 +18,12 @@ pub struct Config {
     pub root: PathBuf,
     /// How to reach registries that need more than their name, by host as in references.
     pub registries: RegistryConfig,
+    /// Where specs of devices are (Container Device Interface); empty means where drivers put them.
+    pub cdi_spec_dirs: Vec<PathBuf>,
 }
+
+/// Where drivers put the specs of their devices.
+const CDI_SPEC_DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 impl Config {
     /// A configuration with nothing but a state root.
@@ -36,7 +41,18 @@ impl Config {
             self.root = parsed.root.unwrap_or_default();
         }
         self.registries.extend(parsed.registries);
+        if self.cdi_spec_dirs.is_empty() {
+            self.cdi_spec_dirs = parsed.cdi_spec_dirs;
+        }
         Ok(())
+    }
+
+    /// Where specs of devices are looked for.
+    pub(crate) fn cdi_spec_dirs(&self) -> Vec<PathBuf> {
+        match self.cdi_spec_dirs.is_empty() {
+            true => CDI_SPEC_DIRS.iter().map(PathBuf::from).collect(),
+            false => self.cdi_spec_dirs.clone(),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use kiln_builder::progress;
 pub use kiln_oci as oci;
+pub use kiln_parser::csv;
 pub use kiln_registry_client::auth::credentials::{CredentialsError, DockerConfig};
 pub use kiln_registry_client::{Credential, Credentials};
 pub use tokio_util::sync::CancellationToken;
@@ -127,6 +128,7 @@ impl Engine {
                 executor: Arc::new(kiln_runtime::LinuxExecutor),
                 network: Arc::new(networks::StepNetwork::new(self.store())),
                 cgroup_parent: self.cgroup_parent(),
+                cdi_dirs: self.config().cdi_spec_dirs(),
             }))
         })
     }

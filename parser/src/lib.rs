@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ast;
+pub mod csv;
 pub mod diagnostic;
 pub mod edit;
 pub mod format;

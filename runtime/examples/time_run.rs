@@ -81,6 +81,7 @@ fn spec(base: &Path, i: usize, network: NetworkSetup, parent: &str, etc: bool) -
         process: Process { args: vec!["true".into()], ..Process::default() },
         hostname: "box".into(),
         mounts: Vec::new(),
+        devices: Vec::new(),
         etc: EtcFiles {
             resolv_conf: file.clone(),
             hosts: file.clone(),

@@ -52,9 +52,11 @@ pub enum Devices {
 
 /// What to create besides the limits themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct Options<'a> {
     /// The device rule.
     pub devices: Devices,
+    /// More devices that may be opened, as the kernel writes them: `c 10:229 rwm`.
+    pub allowed: &'a [String],
     /// Whether the group must be able to freeze (containers, not build steps).
     pub freezable: bool,
 }
@@ -98,7 +100,7 @@ pub struct Cgroup {
 
 impl Cgroup {
     /// Creates the group `parent/id` with its limits.
-    pub fn create(parent: &str, id: &str, resources: &Resources, options: Options) -> Result<Cgroup> {
+    pub fn create(parent: &str, id: &str, resources: &Resources, options: Options<'_>) -> Result<Cgroup> {
         let layout = Layout::of_host()?;
         let relative = Path::new(parent).join(id);
         let (mounts, settings) = if layout.is_unified() {
@@ -120,7 +122,7 @@ impl Cgroup {
         mounts: &[&Path],
         relative: &Path,
         settings: &[Setting],
-        options: Options,
+        options: Options<'_>,
     ) -> Result<()> {
         for mount in mounts {
             let path = mount.join(relative);
@@ -131,6 +133,9 @@ impl Cgroup {
         if self.file("devices.allow").is_some() {
             for (file, rule) in limits::v1_device_rules(options.devices) {
                 self.write(file, rule)?;
+            }
+            for rule in options.allowed {
+                self.write("devices.allow", rule)?;
             }
         }
         self.procs = open_procs(&self.paths)?;

@@ -45,7 +45,7 @@ pub fn exec(target: &ContainerState, process: Process, stdio: Stdio) -> Result<R
     let devices = matches!(stdio, Stdio::Pty { .. }).then(|| root.open_dir("dev/pts"));
     let view = View::new(root);
     let user = user::lookup(view.root(), &process.user, &process.groups)?;
-    let env = environment(&process, &user.home, None);
+    let env = environment(&process, &user.home);
     let name = process.args.first().map_or("", String::as_str);
     let program::Found { candidates, foreign } = program::find(&view, name, &env, &process.cwd)?;
     let io = open(stdio, devices)?;

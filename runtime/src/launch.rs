@@ -12,7 +12,7 @@ use crate::cgroup::{self, Cgroup, Devices};
 use crate::error::{Error, Preparing, Result};
 use crate::plan;
 use crate::prepare::{self, program, stubs::Stubs};
-use crate::run_spec::RunSpec;
+use crate::run_spec::{DeviceKind, DeviceNode, RunSpec};
 
 const SIGKILL: i32 = 9;
 
@@ -255,8 +255,19 @@ fn create_cgroup(spec: &RunSpec) -> Result<Option<Cgroup>> {
         return Ok(None);
     }
     let devices = if spec.security.is_unconfined() { Devices::All } else { Devices::Default };
-    let options = cgroup::Options { devices, freezable: spec.freezable };
+    let allowed: Vec<String> = spec.devices.iter().filter_map(device_rule).collect();
+    let options = cgroup::Options { devices, allowed: &allowed, freezable: spec.freezable };
     Ok(Some(Cgroup::create(&spec.cgroup_parent, &spec.id, &spec.resources, options)?))
+}
+
+fn device_rule(device: &DeviceNode) -> Option<String> {
+    let DeviceNode { kind, major, minor, access, .. } = device;
+    let kind = match kind {
+        DeviceKind::Character => 'c',
+        DeviceKind::Block => 'b',
+        DeviceKind::Fifo => return None,
+    };
+    Some(format!("{kind} {major}:{minor} {access}"))
 }
 
 fn remove_cgroup(cgroup: &Cgroup) -> cgroup::Result<()> {

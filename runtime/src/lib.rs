@@ -23,5 +23,6 @@ pub use exec::{ContainerState, exec};
 pub use executor::{BoxFuture, Cancel, Executor, LinuxExecutor};
 pub use launch::{ExitStatus, Running, Stdio, WindowSize, start};
 pub use run_spec::{
-    EtcFiles, MountKind, NetworkSetup, Process, Propagation, Rlimit, RunSpec, Security, UserMount,
+    DeviceKind, DeviceNode, EtcFiles, MountKind, NetworkSetup, Process, Propagation, Rlimit, RunSpec,
+    Security, Tree, UserMount,
 };

@@ -71,7 +71,7 @@ impl Resolved {
             devpts: spec.process.tty.then(|| Handle::unopened("devpts")),
             ids: Ids { uid, gid, groups: vec![gid] },
             candidates: spec.process.args.iter().take(1).cloned().collect(),
-            env: crate::prepare::environment(&spec.process, "/", Some(&spec.hostname)),
+            env: crate::prepare::environment(&spec.process, "/"),
             files: preview_files(spec),
             trees: spec.mounts.iter().map(|_| None).collect(),
             devices: Vec::new(),
@@ -190,6 +190,10 @@ fn add_restrictions(steps: &mut Vec<Step>, security: &Security, ids: &Ids) -> Re
         // Loaded while the process still may: without `no_new_privs` that takes a capability.
         steps.push(Step::Seccomp(seccomp::default_filter(caps)));
     }
+    if security.insecure {
+        steps.extend([Step::KeepCapabilities, Step::User(ids.clone()), Step::AmbientCapabilities(caps.0)]);
+        return Ok(());
+    }
     steps.push(Step::User(ids.clone()));
     // Another user than root has no capability, only the bounding set above.
     let own = if ids.uid == 0 { caps } else { CapSet::NONE };
@@ -246,6 +250,11 @@ const RLIMITS: [(&str, u32); 16] = [
     ("rtprio", 14),
     ("rttime", 15),
 ];
+
+/// Whether there is a limit of this name.
+pub fn is_rlimit(name: &str) -> bool {
+    RLIMITS.iter().any(|(known, _)| *known == name)
+}
 
 fn rlimit(limit: &Rlimit) -> Result<Step> {
     let Some((_, resource)) = RLIMITS.iter().find(|(name, _)| *name == limit.name) else {

@@ -21,7 +21,9 @@ use crate::error::{Error, Preparing, Result};
 use crate::launch::Stdio;
 use crate::plan::{CgroupView, Resolved, UserTree, user};
 use crate::profile::{CPU_FOLDER, DEFAULT_PATH, DEVICES, MASKED_PATHS, READONLY_PATHS};
-use crate::run_spec::{EtcFiles, MountKind, NetworkSetup, Process, Propagation, RunSpec, UserMount};
+use crate::run_spec::{
+    DeviceNode, EtcFiles, MountKind, NetworkSetup, Process, Propagation, RunSpec, UserMount,
+};
 use stubs::{Kind, Stubs};
 use view::{Place, Tree, View};
 
@@ -66,7 +68,7 @@ fn resolve(
     let trees = user_mounts(&spec.mounts, &mut view, stubs)?;
     let user = user::lookup(view.root(), &spec.process.user, &spec.process.groups)?;
     make_cwd(&view, &spec.process.cwd)?;
-    let env = environment(&spec.process, &user.home, Some(&spec.hostname));
+    let env = environment(&spec.process, &user.home);
     let program = spec.process.args.first().map_or("", String::as_str);
     let program::Found { candidates, foreign } = program::find(&view, program, &env, &spec.process.cwd)?;
     let io = stdio::open(stdio)?;
@@ -83,7 +85,7 @@ fn resolve(
         env,
         files,
         trees,
-        devices: if unconfined { host_devices() } else { Vec::new() },
+        devices: if unconfined { host_devices(&spec.devices) } else { Vec::new() },
         masked: if unconfined { Vec::new() } else { masked_paths() },
         readonly: if unconfined { Vec::new() } else { readonly_paths() },
         init: if spec.init { Some(reaper::program()?) } else { None },
@@ -104,7 +106,17 @@ pub fn validate(spec: &RunSpec) -> Result<()> {
     if spec.process.args.is_empty() {
         return Err(Error::Invalid("no command specified".to_owned()));
     }
-    Ok(())
+    let is_access = |device: &&DeviceNode| device.access.bytes().all(|b| b"rwm".contains(&b));
+    match spec.devices.iter().find(|device| !is_access(device) || !is_below_dev(&device.path)) {
+        Some(device) => Err(Error::Invalid(format!("no device node can be made at `{}`", device.path))),
+        None => Ok(()),
+    }
+}
+
+/// Whether the path is one below `/dev` without steps back.
+fn is_below_dev(path: &str) -> bool {
+    path.strip_prefix("/dev/")
+        .is_some_and(|rest| rest.split('/').all(|name| !matches!(name, "" | "." | "..")))
 }
 
 fn root_mount(spec: &RunSpec) -> Result<OwnedFd> {
@@ -167,19 +179,24 @@ fn user_mounts(mounts: &[UserMount], view: &mut View, stubs: &mut Stubs) -> Resu
 fn user_mount(mount: &UserMount, view: &mut View, stubs: &mut Stubs) -> Result<Option<UserTree>> {
     let target = target_of(mount)?;
     let in_dev = target.starts_with("/dev");
-    let MountKind::Bind { source } = &mount.kind else {
-        if !in_dev {
-            place(view, stubs, &target, Kind::Dir)?;
+    let (tree, label) = match &mount.kind {
+        MountKind::Bind { source } => {
+            (bind(source, mount.readonly, mount.propagation)?, format!("bind:{}", source.display()))
         }
-        view.mount(&target, Tree::Later);
-        return Ok(None);
+        MountKind::Tree(tree) => (own_tree(&tree.0, mount.readonly)?, "tree".to_owned()),
+        MountKind::Tmpfs { .. } => {
+            if !in_dev {
+                place(view, stubs, &target, Kind::Dir)?;
+            }
+            view.mount(&target, Tree::Later);
+            return Ok(None);
+        }
     };
-    let tree = bind(source, mount.readonly, mount.propagation)?;
     let kind = kind_of(&tree)?;
     if !in_dev {
         place(view, stubs, &target, kind)?;
     }
-    let handle = Handle::new(clone(&tree)?, format!("bind:{}", source.display()));
+    let handle = Handle::new(clone(&tree)?, label);
     view.mount(&target, held(tree, kind));
     Ok(Some(UserTree { tree: handle, is_dir: kind == Kind::Dir }))
 }
@@ -218,6 +235,13 @@ fn bind(source: &Path, readonly: bool, propagation: Propagation) -> Result<Owned
         mount.flags |= MountFlags::READONLY;
     }
     mount.detached().preparing(|| format!("bind `{}`", source.display()))
+}
+
+fn own_tree(tree: &OwnedFd, readonly: bool) -> Result<OwnedFd> {
+    if readonly {
+        kiln_sys::mount::set_readonly(tree.as_fd()).preparing(|| "make a mount read-only".to_owned())?;
+    }
+    clone(tree)
 }
 
 fn kind_of(tree: &OwnedFd) -> Result<Kind> {
@@ -264,14 +288,10 @@ fn make_cwd(view: &View, cwd: &str) -> Result<()> {
 }
 
 /// The environment with what every process gets.
-pub(crate) fn environment(process: &Process, home: &str, hostname: Option<&str>) -> Vec<String> {
+pub(crate) fn environment(process: &Process, home: &str) -> Vec<String> {
     let mut env = process.env.clone();
-    let defaults = [
-        ("PATH", Some(DEFAULT_PATH)),
-        ("HOSTNAME", hostname),
-        ("TERM", process.tty.then_some("xterm")),
-        ("HOME", Some(home)),
-    ];
+    let defaults =
+        [("PATH", Some(DEFAULT_PATH)), ("TERM", process.tty.then_some("xterm")), ("HOME", Some(home))];
     for (name, value) in defaults {
         let Some(value) = value else { continue };
         let set = |entry: &String| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
@@ -315,15 +335,17 @@ fn cgroup_view(cgroup: &Cgroup) -> CgroupView {
     if hierarchies.is_empty() { CgroupView::None } else { CgroupView::Legacy(hierarchies) }
 }
 
-/// The host's devices, for a container that may use them all. Those that every container has are left out.
-fn host_devices() -> Vec<(String, u32, u64)> {
+/// The host's devices, for a container that may use them all. Those that it has anyway are left out.
+fn host_devices(given: &[DeviceNode]) -> Vec<(String, u32, u64)> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let own =
         |name: &str| name == "console" || name == "ptmx" || DEVICES.iter().any(|(known, ..)| *known == name);
     let device = |entry: std::fs::DirEntry| {
         let (name, meta) = (entry.file_name().into_string().ok()?, entry.metadata().ok()?);
         let is_device = meta.file_type().is_char_device() || meta.file_type().is_block_device();
-        (is_device && !own(&name)).then(|| (format!("/dev/{name}"), meta.mode(), meta.rdev()))
+        let path = format!("/dev/{name}");
+        let is_given = own(&name) || given.iter().any(|node| node.path == path);
+        (is_device && !is_given).then(|| (path, meta.mode(), meta.rdev()))
     };
     let mut devices: Vec<_> =
         std::fs::read_dir("/dev").into_iter().flatten().flatten().filter_map(device).collect();

@@ -24,6 +24,8 @@ pub struct RunSpec {
     pub hostname: String,
     /// What else is mounted, in this order.
     pub mounts: Vec<UserMount>,
+    /// Device nodes beyond those that every container has.
+    pub devices: Vec<DeviceNode>,
     /// Files that are put over those in `/etc`.
     pub etc: EtcFiles,
     /// The network it is in.
@@ -49,7 +51,7 @@ pub struct RunSpec {
 pub struct Process {
     /// Program and arguments.
     pub args: Vec<String>,
-    /// `NAME=value`; `PATH`, `HOME`, `HOSTNAME` and (with a terminal) `TERM` are added where missing.
+    /// `NAME=value`; `PATH`, `HOME` and (with a terminal) `TERM` are added where missing.
     pub env: Vec<String>,
     /// The working directory, made when it is missing; empty means `/`.
     pub cwd: String,
@@ -89,7 +91,56 @@ pub enum MountKind {
         size: Option<u64>,
         /// Permissions of its root; `None` means 1777.
         mode: Option<u32>,
+        /// Whether programs in it can be executed.
+        exec: bool,
     },
+    /// A mount that is nowhere yet; used up by the first run.
+    #[serde(skip)]
+    Tree(Tree),
+}
+
+/// A detached mount, for [`MountKind::Tree`]. Two are the same if they are one descriptor.
+#[derive(Clone, Debug)]
+pub struct Tree(pub Arc<OwnedFd>);
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Tree) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Tree {}
+
+/// A device node that is made in the container and that its processes may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// Its path, below `/dev`.
+    pub path: String,
+    /// Its type.
+    pub kind: DeviceKind,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// User id; `None` is the process's.
+    pub uid: Option<u32>,
+    /// Group id; `None` is the process's.
+    pub gid: Option<u32>,
+    /// What the control group allows: of `r`, `w` and `m`.
+    pub access: String,
+}
+
+/// The type of a device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// A named pipe, which needs no permission.
+    Fifo,
 }
 
 /// Mount propagation of a bind.
@@ -136,7 +187,7 @@ pub enum NetworkSetup {
 pub struct Security {
     /// All capabilities and devices, nothing masked, no seccomp filter (`run --privileged`).
     pub privileged: bool,
-    /// The same for a build step (`RUN --security=insecure`).
+    /// The same for a build step (`RUN --security=insecure`), where other users than root keep capabilities too.
     pub insecure: bool,
     /// Capabilities beyond the default ones, with or without `CAP_`; `ALL` means all.
     pub cap_add: Vec<String>,

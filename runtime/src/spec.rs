@@ -79,10 +79,12 @@ fn user_mount(user: &UserMount) -> Value {
         MountKind::Bind { source } => {
             mount(&user.target, "bind", &source.to_string_lossy(), &["rbind", access, "rprivate"])
         }
-        MountKind::Tmpfs { size, mode } => {
+        MountKind::Tree(_) => mount(&user.target, "bind", "tree", &["bind", access, "rprivate"]),
+        MountKind::Tmpfs { size, mode, exec } => {
             let mode = format!("mode={:o}", mode.unwrap_or(0o1777));
             let size = size.map(|size| format!("size={size}"));
-            let mut options = vec!["nosuid", "nodev", "noexec", access, &mode];
+            let exec = if *exec { "exec" } else { "noexec" };
+            let mut options = vec!["nosuid", "nodev", exec, access, &mode];
             options.extend(size.as_deref());
             mount(&user.target, "tmpfs", "tmpfs", &options)
         }

@@ -34,7 +34,7 @@ fn a_terminal_with_mounts() {
     spec.security.no_new_privileges = true;
     spec.mounts.push(bind("/srv/data".as_ref(), "/data", true));
     spec.mounts.push(UserMount {
-        kind: MountKind::Tmpfs { size: Some(65536), mode: Some(0o700) },
+        kind: MountKind::Tmpfs { size: Some(65536), mode: Some(0o700), exec: false },
         target: "/scratch".into(),
         readonly: false,
         propagation: Propagation::Private,

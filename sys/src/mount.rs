@@ -14,11 +14,15 @@ use rustix::mount::{
 };
 
 use crate::error::{Context, Error, Result};
+use crate::fs::Root;
 pub use flags::MountFlags;
 pub use options::{MountOption, option_string};
 
 /// The longest value `fsconfig` takes as a string; longer paths go in as descriptors.
 const FSCONFIG_STRING_MAX: usize = 255;
+
+/// Where a thread with mounts of its own puts one for a moment: any directory serves, only that thread sees it.
+const PRIVATE_PLACE: &str = "/proc";
 
 /// One mount: what snapshotters produce and the runtime consumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,14 +111,18 @@ impl Mount {
 
     /// The mount by `mount(2)` and an option string, made in mounts of a thread's own and detached from there.
     fn detached_classic(&self) -> Result<OwnedFd> {
-        // Any directory serves; only that thread sees what is mounted on it.
-        const PLACE: &str = "/proc";
         let options = option_string(&self.data).ok_or(Errno::TOOBIG).on("mount", self.fs_type.as_str())?;
         let flags = rustix::mount::MountFlags::from_bits_retain(self.flags.0 as u32);
         crate::namespace::in_private_mounts(|| {
-            rustix::mount::mount(&self.source, PLACE, self.fs_type.as_str(), flags, Some(options.as_c_str()))
-                .on("mount", self.source.as_path())?;
-            clone_tree(CWD, Path::new(PLACE), false)
+            rustix::mount::mount(
+                &self.source,
+                PRIVATE_PLACE,
+                self.fs_type.as_str(),
+                flags,
+                Some(options.as_c_str()),
+            )
+            .on("mount", self.source.as_path())?;
+            clone_tree(CWD, Path::new(PRIVATE_PLACE), false)
         })
     }
 }
@@ -161,6 +169,28 @@ pub fn clone_tree(at: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<Ow
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
     open_tree(at, path, flags).on("open_tree", path)
+}
+
+/// A detached mount of what `path` leads to beneath `root`, a mount that may itself be detached; links stay inside it.
+///
+/// Before Linux 6.15 nothing can be bound from a detached mount. There it is attached for a moment where only one thread
+/// sees it; its descriptor stays usable afterwards, but cannot be attached again.
+pub fn clone_beneath(root: &Root, path: &Path) -> Result<OwnedFd> {
+    match clone_found(root, path) {
+        Err(error) if error.errno == Errno::INVAL => clone_attached(root, path),
+        other => other,
+    }
+}
+
+fn clone_found(root: &Root, path: &Path) -> Result<OwnedFd> {
+    clone_tree(root.resolve(path, true)?.as_fd(), Path::new(""), false)
+}
+
+fn clone_attached(root: &Root, path: &Path) -> Result<OwnedFd> {
+    crate::namespace::in_private_mounts(|| {
+        move_to(root.as_fd(), Path::new(PRIVATE_PLACE))?;
+        clone_found(root, path)
+    })
 }
 
 /// Makes a detached tree read-only, with everything mounted in it.
@@ -263,6 +293,27 @@ mod tests {
         crate::fs::create_file(tree.as_fd(), "f", 0o600).unwrap();
         assert!(dir.path().join("upper/f").exists());
         assert!(Path::new("/proc/self").exists());
+    }
+
+    #[test]
+    fn a_part_of_a_detached_mount_is_cloned_with_and_without_attaching_it() {
+        for clone in [clone_beneath, clone_attached] {
+            let dir = tempfile::tempdir().unwrap();
+            let mount = overlay(dir.path());
+            std::fs::create_dir(dir.path().join("lower/deep")).unwrap();
+            std::fs::write(dir.path().join("lower/deep/f"), "x").unwrap();
+            std::os::unix::fs::symlink("/deep/f", dir.path().join("lower/link")).unwrap();
+            let root = Root::from_fd(mount.detached().unwrap());
+            let file = clone(&root, Path::new("link")).unwrap();
+            set_readonly(file.as_fd()).unwrap();
+            let place = dir.path().join("place");
+            std::fs::write(&place, "").unwrap();
+            move_to(file.as_fd(), &place).unwrap();
+            let _guard = MountGuard { target: place.clone() };
+            assert_eq!(std::fs::read_to_string(&place).unwrap(), "x");
+            assert!(std::fs::write(&place, "y").is_err());
+            assert!(root.open_file("deep/f").is_ok(), "the descriptor is still good");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The op that runs a process: `RUN`.
 
+mod devices;
 mod logs;
 
 use std::fs::File;
@@ -24,8 +25,8 @@ use crate::stores::{SandboxRequest, Stores};
 use crate::value::Value;
 use crate::workspace::View;
 
-/// The name that a step's process finds itself under.
-const HOSTNAME: &str = "kiln";
+/// The name that a step's process finds itself under: BuildKit's, as what a step makes of it is part of an image.
+const HOSTNAME: &str = "buildkitsandbox";
 /// How long the rest of a log may take once the process has ended and everything in its container is dead.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -86,7 +87,6 @@ impl Op for Exec {
 
     fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
         Box::pin(async move {
-            self.refuse_devices()?;
             for layers in inputs.iter().filter_map(Value::layers) {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
@@ -107,14 +107,6 @@ impl Op for Exec {
 }
 
 impl Exec {
-    /// A device that the step can do without is as if it were not on this machine.
-    fn refuse_devices(&self) -> Result<(), Cause> {
-        match self.op.devices.iter().find(|device| device.required) {
-            Some(device) => Err(Cause::Unsupported(format!("`RUN --device={}`", device.name))),
-            None => Ok(()),
-        }
-    }
-
     /// Runs the container to its end while its log is passed on.
     async fn execute(
         &self,
@@ -196,23 +188,24 @@ impl Ready {
         let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
         let null = File::open("/dev/null").map_err(Cause::io("open `/dev/null`"))?;
         let stdio = Stdio::Fds { stdin: null.into(), stdout: out.into(), stderr: err.into() };
-        let id = prepared.id();
-        let env = [&op.env[..], &op.proxy_env[..], &prepared.env[..]].concat();
+        let devices = devices::of(stores, op)?;
+        prepared.user_mounts.extend(devices.mounts);
         let process = Process {
             args: op.args.clone(),
-            env,
+            env: [&op.env[..], &op.proxy_env, &prepared.env, &devices.env].concat(),
             cwd: op.cwd.clone(),
             user: op.user.clone(),
-            groups: Vec::new(),
+            groups: devices.groups,
             tty: false,
         };
         let spec = RunSpec {
-            id,
+            id: prepared.id(),
             rootfs: prepared.rootfs(),
             readonly_rootfs: prepared.is_readonly(),
             process,
             hostname,
             mounts: std::mem::take(&mut prepared.user_mounts),
+            devices: devices.nodes,
             etc: sandbox.etc.clone(),
             network: sandbox.network.clone(),
             resources: kiln_runtime::cgroup::Resources::default(),

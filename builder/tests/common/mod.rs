@@ -17,5 +17,6 @@ pub(crate) fn stores(dir: &TempDir) -> Arc<Stores> {
         executor: Arc::new(LinuxExecutor),
         network: Arc::new(BareNetwork),
         cgroup_parent: "kiln/test-builder".to_owned(),
+        cdi_dirs: vec![dir.path().join("cdi")],
     })
 }

@@ -10,6 +10,7 @@ Examples:
   kiln build -t my-app:1 -t registry.example/team/my-app:1 --build-arg VERSION=1 .
   kiln build -f docker/Dockerfile --target test --progress plain .
   kiln build --platform linux/amd64,linux/arm64 -t my-app .
+  kiln build --secret id=npm,src=$HOME/.npmrc --ssh default .
   kiln build -o type=local,dest=out .";
 
 /// Builds an image from a Dockerfile.
@@ -58,6 +59,21 @@ pub(crate) struct BuildArgs {
     /// Network of RUN steps
     #[arg(long, value_name = "MODE", value_parser = ["default", "bridge", "host", "none"])]
     pub(crate) network: Option<String>,
+    /// Secret for RUN steps: `id=NAME`, then `src=FILE` or `env=VARIABLE`
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub(crate) secrets: Vec<String>,
+    /// SSH agent for RUN steps: yours, one by its socket, or keys
+    #[arg(long, value_name = "ID[=SOCKET|=KEY,…]")]
+    pub(crate) ssh: Vec<String>,
+    /// Let RUN steps do more: `network.host`, `security.insecure`, `device`, `device=NAME`
+    #[arg(long, value_name = "GRANT")]
+    pub(crate) allow: Vec<String>,
+    /// Size of `/dev/shm` of RUN steps
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shm_size: Option<String>,
+    /// Resource limit of RUN steps
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimits: Vec<String>,
     /// Line for `/etc/hosts` of RUN steps
     #[arg(long = "add-host", value_name = "NAME:IP")]
     pub(crate) add_hosts: Vec<String>,

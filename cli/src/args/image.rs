@@ -24,7 +24,7 @@ pub(crate) enum Group {
     Prune(PruneArgs),
     #[command(visible_alias = "remove")]
     Rm(RemoveArgs),
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     Pull(PullArgs),
     Push(PushArgs),
     Tag(TagArgs),

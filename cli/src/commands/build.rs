@@ -5,7 +5,7 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_engine::build::{BuildRequest, BuildResult, Destination, Export};
+use kiln_engine::build::{BuildRequest, BuildResult, Destination, Entitlements, Export};
 use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ use crate::app::{App, block_on};
 use crate::args::build::{BuildArgs, Progress};
 use crate::render::progress::BuildProgress;
 use crate::values::output::{self, Output};
-use crate::values::{assignment, run_option};
+use crate::values::{assignment, quantity, run_option, secret, ssh, wrong};
 use crate::{terminal, text};
 
 pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
@@ -94,6 +94,15 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         jobs: args.jobs,
         network: run_option::network(args.network.as_deref().unwrap_or("default"))?,
         add_hosts: args.add_hosts.iter().map(|host| assignment::host(host)).collect::<Result<_>>()?,
+        secrets: args
+            .secrets
+            .iter()
+            .map(|text| secret::parse(text, &|name| std::env::var_os(name)))
+            .collect::<Result<_>>()?,
+        ssh: args.ssh.iter().map(|text| ssh::parse(text, ssh_agent())).collect::<Result<_>>()?,
+        allow: allow(&args.allow)?,
+        shm_size: args.shm_size.as_deref().map_or(Ok(0), |text| quantity::bytes("--shm-size", text))?,
+        ulimits: args.ulimits.clone(),
         epoch: epoch()?,
         exports: exports(names, outputs)?,
     })
@@ -140,6 +149,19 @@ pub(super) fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(arguments)
+}
+
+fn allow(grants: &[String]) -> Result<Entitlements> {
+    let mut allow = Entitlements::default();
+    for text in grants {
+        allow.grant(text).or_else(|error| wrong("--allow", text, error))?;
+    }
+    Ok(allow)
+}
+
+/// The socket of the agent that was started for whoever typed the command.
+fn ssh_agent() -> Option<PathBuf> {
+    std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from)
 }
 
 /// `SOURCE_DATE_EPOCH`, as reproducible-builds.org defines it.
@@ -202,7 +224,8 @@ mod tests {
     #[test]
     fn each_option_reaches_the_engine() {
         let line = "kiln build -t a -t b:2 -f x/Dockerfile --build-arg V=1 --target t --no-cache --pull \
-                    --platform linux/arm64,linux/amd64 --platform linux/386 --label l=m --jobs 3 --add-host h:1.2.3.4 --network none .";
+                    --platform linux/arm64,linux/amd64 --platform linux/386 --label l=m --jobs 3 --add-host h:1.2.3.4 --network none \
+                    --secret id=s,src=f --ssh a=b --allow network.host --shm-size 1m --ulimit nofile=1:2 .";
         let request = parse(line).unwrap();
         assert_eq!(request.context, PathBuf::from("."));
         assert_eq!(request.dockerfile, Some(PathBuf::from("x/Dockerfile")));
@@ -211,6 +234,9 @@ mod tests {
         assert_eq!((request.target.as_deref(), request.jobs), (Some("t"), Some(3)));
         assert!(request.no_cache && request.pull);
         assert_eq!(request.platforms, ["linux/arm64", "linux/amd64", "linux/386"]);
+        assert_eq!((request.secrets[0].id.as_str(), request.ssh[0].id.as_str()), ("s", "a"));
+        assert_eq!((request.shm_size, request.ulimits.join(" ")), (1 << 20, "nofile=1:2".to_owned()));
+        assert_ne!(request.allow, Entitlements::default());
         let [Export::Image { names }] = &request.exports[..] else { panic!("{:?}", request.exports) };
         assert_eq!(
             names.iter().map(Reference::to_string).collect::<Vec<_>>(),

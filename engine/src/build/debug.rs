@@ -36,7 +36,7 @@ impl Engine {
     pub async fn debug_keys(&self, request: &BuildRequest) -> Result<String> {
         let silent: Arc<dyn ProgressSink> = Arc::new(Silent);
         let prepared = self.prepare(request, &silent).await?;
-        let job = self.job(request, &prepared, silent, CancellationToken::new());
+        let job = self.job(request, &prepared, silent, CancellationToken::new())?;
         let keys = self.builder().keys(&job).await;
         let keys = keys.map_err(|error| super::failure::of_build(error, &prepared.source))?;
         let line = |(id, key): &(kiln_graph::VertexId, kiln_builder::CacheKey)| {

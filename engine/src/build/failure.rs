@@ -73,7 +73,9 @@ pub(crate) fn of_cause(cause: &Cause) -> Error {
         Cause::Unsupported(_) => ErrorKind::NotImplemented,
         Cause::Registry(error) => crate::error::convert::registry_kind(error),
         Cause::Exit { .. } => ErrorKind::Build,
-        Cause::NotFound { .. } | Cause::Invalid(_) | Cause::Image { .. } => ErrorKind::InvalidInput,
+        Cause::NotFound { .. } | Cause::NotGiven { .. } | Cause::Invalid(_) | Cause::Image { .. } => {
+            ErrorKind::InvalidInput
+        }
         _ => ErrorKind::Internal,
     };
     let mut error = Error::new(kind, chain(cause));

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::{HostConfig, Keypair, RegistryConfig};
 use crate::{Error, Result};
 
-const TOP_KEYS: &[&str] = &["root", "registry"];
+const TOP_KEYS: &[&str] = &["root", "registry", "cdi-spec-dirs"];
 const REGISTRY_KEYS: &[&str] = &["mirrors", "http", "insecure", "ca", "keypair"];
 const KEYPAIR_KEYS: &[&str] = &["key", "cert"];
 /// How alike two keys must be for one to be suggested instead of the other (Jaro-Winkler).
@@ -20,6 +20,7 @@ const ALIKE: f64 = 0.75;
 pub(super) struct Parsed {
     pub(super) root: Option<PathBuf>,
     pub(super) registries: RegistryConfig,
+    pub(super) cdi_spec_dirs: Vec<PathBuf>,
 }
 
 /// Reads the text of the file called `name`.
@@ -30,6 +31,10 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Parsed> {
     for (key, value) in table.get_ref() {
         match key.get_ref().as_ref() {
             "root" => parsed.root = Some(PathBuf::from(at.string("root", value)?)),
+            "cdi-spec-dirs" => {
+                parsed.cdi_spec_dirs =
+                    at.strings("cdi-spec-dirs", value)?.into_iter().map(PathBuf::from).collect();
+            }
             "registry" => parsed.registries = registries(&at, value)?,
             _ => return Err(at.unknown(key, "", TOP_KEYS)),
         }
@@ -175,6 +180,7 @@ mod tests {
     fn registry_tables_are_read_as_buildkitd_writes_them() {
         let text = r#"
 root = "/srv/kiln"
+cdi-spec-dirs = ["/opt/cdi"]
 [registry."docker.io"]
 mirrors = ["127.0.0.1:5000", "mirror.example/hub"]
 [registry."registry.example:5000"]
@@ -187,6 +193,7 @@ cert = "/etc/cert.pem"
 "#;
         let parsed = parse(text, "kiln.toml").unwrap();
         assert_eq!(parsed.root.as_deref(), Some("/srv/kiln".as_ref()));
+        assert_eq!(parsed.cdi_spec_dirs, [PathBuf::from("/opt/cdi")]);
         assert_eq!(parsed.registries["docker.io"].mirrors, ["127.0.0.1:5000", "mirror.example/hub"]);
         let host = &parsed.registries["registry.example:5000"];
         assert_eq!((host.http, host.insecure), (Some(true), Some(true)));
@@ -204,7 +211,11 @@ cert = "/etc/cert.pem"
                 Some("did you mean `mirrors`?"),
             ),
             ("\n\nregistries = 1", "c.toml:3: unknown key `registries`", Some("did you mean `registry`?")),
-            ("zzz = 1", "c.toml:1: unknown key `zzz`", Some("known keys are `root`, `registry`")),
+            (
+                "zzz = 1",
+                "c.toml:1: unknown key `zzz`",
+                Some("known keys are `root`, `registry`, `cdi-spec-dirs`"),
+            ),
             (
                 "[registry.a]\nhttp = \"yes\"",
                 "c.toml:2: `http` must be `true` or `false`, and is a string",

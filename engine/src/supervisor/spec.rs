@@ -37,6 +37,7 @@ pub(crate) fn on(
         process: process(record),
         hostname: options.hostname.clone().unwrap_or_default(),
         mounts: mounts.map(|(request, mount)| user_mount(request, mount)).collect(),
+        devices: Vec::new(),
         etc,
         network,
         resources: resources(options),
@@ -54,12 +55,21 @@ fn process(record: &Record) -> Process {
     let options = &record.container.options;
     Process {
         args: record.container.args.clone(),
-        env: options.env.clone(),
+        env: environment(options),
         cwd: options.working_dir.clone().unwrap_or_default(),
         user: options.user.clone().unwrap_or_default(),
         groups: Vec::new(),
         tty: options.tty,
     }
+}
+
+/// A container knows its name by a variable too, which a build step does not.
+fn environment(options: &ContainerOptions) -> Vec<String> {
+    let mut env = options.env.clone();
+    if !env.iter().any(|entry| entry.starts_with("HOSTNAME=")) {
+        env.push(format!("HOSTNAME={}", options.hostname.as_deref().unwrap_or_default()));
+    }
+    env
 }
 
 fn resources(options: &ContainerOptions) -> Resources {
@@ -83,7 +93,7 @@ pub(crate) fn security(options: &ContainerOptions) -> Security {
 
 fn user_mount(request: &MountRequest, mount: &MountPoint) -> UserMount {
     let kind = match &request.kind {
-        Asked::Tmpfs { size, mode } => MountKind::Tmpfs { size: *size, mode: *mode },
+        Asked::Tmpfs { size, mode } => MountKind::Tmpfs { size: *size, mode: *mode, exec: false },
         Asked::Bind { .. } | Asked::Volume { .. } => MountKind::Bind { source: PathBuf::from(&mount.source) },
     };
     let target = request.target.clone();

@@ -1,6 +1,7 @@
 //! `--mount=type=…,target=…`: one comma-separated record.
 
 use super::{Problem, nearest};
+use crate::csv;
 
 /// What is mounted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub(crate) fn parse_mount(text: &str) -> Result<MountSpec, Problem> {
 
 /// The fields of a record.
 pub(crate) fn mount_fields(text: &str) -> Result<Vec<String>, Problem> {
-    csv(text).ok_or_else(|| Problem {
+    csv::record(text).ok_or_else(|| Problem {
         message: format!("`{text}` is not a comma-separated record"),
         help: Some("quotes stand around a whole field: `\"target=/a,b\"`".to_owned()),
     })
@@ -93,7 +94,7 @@ pub(crate) fn mount_of(fields: &[String]) -> Result<MountSpec, Problem> {
 
 /// The `from` of a record, not expanded.
 pub(super) fn from_of(text: &str) -> Option<String> {
-    let fields = csv(text)?;
+    let fields = csv::record(text)?;
     let from = |field: &String| {
         let (key, value) = field.split_once('=')?;
         key.eq_ignore_ascii_case("from").then(|| value.to_owned())
@@ -221,43 +222,6 @@ fn size(text: &str) -> Result<u64, Problem> {
         return Err(wrong());
     }
     Ok(bytes as u64)
-}
-
-/// One CSV record: commas between fields, a field may be in quotes as a whole, `""` in it is a quote.
-fn csv(text: &str) -> Option<Vec<String>> {
-    let mut fields = Vec::new();
-    let mut rest = text;
-    loop {
-        let (field, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_field(quoted)?,
-            None => {
-                let (field, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
-                (!field.contains('"')).then(|| (field.to_owned(), after))?
-            }
-        };
-        fields.push(field);
-        match after.strip_prefix(',') {
-            Some(next) => rest = next,
-            None => return after.is_empty().then_some(fields),
-        }
-    }
-}
-
-/// A field behind its opening quote, and what follows the closing one.
-fn quoted_field(text: &str) -> Option<(String, &str)> {
-    let mut field = String::new();
-    let mut rest = text;
-    loop {
-        let (part, after) = rest.split_once('"')?;
-        field.push_str(part);
-        match after.strip_prefix('"') {
-            Some(more) => {
-                field.push('"');
-                rest = more;
-            }
-            None => return Some((field, after)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use kiln_sys::mount::MountFlags;
 use super::{CgroupView, InitProgram, Resolved, c};
 use crate::error::Result;
 use crate::profile::{DEVICE_LINKS, DEVICES, SHM_BYTES};
-use crate::run_spec::{MountKind, NetworkSetup, RunSpec, UserMount};
+use crate::run_spec::{DeviceKind, DeviceNode, MountKind, NetworkSetup, RunSpec, UserMount};
 
 const CHARACTER_DEVICE: u32 = 0o020_000;
+const BLOCK_DEVICE: u32 = 0o060_000;
+const FIFO: u32 = 0o010_000;
 const REGULAR_FILE: u32 = 0o100_000;
 const REMOUNT: u64 = 32;
 
@@ -61,6 +63,9 @@ fn add_dev(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result
     for (path, mode, device) in &resolved.devices {
         steps.push(Step::MakeNode { path: c(path)?, mode: *mode, device: *device });
     }
+    for device in &spec.devices {
+        add_device(steps, device, resolved)?;
+    }
     for (name, target) in DEVICE_LINKS {
         steps.push(Step::MakeLink { target: c(target)?, path: c(&format!("/dev/{name}"))? });
     }
@@ -71,6 +76,39 @@ fn add_dev(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result
     let size = format!("mode=1777,size={}", spec.shm_size.unwrap_or(SHM_BYTES));
     steps.push(mount("shm", "/dev/shm", "tmpfs", SAFE, &size)?);
     steps.push(mount("mqueue", "/dev/mqueue", "mqueue", SAFE, "")?);
+    Ok(())
+}
+
+/// A node with the folders above it. One that every container has is left as it is.
+fn add_device(steps: &mut Vec<Step>, node: &DeviceNode, resolved: &Resolved) -> Result<()> {
+    if is_default_device(&node.path) {
+        return Ok(());
+    }
+    add_folders_in_dev(steps, &node.path)?;
+    let kind = match node.kind {
+        DeviceKind::Character => CHARACTER_DEVICE,
+        DeviceKind::Block => BLOCK_DEVICE,
+        DeviceKind::Fifo => FIFO,
+    };
+    let device = kiln_sys::fs::makedev(node.major, node.minor);
+    steps.push(Step::MakeNode { path: c(&node.path)?, mode: kind | node.mode, device });
+    let (uid, gid) = (node.uid.unwrap_or(resolved.ids.uid), node.gid.unwrap_or(resolved.ids.gid));
+    if (uid, gid) != (0, 0) {
+        steps.push(Step::Owner { path: c(&node.path)?, uid, gid });
+    }
+    Ok(())
+}
+
+fn is_default_device(path: &str) -> bool {
+    DEVICES.iter().any(|(name, ..)| path.strip_prefix("/dev/") == Some(name))
+}
+
+/// The folders between `/dev` and the last name of `path`.
+fn add_folders_in_dev(steps: &mut Vec<Step>, path: &str) -> Result<()> {
+    let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 4);
+    for end in ends {
+        steps.push(Step::MakeDir { path: c(&path[..end])?, mode: 0o755 });
+    }
     Ok(())
 }
 
@@ -140,20 +178,26 @@ fn add_init(steps: &mut Vec<Step>, init: &InitProgram) -> Result<()> {
 fn add_user(steps: &mut Vec<Step>, user: &UserMount, tree: Option<(&Handle, bool)>) -> Result<()> {
     add_place_in_dev(steps, user, tree.is_none_or(|(_, is_dir)| is_dir))?;
     match (&user.kind, tree) {
-        (MountKind::Tmpfs { size, mode }, _) => {
+        (MountKind::Tmpfs { size, mode, exec }, _) => {
             let mut options = format!("mode={:o}", mode.unwrap_or(0o1777));
             if let Some(size) = size {
                 options += &format!(",size={size}");
             }
-            let access = if user.readonly { MountFlags::READONLY } else { MountFlags::NONE };
-            steps.push(mount("tmpfs", &user.target, "tmpfs", SAFE | access, &options)?);
+            let mut flags = if *exec { MountFlags::NOSUID | MountFlags::NODEV } else { SAFE };
+            if user.readonly {
+                flags |= MountFlags::READONLY;
+            }
+            steps.push(mount("tmpfs", &user.target, "tmpfs", flags, &options)?);
         }
-        (MountKind::Bind { .. }, Some((tree, _))) => {
+        (MountKind::Bind { .. } | MountKind::Tree(_), Some((tree, _))) => {
             steps.push(Step::Attach(tree.clone(), c(&user.target)?));
         }
         (MountKind::Bind { source }, None) => {
             let tree = Handle::unopened(format!("bind:{}", source.display()));
             steps.push(Step::Attach(tree, c(&user.target)?));
+        }
+        (MountKind::Tree(_), None) => {
+            steps.push(Step::Attach(Handle::unopened("tree"), c(&user.target)?));
         }
     }
     Ok(())
@@ -164,13 +208,10 @@ fn add_place_in_dev(steps: &mut Vec<Step>, user: &UserMount, is_dir: bool) -> Re
     if !user.target.starts_with("/dev/") {
         return Ok(());
     }
-    let ends: Vec<usize> = user.target.match_indices('/').map(|(at, _)| at).filter(|at| *at > 4).collect();
-    for end in ends {
-        steps.push(Step::MakeDir { path: c(&user.target[..end])?, mode: 0o755 });
-    }
+    add_folders_in_dev(steps, &user.target)?;
     if is_dir {
         steps.push(Step::MakeDir { path: c(&user.target)?, mode: 0o755 });
-    } else if !DEVICES.iter().any(|(name, ..)| user.target == format!("/dev/{name}")) {
+    } else if !is_default_device(&user.target) {
         steps.push(Step::MakeNode { path: c(&user.target)?, mode: REGULAR_FILE | 0o600, device: 0 });
     }
     Ok(())

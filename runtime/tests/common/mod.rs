@@ -104,6 +104,7 @@ impl Image {
             process: Process { args: args.iter().map(|a| (*a).to_owned()).collect(), ..Process::default() },
             hostname: "box".into(),
             mounts: Vec::new(),
+            devices: Vec::new(),
             etc: EtcFiles::default(),
             network: NetworkSetup::None,
             resources: Resources::default(),

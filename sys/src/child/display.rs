@@ -50,6 +50,7 @@ impl fmt::Display for Step {
                 rustix::fs::major(*device),
                 rustix::fs::minor(*device)
             ),
+            Self::Owner { path, uid, gid } => write!(f, "chown {} {uid}:{gid}", text(path)),
             Self::MakeLink { target, path } => write!(f, "symlink {} -> {}", text(path), text(target)),
             Self::WriteFile { path, value } => write!(f, "write {} {}", text(path), text(value).trim()),
             Self::Hostname(name) => write!(f, "hostname {}", text(name)),
@@ -64,8 +65,10 @@ impl fmt::Display for Step {
             Self::Bounding(keep, _) => write!(f, "bounding-set {keep:016x}"),
             Self::NoNewPrivileges => f.write_str("no-new-privileges"),
             Self::Seccomp(program) => write!(f, "seccomp {} instructions", program.len()),
+            Self::KeepCapabilities => f.write_str("keep-capabilities"),
             Self::User(ids) => write!(f, "user {}:{} groups {:?}", ids.uid, ids.gid, ids.groups),
             Self::Capabilities(set) => write!(f, "capabilities {set:016x}"),
+            Self::AmbientCapabilities(set) => write!(f, "ambient-capabilities {set:016x}"),
             Self::WorkingDirectory(path) => write!(f, "chdir {}", text(path)),
             Self::DieWithParent => f.write_str("die-with-parent"),
             Self::CloseDescriptors => f.write_str("close-descriptors"),

@@ -166,6 +166,15 @@ pub enum Step {
         /// Device number.
         device: u64,
     },
+    /// Sets user and group of a file; a symbolic link is not followed.
+    Owner {
+        /// Its path.
+        path: CString,
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
     /// Makes a symbolic link.
     MakeLink {
         /// The text.
@@ -207,10 +216,14 @@ pub enum Step {
     NoNewPrivileges,
     /// Loads a system call filter.
     Seccomp(Arc<Program>),
+    /// Keeps the permitted capabilities through a change of the user.
+    KeepCapabilities,
     /// Changes user and groups.
     User(Ids),
     /// Sets effective and permitted capabilities; none is inheritable.
     Capabilities(u64),
+    /// Sets all five sets of capabilities, so that any user's program keeps them.
+    AmbientCapabilities(u64),
     /// Enters a directory and makes sure that it is inside the root.
     WorkingDirectory(CString),
     /// Dies with the thread that launched it.

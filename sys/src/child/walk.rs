@@ -84,6 +84,7 @@ fn perform(step: &Step, context: &Context<'_>) -> Done {
         Step::ReadonlyRoot => readonly_root(),
         Step::MakeDir { path, mode } => make_dir(path, *mode),
         Step::MakeNode { path, mode, device } => make_node(path, *mode, *device),
+        Step::Owner { path, uid, gid } => owner(path, *uid, *gid),
         Step::MakeLink { target, path } => make_link(target, path),
         Step::WriteFile { path, value } => write_file(path, value),
         Step::Hostname(name) => hostname(name),
@@ -102,8 +103,10 @@ fn perform(step: &Step, context: &Context<'_>) -> Done {
         Step::Bounding(keep, last) => bounding(*keep, *last),
         Step::NoNewPrivileges => no_new_privileges(),
         Step::Seccomp(program) => program.load().map_err(|errno| Fault { call: "seccomp", errno }),
+        Step::KeepCapabilities => keep_capabilities(),
         Step::User(ids) => user(ids),
-        Step::Capabilities(set) => capabilities(*set),
+        Step::Capabilities(set) => capabilities(*set, 0),
+        Step::AmbientCapabilities(set) => ambient_capabilities(*set),
         Step::WorkingDirectory(path) => working_directory(path),
         Step::DieWithParent => die_with_parent(context.parent),
         Step::CloseDescriptors => {
@@ -215,6 +218,11 @@ fn make_node(path: &CStr, mode: u32, device: u64) -> Done {
     check("mknod", unsafe { libc::mknod(path.as_ptr(), mode, device) })
 }
 
+fn owner(path: &CStr, uid: u32, gid: u32) -> Done {
+    // SAFETY: the string is terminated.
+    check("lchown", unsafe { libc::lchown(path.as_ptr(), uid, gid) })
+}
+
 fn make_link(target: &CStr, path: &CStr) -> Done {
     // SAFETY: the strings are terminated.
     check("symlink", unsafe { libc::symlink(target.as_ptr(), path.as_ptr()) })
@@ -296,14 +304,33 @@ fn user(ids: &Ids) -> Done {
     }
 }
 
-fn capabilities(set: u64) -> Done {
+fn capabilities(set: u64, inheritable: u64) -> Done {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
-    let (low, high) = (set as u32, (set >> 32) as u32);
+    let halves = |set: u64| (set as u32, (set >> 32) as u32);
+    let ((low, high), (low_kept, high_kept)) = (halves(set), halves(inheritable));
     // Effective, permitted, inheritable; low halves first.
-    let data = [low, low, 0, high, high, 0];
+    let data = [low, low, low_kept, high, high, high_kept];
     // SAFETY: both arrays have the layout that version 3 of the call takes.
     check("capset", unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) })
+}
+
+fn keep_capabilities() -> Done {
+    // SAFETY: plain numbers.
+    check("prctl PR_SET_KEEPCAPS", unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })
+}
+
+fn ambient_capabilities(set: u64) -> Done {
+    capabilities(set, set)?;
+    for capability in 0..u64::BITS {
+        if set & (1 << capability) != 0 {
+            // SAFETY: plain numbers.
+            check("prctl PR_CAP_AMBIENT", unsafe {
+                libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn working_directory(path: &CStr) -> Done {

@@ -34,6 +34,11 @@ pub fn makedev(major: u32, minor: u32) -> u64 {
     rustix::fs::makedev(major, minor)
 }
 
+/// The two parts of a device number.
+pub fn split_device(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
+}
+
 /// Makes a symbolic link `name` with the text `target`.
 pub fn symlinkat(target: impl AsRef<Path>, dir: BorrowedFd<'_>, name: impl AsRef<Path>) -> Result<()> {
     let name = name.as_ref();
