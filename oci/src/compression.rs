@@ -2,9 +2,12 @@
 
 mod gunzip;
 mod gzip;
+mod xz;
 mod zstd;
 
 use std::io::{self, BufRead, Chain, Cursor, Read};
+
+use bzip2::bufread::MultiBzDecoder;
 
 use crate::Compression;
 use gunzip::Gunzip;
@@ -21,7 +24,9 @@ pub const RATIO_FREE: u64 = 64 << 20;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-const PEEK: u64 = 4;
+const BZIP2_MAGIC: [u8; 3] = *b"BZh";
+const XZ_MAGIC: [u8; 6] = *b"\xfd7zXZ\0";
+const PEEK: u64 = 6;
 
 /// What a decompressing reader may produce before it gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,13 @@ pub fn decompress<R: BufRead>(inner: R) -> Reader<R> {
 
 /// Reads `inner` decompressed within `limits`.
 pub fn decompress_within<R: BufRead>(inner: R, limits: Limits) -> Reader<R> {
-    Reader { format: Format::Unknown(Some(inner)), limits, produced: 0 }
+    Reader { format: Format::Unknown(Some(inner)), known: Known::OfLayers, limits, produced: 0 }
+}
+
+/// Reads `inner` decompressed, whatever archives that people pack come in: bzip2 and xz too, which no layer is.
+pub fn decompress_archive<R: BufRead>(inner: R) -> Reader<R> {
+    let limits = Limits::default();
+    Reader { format: Format::Unknown(Some(inner)), known: Known::OfArchives, limits, produced: 0 }
 }
 
 /// A reader of decompressed bytes; the first read looks at the first bytes to see what it reads.
@@ -64,8 +75,16 @@ pub fn decompress_within<R: BufRead>(inner: R, limits: Limits) -> Reader<R> {
 /// unless they are zeros, so that two readers never see two contents in the same bytes.
 pub struct Reader<R: BufRead> {
     format: Format<R>,
+    known: Known,
     limits: Limits,
     produced: u64,
+}
+
+/// Which formats are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    OfLayers,
+    OfArchives,
 }
 
 /// The bytes that were looked at, in front of the rest, counted.
@@ -76,16 +95,20 @@ enum Format<R: BufRead> {
     Plain(Source<R>),
     Gzip(Box<Gunzip<Source<R>>>),
     Zstd(Box<zstd::Decoder<Source<R>>>),
+    Bzip2(Box<MultiBzDecoder<Source<R>>>),
+    Xz(Box<xz::Decoder<Source<R>>>),
 }
 
 impl<R: BufRead> Reader<R> {
-    /// What the input is compressed with, by its first bytes.
+    /// What a layer is compressed with, by its first bytes.
     pub fn compression(&mut self) -> io::Result<Compression> {
         self.detect()?;
         Ok(match self.format {
-            Format::Unknown(_) | Format::Plain(_) => Compression::Uncompressed,
             Format::Gzip(_) => Compression::Gzip,
             Format::Zstd(_) => Compression::Zstd,
+            Format::Unknown(_) | Format::Plain(_) | Format::Bzip2(_) | Format::Xz(_) => {
+                Compression::Uncompressed
+            }
         })
     }
 
@@ -95,11 +118,15 @@ impl<R: BufRead> Reader<R> {
         let mut head = Vec::with_capacity(PEEK as usize);
         inner.by_ref().take(PEEK).read_to_end(&mut head)?;
         let compression = sniff(&head);
+        let starts = |magic: &[u8]| self.known == Known::OfArchives && head.starts_with(magic);
+        let (is_bzip2, is_xz) = (starts(&BZIP2_MAGIC), starts(&XZ_MAGIC));
         let source = Counting { inner: Cursor::new(head).chain(inner), consumed: 0 };
         self.format = match compression {
-            Compression::Uncompressed => Format::Plain(source),
             Compression::Gzip => Format::Gzip(Box::new(Gunzip::new(source))),
             Compression::Zstd => Format::Zstd(Box::new(zstd::decoder(source)?)),
+            Compression::Uncompressed if is_bzip2 => Format::Bzip2(Box::new(MultiBzDecoder::new(source))),
+            Compression::Uncompressed if is_xz => Format::Xz(Box::new(xz::decoder(source))),
+            Compression::Uncompressed => Format::Plain(source),
         };
         Ok(())
     }
@@ -110,6 +137,8 @@ impl<R: BufRead> Reader<R> {
             Format::Plain(source) => source.consumed,
             Format::Gzip(gunzip) => gunzip.get_ref().consumed,
             Format::Zstd(decoder) => decoder.get_ref().consumed,
+            Format::Bzip2(decoder) => decoder.get_ref().consumed,
+            Format::Xz(decoder) => decoder.inner().consumed,
         }
     }
 
@@ -131,6 +160,8 @@ impl<R: BufRead> Read for Reader<R> {
             Format::Plain(source) => source.read(buf)?,
             Format::Gzip(gunzip) => gunzip.read(buf)?,
             Format::Zstd(decoder) => decoder.read(buf)?,
+            Format::Bzip2(decoder) => decoder.read(buf)?,
+            Format::Xz(decoder) => decoder.read(buf)?,
         };
         self.produced += n as u64;
         self.check_limits().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -144,7 +175,7 @@ impl<R: BufRead> std::fmt::Debug for Reader<R> {
     }
 }
 
-/// What content that starts with `head` is compressed with; four bytes are enough.
+/// What a layer that starts with `head` is compressed with; four bytes are enough.
 pub fn sniff(head: &[u8]) -> Compression {
     // A skippable frame (RFC 8878, 3.1.2) may come before the first frame of data.
     let skippable = head.len() >= 4 && head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18];
@@ -200,9 +231,28 @@ mod tests {
         writer.finish().unwrap()
     }
 
+    fn bzip2(content: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let level = bzip2::Compression::default();
+        bzip2::bufread::BzEncoder::new(content, level).read_to_end(&mut out).unwrap();
+        out
+    }
+
+    fn xz(content: &[u8]) -> Vec<u8> {
+        let options = lzma_rust2::XzOptions::with_preset(1);
+        let mut writer = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        writer.write_all(content).unwrap();
+        writer.finish().unwrap()
+    }
+
     fn read(bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         decompress(bytes).read_to_end(&mut out).map(|_| out)
+    }
+
+    fn read_archive(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        decompress_archive(bytes).read_to_end(&mut out).map(|_| out)
     }
 
     fn noise(len: usize) -> Vec<u8> {
@@ -225,6 +275,23 @@ mod tests {
     }
 
     #[test]
+    fn archives_come_in_more_formats_than_layers() {
+        for len in [0, 1, 5, 6, 1 << 20] {
+            let content = noise(len);
+            for bytes in [gzip(&content), zstd(&content), bzip2(&content), xz(&content), content.clone()] {
+                assert!(read_archive(&bytes).unwrap() == content, "{len}");
+            }
+            for bytes in [bzip2(&content), xz(&content)] {
+                assert!(read(&bytes).unwrap() == bytes, "a layer is never that");
+            }
+        }
+        let twice = [bzip2(b"one "), bzip2(b"two")].concat();
+        assert_eq!(read_archive(&twice).unwrap(), b"one two");
+        assert!(read_archive(&[bzip2(b"x"), b"garbage".to_vec()].concat()).is_err());
+        assert!(read_archive(b"BZh9 is how this text begins").is_err());
+    }
+
+    #[test]
     fn tiny_buffers_change_nothing() {
         let content = noise(700 << 10);
         for bytes in [gzip(&content), zstd(&content), content.clone()] {
@@ -243,8 +310,10 @@ mod tests {
             writer.write_all(&zeros).unwrap();
             frame.write_all(&zeros).unwrap();
         }
-        for bomb in [writer.finish().unwrap(), frame.finish().unwrap()] {
-            let mut reader = decompress_within(&bomb[..], Limits { ratio: 900, ..Limits::default() });
+        let more = zeros.repeat(100);
+        for bomb in [writer.finish().unwrap(), frame.finish().unwrap(), bzip2(&more), xz(&more)] {
+            let limits = Limits { ratio: 900, ..Limits::default() };
+            let mut reader = Reader { limits, ..decompress_archive(&bomb[..]) };
             let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
             assert!(error.to_string().contains("decompression limit"), "{error}");
             assert!(reader.produced <= RATIO_FREE + (1 << 20));
