@@ -1,5 +1,6 @@
 //! The streams of a container or an exec, from the side of whoever watches.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -108,8 +109,14 @@ impl Link {
     }
 
     pub(crate) fn send(&self, frame: &Frame) -> Result<()> {
+        self.send_all([frame])
+    }
+
+    /// Sends frames in one piece: a reader that has the first has all.
+    pub(crate) fn send_all(&self, frames: impl IntoIterator<Item = impl Borrow<Frame>>) -> Result<()> {
         use std::io::Write;
-        let sent = (&self.stream).write_all(&frame.encode());
+        let bytes: Vec<u8> = frames.into_iter().flat_map(|frame| frame.borrow().encode()).collect();
+        let sent = (&self.stream).write_all(&bytes);
         sent.map_err(|error| Error::internal("talk to the container's supervisor", error))
     }
 

@@ -8,6 +8,7 @@ mod preview;
 mod record;
 mod remove;
 pub(crate) mod signal;
+mod standby;
 mod start;
 
 use std::net::IpAddr;
@@ -20,7 +21,9 @@ pub(crate) use create::{merge_env, mount_point as create_mount_point};
 pub(crate) use names::{check as check_name, new_id};
 pub use preview::Preview;
 pub(crate) use record::{Record, Records, directory, is_supervised, lock_path, now};
-pub(crate) use start::{SELF, connect};
+pub(crate) use standby::SELF;
+pub use standby::Standby;
+pub(crate) use start::connect;
 
 /// A mount that a container asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 //!
 //! It is kiln executed again, with a socket to its creator as standard input. While it lives it holds the lock on the
 //! container's directory and a lease on everything that must go when it goes. When it is killed, the kernel kills the
-//! container; the next kiln that looks tidies up.
+//! container; the next kiln that looks tidies up. It gets ready while its creator makes the container, and waits for the
+//! creator's word.
 
 mod clients;
 pub(crate) mod frame;
@@ -58,6 +59,11 @@ pub fn supervise(config: Config, id: &str) -> Result<i32> {
 
 fn open_and_run(config: Config, id: &str, creator: &UnixStream) -> Result<()> {
     let engine = Engine::open(config)?;
+    match Frame::read(creator) {
+        Ok(Some(Frame::Begin)) => {}
+        // There will be no container: its creator changed its mind, or failed and said why.
+        _ => return Ok(()),
+    }
     let mut clients = Clients::default();
     clients.add_creator(creator)?;
     let supervisor = Supervisor::prepare(&engine, id)?;

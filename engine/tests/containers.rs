@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kiln_engine::attach::{Attach, AttachOptions, Stream};
 use kiln_engine::containers::{
     ContainerOptions, ListOptions, MountKind, MountRequest, NetworkMode, PortRequest, Protocol,
-    RemoveOptions, RestartPolicy, Status,
+    RemoveOptions, RestartPolicy, Standby, Status,
 };
 use kiln_engine::exec::ExecOptions;
 use kiln_engine::images::ImportOptions;
@@ -19,7 +19,8 @@ use kiln_engine::{Config, Engine, ErrorKind, supervisor};
 
 type Test = (&'static str, fn(&Engine));
 
-const TESTS: [Test; 11] = [
+const TESTS: [Test; 12] = [
+    ("a_supervisor_waits_for_its_container", a_supervisor_waits_for_its_container),
     ("output_and_exit_code", output_and_exit_code),
     ("input_reaches_the_program", input_reaches_the_program),
     ("a_terminal_is_one_stream", a_terminal_is_one_stream),
@@ -141,6 +142,31 @@ fn output_and_exit_code(engine: &Engine) {
     assert_eq!(engine.containers().wait(&id).unwrap(), 3);
     remove(engine, &id);
     assert_eq!(engine.containers().inspect(&id).unwrap_err().kind, ErrorKind::NotFound);
+}
+
+fn a_supervisor_waits_for_its_container(engine: &Engine) {
+    let root = &engine.config().root;
+    let standby = Standby::start(root).unwrap();
+    engine.containers().create_for(&standby, &shell("echo out")).unwrap();
+    let id = standby.id().to_owned();
+    let attach = engine.containers().start_on(standby, Some(&WATCH)).unwrap().unwrap();
+    assert_eq!(collect(attach), ("out\n".into(), String::new(), 0));
+    remove(engine, &id);
+    // One that nobody needs ends, and was never a container.
+    let unused = Standby::start(root).unwrap();
+    let id = unused.id().to_owned();
+    assert!(is_running(&id));
+    drop(unused);
+    eventually("the end of the supervisor", || !is_running(&id));
+    assert_eq!(engine.containers().inspect(&id).unwrap_err().kind, ErrorKind::NotFound);
+}
+
+/// Whether a process has `word` among its arguments.
+fn is_running(word: &str) -> bool {
+    let arguments =
+        |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    let has = |bytes: Vec<u8>| bytes.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes());
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| has(arguments(entry)))
 }
 
 fn input_reaches_the_program(engine: &Engine) {

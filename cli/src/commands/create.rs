@@ -16,12 +16,17 @@ use crate::values::{assignment, mount, port, quantity, run_option};
 
 pub(super) fn run(args: &CreateArgs, app: &App) -> Result<u8> {
     let engine = app.engine()?;
-    let id = create(&engine, &args.container)?;
+    let containers = engine.containers();
+    let id = create(&engine, &args.container, |options| containers.create(options))?;
     terminal::say(&id).map(|()| OK)
 }
 
-/// Makes the container, after its image was fetched where it is missing; its id.
-pub(super) fn create(engine: &Engine, args: &ContainerArgs) -> Result<String> {
+/// Has the container made, after its image was fetched where it is missing; its id.
+pub(super) fn create(
+    engine: &Engine,
+    args: &ContainerArgs,
+    make: impl FnOnce(&ContainerOptions) -> Result<String>,
+) -> Result<String> {
     if let Some(file) = &args.cidfile
         && file.exists()
     {
@@ -30,7 +35,7 @@ pub(super) fn create(engine: &Engine, args: &ContainerArgs) -> Result<String> {
     }
     let options = options(args)?;
     ensure_image(engine, args)?;
-    let id = engine.containers().create(&options)?;
+    let id = make(&options)?;
     if let Some(file) = &args.cidfile {
         write_id(file, &id)?;
     }

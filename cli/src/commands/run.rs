@@ -1,7 +1,7 @@
 //! `kiln run`.
 
 use kiln_engine::attach::AttachOptions;
-use kiln_engine::containers::RemoveOptions;
+use kiln_engine::containers::{RemoveOptions, Standby};
 use kiln_engine::{Engine, Error, Result};
 
 use super::{OK, code, create};
@@ -17,15 +17,18 @@ pub(super) fn run(args: &RunArgs, app: &App) -> Result<u8> {
         forward_signals: args.sig_proxy,
         detach_keys: streams::detach_keys(&args.detach_keys)?,
     };
+    let standby = Standby::start(&app.config()?.root)?;
     let engine = app.engine()?;
-    let id = create::create(&engine, &args.container)?;
+    let id = create::create(&engine, &args.container, |options| {
+        engine.containers().create_for(&standby, options).map(|()| standby.id().to_owned())
+    })?;
     let attach = (!args.detach).then(|| AttachOptions {
         stdin: connection.stdin,
         output: true,
         logs: false,
         size: if connection.tty { terminal::size() } else { None },
     });
-    let attached = match engine.containers().start(&id, attach.as_ref()) {
+    let attached = match engine.containers().start_on(standby, attach.as_ref()) {
         Ok(attached) => attached,
         Err(error) => return Err(not_started(&engine, &id, args, error)),
     };

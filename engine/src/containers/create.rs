@@ -10,7 +10,7 @@ use super::names::{check, name_of, new_id};
 use super::record::{KIND, Record, Records, directory, now};
 use super::{
     Container, ContainerOptions, Containers, MountKind, MountPoint, MountRequest, NetworkMode, PortRequest,
-    Protocol, signal,
+    Protocol, Standby, signal,
 };
 use crate::images::StoredImage;
 use crate::{Engine, Error, ErrorKind, Result, volumes};
@@ -23,17 +23,26 @@ const SHORT_ID: usize = 12;
 impl Containers<'_> {
     /// Makes a container and gives its id. Its image must be in the store.
     pub fn create(&self, options: &ContainerOptions) -> Result<String> {
+        let id = new_id()?;
+        self.create_as(&id, options).map(|()| id)
+    }
+
+    /// Makes the container that `standby` waits for. Its image must be in the store.
+    pub fn create_for(&self, standby: &Standby, options: &ContainerOptions) -> Result<()> {
+        self.create_as(standby.id(), options)
+    }
+
+    fn create_as(&self, id: &str, options: &ContainerOptions) -> Result<()> {
         check_options(options)?;
         let image = self.engine.images().find_for(&options.image, options.platform.as_deref())?;
-        let id = new_id()?;
-        let mut record = plan(options, &image, &id)?;
+        let mut record = plan(options, &image, id)?;
         let lease = self.engine.store().leases.create()?;
         let result = self.build(&mut record, &image, &lease);
         if result.is_err() {
-            let _ = std::fs::remove_dir_all(directory(self.engine.store().root(), &id));
+            let _ = std::fs::remove_dir_all(directory(self.engine.store().root(), id));
             volumes::remove_anonymous(self.engine, &record.anonymous_volumes);
         }
-        result.map(|()| id)
+        result
     }
 
     fn build(&self, record: &mut Record, image: &StoredImage, lease: &Lease) -> Result<()> {

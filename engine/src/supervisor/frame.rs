@@ -33,6 +33,8 @@ pub(crate) enum Frame {
     Watch,
     /// Run this process (JSON) beside the container's.
     Exec(Vec<u8>),
+    /// The container is there: run it. The creator's first word.
+    Begin,
 }
 
 impl Frame {
@@ -54,6 +56,7 @@ impl Frame {
             Frame::Signal(signal) => (8, &signal.to_be_bytes()),
             Frame::Watch => (9, &[]),
             Frame::Exec(text) => (10, text),
+            Frame::Begin => (11, &[]),
         };
         let mut bytes = vec![kind, 0, 0, 0];
         bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
@@ -74,6 +77,7 @@ impl Frame {
             (8, bytes) => Frame::Signal(i32::from_be_bytes(bytes.try_into().ok()?)),
             (9, []) => Frame::Watch,
             (10, bytes) => Frame::Exec(bytes.to_vec()),
+            (11, []) => Frame::Begin,
             _ => return None,
         })
     }
@@ -152,6 +156,7 @@ mod tests {
             Frame::Signal(15),
             Frame::Watch,
             Frame::Exec(b"{}".to_vec()),
+            Frame::Begin,
         ]
     }
 
