@@ -1,14 +1,15 @@
 //! `cargo xtask bench`: the same work by kiln and by its peers, in one run, as ratios.
 //!
 //! Every state root is on one fresh loop-mounted ext4 with a journal: without one, ext4 scans past recently deleted
-//! inodes and creating files becomes many times slower, whoever does it.
+//! inodes and creating files becomes many times slower, whoever does it. Before the first run every free page of memory
+//! is touched once: on a virtual machine the first use of a page waits for the host, which has nothing to do with whoever
+//! happens to be measured at that moment.
 
 mod field;
 mod peers;
 mod work;
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -29,11 +30,28 @@ pub(crate) struct Options {
     alone: bool,
 }
 
-/// One line of the report: a piece of work, its goal and who took how long.
+/// One line of the report: a piece of work, its goal and who took how much of what is measured.
 struct Row {
     work: String,
-    goal: Option<Duration>,
-    times: Vec<(String, Result<Duration>)>,
+    goal: f64,
+    unit: Unit,
+    figures: Vec<(String, Result<f64>)>,
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy)]
+enum Unit {
+    Milliseconds,
+    Megabytes,
+}
+
+impl Unit {
+    fn show(self, figure: f64) -> String {
+        match self {
+            Unit::Milliseconds => format!("{figure:.2} ms"),
+            Unit::Megabytes => format!("{figure:.1} MB"),
+        }
+    }
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
@@ -48,26 +66,17 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
 }
 
 fn print(row: &Row) {
-    let goal = row.goal.map_or(String::new(), |g| format!("  (goal {})", millis(g)));
-    println!("\n{}{goal}", row.work);
-    let ours = row.times.first().and_then(|(_, time)| time.as_ref().ok()).copied();
-    for (name, time) in &row.times {
-        match (time, ours) {
-            (Ok(time), Some(ours)) => {
-                println!(
-                    "  {name:24} {:>10}  {:6.2}x",
-                    millis(*time),
-                    time.as_secs_f64() / ours.as_secs_f64()
-                );
+    println!("\n{}  (goal {})", row.work, row.unit.show(row.goal));
+    let ours = row.figures.first().and_then(|(_, figure)| figure.as_ref().ok()).copied();
+    for (name, figure) in &row.figures {
+        match (figure, ours) {
+            (Ok(figure), Some(ours)) => {
+                println!("  {name:24} {:>10}  {:6.2}x", row.unit.show(*figure), figure / ours);
             }
-            (Ok(time), None) => println!("  {name:24} {:>10}", millis(*time)),
+            (Ok(figure), None) => println!("  {name:24} {:>10}", row.unit.show(*figure)),
             (Err(error), _) => println!("  {name:24} not measured: {error:#}"),
         }
     }
-}
-
-fn millis(time: Duration) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
 fn print_size(field: &Field) -> Result<()> {

@@ -8,6 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 const IMAGE_BYTES: u64 = 16 << 30;
+/// Memory that is left alone when the rest is touched.
+const RESERVE: usize = 1 << 30;
+const PAGE: usize = 4096;
 
 /// Everything a measurement needs; unmounted and removed on drop.
 pub(crate) struct Field {
@@ -33,6 +36,7 @@ impl Field {
         let base = std::env::temp_dir().join(format!("kiln-bench-{}", std::process::id()));
         let field = Field { kiln, config, image: base.with_extension("ext4"), mount: base };
         field.mount_fresh()?;
+        touch_free_memory()?;
         Ok(field)
     }
 
@@ -88,6 +92,23 @@ impl Drop for Field {
         let _ = fs::remove_dir(&self.mount);
         let _ = fs::remove_file(&self.image);
     }
+}
+
+/// Waits until everything written so far is on the disk.
+pub(crate) fn settle() -> Result<()> {
+    run(&mut Command::new("sync"))
+}
+
+/// Uses every free page of memory once, but for a reserve.
+fn touch_free_memory() -> Result<()> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let free =
+        text.lines().find_map(|l| l.strip_prefix("MemFree:")).and_then(|l| l.split_whitespace().next());
+    let bytes = free.context("`/proc/meminfo` has no `MemFree`")?.parse::<usize>()? << 10;
+    let mut memory = vec![0_u8; bytes.saturating_sub(RESERVE)];
+    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+    Ok(())
 }
 
 /// Runs to the end; an error shows what it said.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::Row;
-use super::field::{Field, run};
+use super::field::{Field, run, settle};
 use super::peers::{Kind, Peer};
+use super::{Row, Unit};
 
 const STEPS: u32 = 30;
 
@@ -48,31 +48,28 @@ impl Work {
                 "bridge: run --rm busybox true with the bridge, exec to exit".to_owned()
             }
             Work::Pull => "pull: Debian from the loopback registry, verified and unpacked".to_owned(),
-            Work::Memory => {
-                "memory: largest resident size of kiln build of the steps (as ms = MB)".to_owned()
-            }
+            Work::Memory => "memory: largest resident size of kiln build of the steps".to_owned(),
         }
     }
 
-    fn goal(self) -> Option<Duration> {
-        let millis = match self {
-            Work::Steps { cached: false } => 5,
-            Work::Steps { cached: true } | Work::Run { bridge: false } => 10,
-            Work::Run { bridge: true } => 15,
-            Work::Pull => 800,
-            Work::Memory => 60,
-        };
-        Some(Duration::from_millis(millis))
+    fn goal(self) -> (f64, Unit) {
+        match self {
+            Work::Steps { cached: false } => (5.0, Unit::Milliseconds),
+            Work::Steps { cached: true } | Work::Run { bridge: false } => (10.0, Unit::Milliseconds),
+            Work::Run { bridge: true } => (15.0, Unit::Milliseconds),
+            Work::Pull => (800.0, Unit::Milliseconds),
+            Work::Memory => (60.0, Unit::Megabytes),
+        }
     }
 
     pub(crate) fn measure(self, field: &Field, peers: &[Peer], runs: usize) -> Result<Row> {
         let ours = match self {
-            Work::Steps { cached } => kiln_steps(field, cached, runs),
-            Work::Run { bridge } => kiln_run(field, bridge, runs),
-            Work::Pull => kiln_pull(field, runs),
+            Work::Steps { cached } => kiln_steps(field, cached, runs).map(millis),
+            Work::Run { bridge } => kiln_run(field, bridge, runs).map(millis),
+            Work::Pull => kiln_pull(field, runs).map(millis),
             Work::Memory => kiln_memory(field),
         };
-        let mut times = vec![("kiln".to_owned(), ours)];
+        let mut figures = vec![("kiln".to_owned(), ours)];
         for peer in peers {
             let theirs = match self {
                 Work::Steps { cached } => peer_steps(field, peer, cached, runs),
@@ -80,10 +77,15 @@ impl Work {
                 Work::Pull => peer_pull(peer, runs),
                 Work::Run { bridge: true } | Work::Memory => None,
             };
-            times.extend(theirs.map(|time| (peer.kind.name().to_owned(), time)));
+            figures.extend(theirs.map(|time| (peer.kind.name().to_owned(), time.map(millis))));
         }
-        Ok(Row { work: self.name(), goal: self.goal(), times })
+        let (goal, unit) = self.goal();
+        Ok(Row { work: self.name(), goal, unit, figures })
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// The median of `runs` timings after one that does not count.
@@ -93,7 +95,9 @@ fn median(runs: usize, mut once: impl FnMut(usize) -> Result<Duration>) -> Resul
     times.get(times.len() / 2).copied().context("no run was counted")
 }
 
+/// How long a command takes on a disk that has nothing else to do: what earlier commands wrote is written.
 fn timed(command: &mut Command) -> Result<Duration> {
+    settle()?;
     let start = Instant::now();
     run(command)?;
     Ok(start.elapsed())
@@ -222,8 +226,8 @@ fn peer_pull(peer: &Peer, runs: usize) -> Option<Result<Duration>> {
     }
 }
 
-/// The high-water mark of a build's resident memory; a megabyte counts as a millisecond of the report.
-fn kiln_memory(field: &Field) -> Result<Duration> {
+/// The high-water mark of a build's resident memory, in megabytes.
+fn kiln_memory(field: &Field) -> Result<f64> {
     let context = steps_context(field, "busybox", "memory-")?;
     let mut command = field.command("state", &["build", "--no-cache", "-t", "steps", path(&context)]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
@@ -232,7 +236,7 @@ fn kiln_memory(field: &Field) -> Result<Duration> {
         peak = peak.max(high_water_kib(child.id()).unwrap_or(0));
         std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(Duration::from_micros(peak * 1024 / 1000))
+    Ok(peak as f64 * 1024.0 / 1e6)
 }
 
 fn high_water_kib(pid: u32) -> Option<u64> {
