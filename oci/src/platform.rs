@@ -92,6 +92,14 @@ fn normalise(architecture: &str, variant: Option<String>) -> (String, Option<Str
     (architecture.to_owned(), variant)
 }
 
+/// The operating systems that may stand alone.
+const SYSTEMS: [&str; 4] = ["linux", "windows", "darwin", "freebsd"];
+/// The architectures that may stand alone.
+const ARCHITECTURES: [&str; 12] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64",
+    "s390x",
+];
+
 impl FromStr for Platform {
     type Err = PlatformError;
 
@@ -100,20 +108,32 @@ impl FromStr for Platform {
         let word = |s: &str| {
             !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
-        let parts: Vec<&str> = text.split('/').collect();
-        if parts.len() > 3 || !parts.iter().all(|part| word(part)) {
+        let mut parts: Vec<&str> = text.split('/').collect();
+        let os_version = take_version(&mut parts);
+        if parts.len() > 3 || !parts.iter().chain(&os_version).all(|part| word(part)) {
             return Err(fail());
         }
-        match parts[..] {
-            [one] if matches!(one, "linux" | "windows" | "darwin" | "freebsd") => {
-                Ok(Platform::new(one, std::env::consts::ARCH, None))
+        let platform = match parts[..] {
+            [one] if SYSTEMS.contains(&one) => Platform::new(one, std::env::consts::ARCH, None),
+            [one] => {
+                let platform = Platform::new("linux", one, None);
+                let known = ARCHITECTURES.contains(&platform.architecture.as_str());
+                known.then_some(platform).ok_or_else(fail)?
             }
-            [one] => Ok(Platform::new("linux", one, None)),
-            [os, architecture] => Ok(Platform::new(os, architecture, None)),
-            [os, architecture, variant] => Ok(Platform::new(os, architecture, Some(variant))),
-            _ => Err(fail()),
-        }
+            [os, architecture] => Platform::new(os, architecture, None),
+            [os, architecture, variant] => Platform::new(os, architecture, Some(variant)),
+            _ => return Err(fail()),
+        };
+        Ok(Platform { os_version: os_version.map(str::to_owned), ..platform })
     }
+}
+
+/// The version behind the operating system, which is left without it: `windows(10.0.17763)`.
+fn take_version<'a>(parts: &mut [&'a str]) -> Option<&'a str> {
+    let (os, rest) = parts.first()?.split_once('(')?;
+    let version = rest.strip_suffix(')')?;
+    parts[0] = os;
+    Some(version)
 }
 
 impl fmt::Display for Platform {
@@ -135,9 +155,20 @@ mod tests {
         assert_eq!(text("arm"), "linux/arm/v7");
         assert_eq!(text("linux/arm/6"), "linux/arm/v6");
         assert_eq!(text("Linux/AMD64"), "linux/amd64");
-        for bad in ["", "/", "a/b/c/d", "linux/../../x", "linux/amd64/"] {
+        assert_eq!(text("aarch64"), "linux/arm64");
+        for bad in
+            ["", "/", "a/b/c/d", "linux/../../x", "linux/amd64/", "amd46", "linux(1/amd64", "linux()/amd64"]
+        {
             assert!(bad.parse::<Platform>().is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn the_version_of_the_system_is_kept() {
+        let platform: Platform = "windows(10.0.17763)/x86_64".parse().unwrap();
+        assert_eq!(platform.os_version.as_deref(), Some("10.0.17763"));
+        assert_eq!(platform.format_all(), "windows(10.0.17763)/amd64");
+        assert_eq!(platform.to_string(), "windows/amd64");
     }
 
     #[test]
