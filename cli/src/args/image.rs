@@ -120,6 +120,9 @@ pub(crate) struct SaveArgs {
     /// The file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Only the image for this platform, of several [default: all that are here]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
     /// Names or ids
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,

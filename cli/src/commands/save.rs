@@ -1,7 +1,7 @@
 //! `kiln save`.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, stdout};
+use std::io::{BufWriter, Write, stdout};
 use std::path::Path;
 
 use kiln_engine::{Engine, Error, Result};
@@ -18,26 +18,36 @@ pub(super) fn run(args: &SaveArgs, app: &App) -> Result<u8> {
         );
     }
     let engine = app.engine()?;
-    for image in &args.images {
-        for platform in engine.images().inspect(image, None)?.summary.platforms {
-            pull::complete(&engine, image, Some(&platform.to_string()))?;
-        }
-    }
+    args.images.iter().try_for_each(|image| complete(&engine, image, args.platform.as_deref()))?;
     match &args.output {
-        None => engine.images().save(&args.images, BufWriter::with_capacity(256 << 10, stdout().lock()))?,
-        Some(file) => to_file(&engine, &args.images, file)?,
+        None => save(&engine, args, stdout().lock())?,
+        Some(file) => to_file(&engine, args, file)?,
     }
     Ok(OK)
 }
 
+/// Fetches what is to be saved and still at a registry.
+fn complete(engine: &Engine, image: &str, platform: Option<&str>) -> Result<()> {
+    if platform.is_some() {
+        return pull::complete(engine, image, platform);
+    }
+    let platforms = engine.images().inspect(image, None)?.summary.platforms;
+    platforms.iter().try_for_each(|platform| pull::complete(engine, image, Some(&platform.to_string())))
+}
+
+fn save(engine: &Engine, args: &SaveArgs, out: impl Write) -> Result<()> {
+    let out = BufWriter::with_capacity(256 << 10, out);
+    engine.images().save(&args.images, args.platform.as_deref(), out)
+}
+
 /// The archive appears whole or not at all.
-fn to_file(engine: &Engine, images: &[String], file: &Path) -> Result<()> {
+fn to_file(engine: &Engine, args: &SaveArgs, file: &Path) -> Result<()> {
     let fail = |error| Error::invalid(format!("cannot write `{}`", file.display())).caused_by(error);
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = Path::new(&name);
     let out = File::create(part).map_err(fail)?;
-    let saved = engine.images().save(images, BufWriter::with_capacity(256 << 10, out));
+    let saved = save(engine, args, out);
     let renamed = saved.and_then(|()| fs::rename(part, file).map_err(fail));
     if renamed.is_err() {
         let _ = fs::remove_file(part);

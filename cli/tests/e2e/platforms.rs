@@ -189,6 +189,12 @@ fn a_part_of_an_index_is_saved_loaded_and_pushed_on() {
     assert_eq!(other.inspect(&name, digest), kiln.inspect(&name, digest));
     assert_eq!(listed_platforms(&other), "linux/amd64,linux/arm64");
 
+    let single = kiln.scratch("out").join("arm64.tar");
+    kiln.ok(&["save", "--platform", "linux/arm64", "-o", single.to_str().unwrap(), &name]);
+    let third = Kiln::new();
+    third.ok(&["load", "-i", single.to_str().unwrap()]);
+    assert_eq!((listed_platforms(&third).as_str(), platforms_of(&third, &name).len()), ("linux/arm64", 0));
+
     let elsewhere = format!("{}/e2e/part-on-{}:1", registry(), std::process::id());
     other.ok(&["tag", &name, &elsewhere]);
     let pushed = other.output(&["push", &elsewhere]);

@@ -1,8 +1,8 @@
 //! The platforms of a build: which are asked for, and what each of them becomes.
 
 use kiln_builder::{Export, Target};
-use kiln_graph::Definition;
-use kiln_oci::Platform;
+use kiln_graph::{Definition, Edge};
+use kiln_oci::{ImageConfig, Platform};
 use kiln_parser::{Lowered, PlanOptions};
 
 use super::BuildRequest;
@@ -67,23 +67,25 @@ impl Platforms {
 
     /// One graph of what was made for each platform. What several have in common, such as a compiler's stage, is in it
     /// once and runs once.
-    pub(super) fn merge(&self, lowered: Vec<Lowered>) -> (Definition, Vec<Target>) {
-        let target = |platform: &Platform, root, config| Target { platform: platform.clone(), root, config };
-        if let ([platform], [_]) = (&self.list[..], &lowered[..]) {
-            let mut only = lowered.into_iter();
-            let (definition, targets) = only.next().map_or_else(Default::default, |only| {
-                (only.definition, vec![target(platform, only.root, only.config)])
-            });
-            return (definition, targets);
+    pub(super) fn merge(&self, mut lowered: Vec<Lowered>) -> (Definition, Vec<Target>) {
+        if lowered.len() == 1 {
+            let Lowered { definition, root, config, .. } = lowered.remove(0);
+            return (definition, vec![self.target(0, root, config)]);
         }
-        let (graphs, rest): (Vec<Definition>, Vec<_>) =
+        let (graphs, results): (Vec<Definition>, Vec<_>) =
             lowered.into_iter().map(|one| (one.definition, (one.root, one.config))).unzip();
         let merged = Definition::merge(&graphs);
-        let targets = self.list.iter().zip(rest).enumerate().map(|(number, (platform, (root, config)))| {
-            target(platform, root.map(|edge| merged.edge(number, edge)), config)
-        });
-        let targets = targets.collect();
+        let target = |(number, (root, config)): (usize, (Option<Edge>, ImageConfig))| {
+            self.target(number, root.map(|edge| merged.edge(number, edge)), config)
+        };
+        let targets = results.into_iter().enumerate().map(target).collect();
         (merged.definition, targets)
+    }
+
+    /// What is built for platform `number`; where nobody asked, for what its base is for.
+    fn target(&self, number: usize, root: Option<Edge>, config: ImageConfig) -> Target {
+        let platform = if self.implicit { &config.platform } else { &self.list[number] };
+        Target { platform: platform.clone(), root, config }
     }
 
     fn no_docker_archive(&self) -> Error {

@@ -14,6 +14,8 @@ pub(crate) struct StoredImage {
     pub(crate) id: Digest,
     /// What its names mean: its manifest, or the index that has it.
     pub(crate) descriptor: Descriptor,
+    /// The digest of its manifest.
+    pub(crate) manifest_digest: Digest,
     /// The manifest, of the platform that was asked for where there are several.
     pub(crate) manifest: Manifest,
     /// The configuration.
@@ -105,6 +107,7 @@ impl StoredImage {
         StoredImage {
             id: chosen.id().clone(),
             descriptor: image.descriptor.clone(),
+            manifest_digest: chosen.descriptor.digest,
             manifest: chosen.manifest,
             config: chosen.config,
             platform: chosen.platform,

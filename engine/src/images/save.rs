@@ -12,20 +12,21 @@ use crate::{Error, Result};
 
 impl Images<'_> {
     /// Writes images with all their layers to `out`. An image that is given by name is saved under that name, one given
-    /// by id under all of its names. Of an index every image that is here is saved.
-    pub fn save(&self, names: &[String], out: impl Write) -> Result<()> {
+    /// by id under all of its names. Of an index every image that is here is saved, or that for `platform` alone.
+    pub fn save(&self, names: &[String], platform: Option<&str>, out: impl Write) -> Result<()> {
         let store = self.engine.store();
         let lease = store.leases.create()?;
         let (mut saved, mut stored) = (Vec::new(), Vec::new());
         for name in names {
-            let image = self.find(name)?;
+            let image = self.find_for(name, platform)?;
             let digest = &image.descriptor.digest;
             lease.hold(&Resource::Image(digest.clone()))?;
             let typed = super::read::full_name(name);
             let own: Option<Reference> =
                 image.names.iter().find(|own| Some(own.to_string()) == typed).cloned();
             let names = own.map_or_else(|| image.names.clone(), |own| vec![own]);
-            let root = store.content.read(digest, MAX_MANIFEST as u64)?;
+            let root = if platform.is_some() { &image.manifest_digest } else { digest };
+            let root = store.content.read(root, MAX_MANIFEST as u64)?;
             saved.push(SavedImage { names, root });
             stored.push(image);
         }
