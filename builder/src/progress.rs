@@ -1,6 +1,7 @@
 //! What a build tells whoever watches it: one closed set of events about numbered steps.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use kiln_oci::Digest;
@@ -51,13 +52,47 @@ pub enum EventKind {
     /// Bytes moved.
     Transfer(Transfer),
     /// Something that the user should know and that stops nothing.
-    Warning(String),
+    Warning(Box<Warning>),
     /// It succeeded.
     Done,
     /// It failed.
     Failed(String),
     /// It was given up, because of another failure or because the user asked.
     Cancelled,
+}
+
+/// Something that the user should know, as BuildKit's `VertexWarning`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warning {
+    /// One line.
+    pub short: String,
+    /// Why it is said.
+    pub detail: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// A page about it.
+    pub url: Option<String>,
+    /// The lines that are meant.
+    pub place: Option<WarningPlace>,
+}
+
+/// Lines of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarningPlace {
+    /// The file's name.
+    pub file: String,
+    /// Its whole text.
+    pub text: Arc<str>,
+    /// The first line, from 1.
+    pub first: u32,
+    /// The last line.
+    pub last: u32,
+}
+
+impl From<String> for Box<Warning> {
+    fn from(short: String) -> Self {
+        Box::new(Warning { short, ..Warning::default() })
+    }
 }
 
 /// Which of a process's outputs.

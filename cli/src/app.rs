@@ -22,6 +22,11 @@ impl App {
         App { global }
     }
 
+    /// Whether everything is to be told.
+    pub(crate) fn debug(&self) -> bool {
+        self.global.debug
+    }
+
     /// The configuration: options before the environment, the environment before the file.
     pub(crate) fn config(&self) -> Result<Config> {
         let root = self.global.root.clone().or_else(|| path_variable("KILN_ROOT"));

@@ -2,6 +2,7 @@
 
 mod attach;
 mod build;
+mod call;
 mod container_prune;
 mod create;
 mod debug;

@@ -1,6 +1,10 @@
 //! Engine's values as people and scripts see them.
 
+pub(crate) mod checks;
 pub(crate) mod container;
 pub(crate) mod diff;
 pub(crate) mod image;
+pub(crate) mod outline;
 pub(crate) mod progress;
+mod source;
+mod warnings;

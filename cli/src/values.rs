@@ -1,6 +1,7 @@
 //! The small languages inside arguments: sizes, ports, mounts, environments, times.
 
 pub(crate) mod assignment;
+pub(crate) mod call;
 pub(crate) mod mount;
 pub(crate) mod output;
 pub(crate) mod port;

@@ -5,8 +5,10 @@
 //! ```
 
 mod bases;
+pub mod checks;
 pub mod debug;
 pub(crate) mod failure;
+mod findings;
 mod platforms;
 mod secrets;
 mod source;
@@ -19,8 +21,11 @@ use std::sync::Arc;
 use kiln_builder::{BuildJob, Session, Target};
 use kiln_graph::{Definition, ExtraHost, Network};
 use kiln_oci::{Digest, ImageConfig, Platform, Reference};
-use kiln_parser::{BaseConfigs, Diagnostic, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile};
+use kiln_parser::{
+    BaseConfigs, Diagnostic, Dockerfile, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile,
+};
 
+pub use findings::excerpt;
 pub use kiln_builder::{Destination, Entitlements, Export, UnknownGrant};
 pub use secrets::{SecretSource, SecretValue};
 pub use ssh::SshSource;
@@ -28,6 +33,8 @@ pub use ssh::SshSource;
 use crate::containers::NetworkMode;
 use crate::progress::ProgressSink;
 use crate::{CancellationToken, Engine, Error, Result};
+use findings::Findings;
+use platforms::Platforms;
 use secrets::SecretFiles;
 use source::Source;
 pub(crate) use source::read_limited;
@@ -82,8 +89,6 @@ pub struct BuildResult {
     pub id: Option<Digest>,
     /// The names it got in the store.
     pub names: Vec<Reference>,
-    /// What should be told, each with its lines.
-    pub warnings: Vec<String>,
 }
 
 /// A build as a graph, ready to be solved.
@@ -92,7 +97,15 @@ pub(crate) struct Prepared {
     pub(crate) definition: Arc<Definition>,
     pub(crate) targets: Vec<Target>,
     multi_platform: bool,
-    warnings: Vec<String>,
+}
+
+/// A Dockerfile understood: each platform's plan and graph, and the base images behind them.
+struct Planned {
+    dockerfile: Dockerfile,
+    platforms: Platforms,
+    plans: Vec<Plan>,
+    configs: BaseConfigs,
+    lowered: Vec<Lowered>,
 }
 
 impl Engine {
@@ -115,7 +128,7 @@ impl Engine {
         let built = built.map_err(|error| failure::of_build(error, &prepared.source))?;
         let id = built.images.first().map(|image| image.id.clone());
         let names = built.images.into_iter().flat_map(|image| image.names).collect();
-        Ok(BuildResult { id, names, warnings: prepared.warnings })
+        Ok(BuildResult { id, names })
     }
 
     fn job(
@@ -150,41 +163,51 @@ impl Engine {
         })
     }
 
-    /// Everything before the first step runs: text to graph, with base images looked up.
+    /// Everything before the first step runs: text to graph, with base images looked up. Warnings are told, even if
+    /// an error follows.
     pub(crate) async fn prepare(
         &self,
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Prepared> {
-        let platforms = platforms::Platforms::of(request)?;
-        let Source { file, ignore } = source::read(request, progress.as_ref())?;
-        let (dockerfile, diagnostics) = kiln_parser::parse(&file);
-        if diagnostics.iter().any(kiln_parser::Diagnostic::is_error) {
-            return Err(failure::of_diagnostics(&diagnostics, &file));
-        }
-        let fail = |diagnostics: Vec<_>| failure::of_diagnostics(&diagnostics, &file);
-        let plans = platforms.plan_options(&plan_options(request, ignore)?);
-        let plans = plans.iter().map(|options| Plan::new(&dockerfile, options));
-        let plans = plans.collect::<std::result::Result<Vec<_>, _>>().map_err(fail)?;
-        let mut resolver = bases::Resolver::new(self, request.pull, &platforms, progress.as_ref());
-        let lowered = resolver.lower(&plans, &dockerfile, &file).await?;
-        let warnings = warnings(&diagnostics, &lowered, &file);
+        let source = source::read(request, progress.as_ref())?;
+        let mut findings = Findings::default();
+        let planned = self.plan(request, &source, false, progress, &mut findings).await;
+        findings.tell(progress.as_ref(), &source.file);
+        let Planned { platforms, lowered, .. } = planned?;
         let (definition, targets) = platforms.merge(lowered);
         let (definition, multi_platform) = (Arc::new(definition), platforms.multi);
-        Ok(Prepared { source: file, definition, targets, multi_platform, warnings })
+        Ok(Prepared { source: source.file, definition, targets, multi_platform })
     }
-}
 
-/// What is to be told, once even where it is true for several platforms.
-fn warnings(diagnostics: &[Diagnostic], lowered: &[Lowered], file: &SourceFile) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for warning in diagnostics.iter().chain(lowered.iter().flat_map(|one| &one.warnings)) {
-        let text = warning.render(file, false);
-        if !all.contains(&text) {
-            all.push(text);
+    /// Understands a Dockerfile; what there is to say of it is in `findings`, errors included.
+    async fn plan(
+        &self,
+        request: &BuildRequest,
+        source: &Source,
+        all_stages: bool,
+        progress: &Arc<dyn ProgressSink>,
+        findings: &mut Findings,
+    ) -> Result<Planned> {
+        let platforms = Platforms::of(request)?;
+        let file = &source.file;
+        let (dockerfile, diagnostics) = kiln_parser::parse(file);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            findings.add(kiln_parser::lint::check_file(&dockerfile, &request.build_args));
+            return Err(findings.fail(diagnostics, file));
         }
+        findings.add(diagnostics);
+        let options = PlanOptions { all_stages, ..plan_options(request, source.ignore.clone())? };
+        let plans = platforms.plan_options(&options);
+        let plans = plans.iter().map(|options| Plan::new(&dockerfile, options));
+        let plans = plans.collect::<std::result::Result<Vec<_>, _>>();
+        let plans = plans.map_err(|errors| findings.fail(errors, file))?;
+        let mut resolver = bases::Resolver::new(self, request.pull, &platforms, progress.as_ref());
+        let mut configs = BaseConfigs::new();
+        let lowered = resolver.lower(&plans, &mut configs, &dockerfile, file, findings).await?;
+        findings.add_of(&lowered);
+        Ok(Planned { dockerfile, platforms, plans, configs, lowered })
     }
-    all
 }
 
 /// Whoever asks for the network of the host for the whole build has allowed it.

@@ -4,13 +4,14 @@ mod rewrite;
 
 use std::path::{Path, PathBuf};
 
+pub use kiln_parser::diagnostic::excerpt;
 pub use kiln_parser::edit::{
     Completion, CompletionKind, Document, Fix, Hover, Symbol, SymbolKind, complete, definition, fixes, hover,
     symbols,
 };
 pub use kiln_parser::format::{Rewrite, apply, rewrites};
 pub use kiln_parser::source::MAX_SOURCE;
-pub use kiln_parser::{Diagnostic, Severity, SourceFile};
+pub use kiln_parser::{Diagnostic, Severity, SourceFile, Span};
 pub use rewrite::replace;
 
 use crate::build::{failure, read_limited};

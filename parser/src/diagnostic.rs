@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::{SourceFile, Span};
 
-/// Lines shown before and after the ones that are meant.
+/// Lines shown before and after the one that is meant; half as many where several are.
 const CONTEXT: u32 = 2;
 /// Longest excerpt; a heredoc of thousands of lines is cut.
 const MAX_EXCERPT: u32 = 20;
@@ -96,8 +96,9 @@ pub fn excerpt(source: &SourceFile, span: Span) -> String {
     let first = span.first.max(1);
     let last = span.last.clamp(first, first.saturating_add(MAX_EXCERPT));
     let mut out = format!("{}:{first}\n{RULE}", visible(source.name()));
-    let from = first.saturating_sub(CONTEXT).max(1);
-    let to = last.saturating_add(CONTEXT);
+    let context = if first == last { CONTEXT } else { CONTEXT / 2 };
+    let from = first.saturating_sub(context).max(1);
+    let to = last.saturating_add(context);
     for number in from..=to {
         let Some(line) = source.line(number) else { break };
         let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };

@@ -35,6 +35,7 @@ mod workdir_relative_path;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::{Diagnostic, Dockerfile, Span};
@@ -215,11 +216,13 @@ impl Linter {
     }
 }
 
-/// What the rules say of a file by itself: nothing is known of arguments, base images and the context.
-///
-/// Works on trees with errors too.
-pub fn check_file(file: &Dockerfile, config: &Config) -> Vec<Diagnostic> {
-    let mut linter = Linter::new(config.clone());
+/// What the rules that need no build say of a file, which may have errors; `build_args` may name the rules.
+pub fn check_file(file: &Dockerfile, build_args: &BTreeMap<String, String>) -> Vec<Diagnostic> {
+    let config = match Config::of(file, build_args) {
+        Ok(config) => config,
+        Err(error) => return vec![error],
+    };
+    let mut linter = Linter::new(config);
     linter.file(&FileScene { file, defaults: None });
     linter.findings
 }

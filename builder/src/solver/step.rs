@@ -61,7 +61,7 @@ impl StepRun {
         if self.op.remembered() {
             let (this, layers) = (self.clone(), layers_of(&outputs));
             if let Err(cause) = blocking(move || this.save(&layers)).await {
-                crowd.report(EventKind::Warning(format!("the result is not remembered: {cause}")));
+                crowd.report(EventKind::Warning(format!("the result is not remembered: {cause}").into()));
             }
         }
         Ok((EventKind::Done, outputs))

@@ -11,7 +11,8 @@ Examples:
   kiln build -f docker/Dockerfile --target test --progress plain .
   kiln build --platform linux/amd64,linux/arm64 -t my-app .
   kiln build --secret id=npm,src=$HOME/.npmrc --ssh default .
-  kiln build -o type=local,dest=out .";
+  kiln build -o type=local,dest=out .
+  kiln build --check .";
 
 /// Builds an image from a Dockerfile.
 #[derive(Debug, Args)]
@@ -56,6 +57,12 @@ pub(crate) struct BuildArgs {
     /// Where the result goes: `type=oci|docker|tar|local,dest=PATH`, or a folder, or `-` for a tar on standard output
     #[arg(short, long = "output", value_name = "SPEC")]
     pub(crate) outputs: Vec<String>,
+    /// What is asked of the Dockerfile: `build`, `check`, `outline` or `targets`, and `,format=json`
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    pub(crate) call: String,
+    /// The same as `--call check`
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
     /// Network of RUN steps
     #[arg(long, value_name = "MODE", value_parser = ["default", "bridge", "host", "none"])]
     pub(crate) network: Option<String>,

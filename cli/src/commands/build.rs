@@ -1,7 +1,7 @@
 //! `kiln build`.
 
 use std::collections::BTreeMap;
-use std::io::{Write as _, stdout};
+use std::io::stdout;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,15 +14,20 @@ use super::OK;
 use crate::app::{App, block_on};
 use crate::args::build::{BuildArgs, Progress};
 use crate::render::progress::BuildProgress;
+use crate::terminal;
+use crate::values::call::{self, Method};
 use crate::values::output::{self, Output};
 use crate::values::{assignment, quantity, run_option, secret, ssh, wrong};
-use crate::{terminal, text};
 
 pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     let request = request(args)?;
     let engine = app.engine()?;
     let kind = if args.quiet { Progress::Quiet } else { args.progress };
-    let progress = Arc::new(BuildProgress::start(kind));
+    let progress = Arc::new(BuildProgress::start(kind, app.debug()));
+    let call = call::parse(if args.check { "check" } else { &args.call })?;
+    if call.method != Method::Build {
+        return super::call::run(call, request, &engine, &progress);
+    }
     let watched = progress.clone();
     let built = block_on(async move {
         let cancel = CancellationToken::new();
@@ -30,9 +35,7 @@ pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
         engine.build(request, watched, cancel).await
     });
     progress.finish();
-    let built = built?;
-    tell(&built, kind);
-    finish(args, &built)
+    finish(args, &built?)
 }
 
 /// The first Ctrl-C or SIGTERM gives the build up in order; a second one ends kiln at once.
@@ -49,21 +52,6 @@ async fn cancel_on_signals(cancel: CancellationToken) {
             Some(code) => std::process::exit(code),
         }
     }
-}
-
-fn tell(built: &BuildResult, kind: Progress) {
-    if matches!(kind, Progress::Quiet | Progress::Rawjson) || built.warnings.is_empty() {
-        return;
-    }
-    let mut lines = format!("\n {} found:\n", count(built.warnings.len(), "warning"));
-    for warning in &built.warnings {
-        lines.push_str(&format!("{}\n", text::neutral(warning)));
-    }
-    let _ = std::io::stderr().write_all(lines.as_bytes());
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// The id for scripts: in a file, and on standard output where that was asked for.

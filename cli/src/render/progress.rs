@@ -7,15 +7,17 @@ mod steps;
 mod transfers;
 mod tty;
 
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kiln_engine::progress::{Event, ProgressSink};
+use kiln_engine::progress::{Event, EventKind, ProgressSink, Warning};
 
 pub(crate) use transfers::Transfers;
 
+use super::warnings;
 use crate::args::build::Progress;
 use crate::terminal;
 
@@ -33,9 +35,14 @@ trait Renderer: Send {
 }
 
 /// The progress of a build, drawn until it is finished.
+#[derive(Default)]
 pub(crate) struct BuildProgress {
     sender: Mutex<Option<Sender<Event>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// What was warned of, for the end.
+    warnings: Mutex<Vec<Warning>>,
+    /// Whether warnings are shown with all that is known of them; `None` where they are not shown.
+    expanded: Option<bool>,
 }
 
 impl std::fmt::Debug for BuildProgress {
@@ -45,10 +52,10 @@ impl std::fmt::Debug for BuildProgress {
 }
 
 impl BuildProgress {
-    /// Starts to draw as `kind` says.
-    pub(crate) fn start(kind: Progress) -> Self {
+    /// Starts to draw as `kind` says; `expanded` warnings are shown with their lines.
+    pub(crate) fn start(kind: Progress, expanded: bool) -> Self {
         let renderer: Box<dyn Renderer> = match kind {
-            Progress::Quiet => return BuildProgress { sender: Mutex::new(None), thread: Mutex::new(None) },
+            Progress::Quiet => return BuildProgress::default(),
             Progress::Rawjson => Box::new(rawjson::RawJson::new(std::io::stderr())),
             Progress::Auto if terminal::stderr_is_terminal() => Box::new(tty::Tty::new()),
             Progress::Tty if terminal::stderr_is_terminal() => Box::new(tty::Tty::new()),
@@ -58,20 +65,34 @@ impl BuildProgress {
         };
         let (sender, receiver) = channel();
         let thread = std::thread::spawn(move || draw(renderer, &receiver));
-        BuildProgress { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }
+        BuildProgress {
+            sender: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+            warnings: Mutex::default(),
+            expanded: (kind != Progress::Rawjson).then_some(expanded),
+        }
     }
 
-    /// Draws what is left and waits for it.
+    /// Draws what is left, waits for it, and sums up what was warned of.
     pub(crate) fn finish(&self) {
         drop(take(&self.sender));
         if let Some(thread) = take(&self.thread) {
             let _ = thread.join();
+        }
+        if let (Some(expanded), Ok(warnings)) = (self.expanded, self.warnings.lock()) {
+            let lines = warnings::summary(&warnings, expanded, terminal::stderr_is_coloured());
+            let _ = std::io::stderr().write_all(lines.as_bytes());
         }
     }
 }
 
 impl ProgressSink for BuildProgress {
     fn event(&self, event: Event) {
+        if let EventKind::Warning(warning) = &event.kind
+            && let Ok(mut warnings) = self.warnings.lock()
+        {
+            warnings.push(Warning::clone(warning));
+        }
         if let Ok(sender) = self.sender.lock()
             && let Some(sender) = &*sender
         {

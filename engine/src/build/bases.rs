@@ -11,11 +11,15 @@ use kiln_parser::{
 };
 
 use super::failure;
+use super::findings::Findings;
 use super::platforms::Platforms;
 use crate::{Engine, Error, Result};
 
 /// Steps of kiln itself are numbered from here, far from vertices and exports.
 const FIRST_INTERNAL: u32 = 1 << 30;
+
+/// The step that reads the Dockerfile.
+pub(super) const DEFINITION_STEP: StepId = StepId(FIRST_INTERNAL);
 /// Rounds of `ONBUILD` triggers that name further images.
 const MAX_ROUNDS: usize = 16;
 
@@ -71,22 +75,24 @@ impl<'a> Resolver<'a> {
         Resolver { engine, always_ask, platforms, progress, steps: 0 }
     }
 
-    /// Lowers every plan, with the images that they and the triggers of their bases name.
+    /// Lowers every plan, with the images that they and the triggers of their bases name; their configurations are added
+    /// to `configs`, complaints to `findings`.
     pub(super) async fn lower(
         &mut self,
         plans: &[Plan],
+        configs: &mut BaseConfigs,
         dockerfile: &Dockerfile,
         file: &SourceFile,
+        findings: &mut Findings,
     ) -> Result<Vec<Lowered>> {
-        let mut configs = BaseConfigs::new();
         let mut wanted: BTreeSet<BaseImage> =
             plans.iter().flat_map(|plan| plan.base_images.iter().cloned()).collect();
         for _ in 0..MAX_ROUNDS {
             let images: Vec<BaseImage> = std::mem::take(&mut wanted).into_iter().collect();
-            self.resolve(&images, &mut configs, dockerfile, file).await?;
+            self.resolve(&images, configs, dockerfile, file).await?;
             let mut lowered = Vec::with_capacity(plans.len());
             for plan in plans {
-                match plan.lower(&configs).map_err(|errors| failure::of_diagnostics(&errors, file))? {
+                match plan.lower(configs).map_err(|errors| findings.fail(errors, file))? {
                     Lowering::Ready(ready) => lowered.push(*ready),
                     Lowering::NeedsMore(more) => wanted.extend(more),
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kiln_oci::{ImageConfig, Platform};
 
 use super::Document;
-use crate::lint::{Config, check_file};
+use crate::lint::check_file;
 use crate::plan::SCRATCH;
 use crate::{BaseConfigs, Diagnostic, Dockerfile, Lowering, Plan, PlanOptions, ResolvedBase};
 
@@ -16,8 +16,7 @@ impl Document {
     /// text are left out.
     pub(super) fn check(&mut self) {
         let found = match self.diagnostics.iter().any(Diagnostic::is_error) {
-            true => Config::of(&self.file, &BTreeMap::new())
-                .map_or_else(|error| vec![error], |config| check_file(&self.file, &config)),
+            true => check_file(&self.file, &BTreeMap::new()),
             false => lowered(&self.file),
         };
         let found: Vec<Diagnostic> =

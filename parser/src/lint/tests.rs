@@ -121,7 +121,7 @@ fn a_stage_that_is_not_needed_is_checked_on_demand() {
 #[test]
 fn a_file_is_checked_by_itself() {
     let (file, _) = crate::parse(&SourceFile::new("D", "FROM scratch as A\nNOPE\nMAINTAINER me"));
-    let found = super::check_file(&file, &super::Config::default());
+    let found = super::check_file(&file, &std::collections::BTreeMap::new());
     let rules: Vec<_> = found.iter().filter_map(|diagnostic| diagnostic.rule).collect();
     assert_eq!(rules, ["StageNameCasing", "FromAsCasing", "MaintainerDeprecated"]);
 }

@@ -108,7 +108,7 @@ impl<W: Write + Send> Renderer for Plain<W> {
             EventKind::Log { bytes, .. } => self.log(id, &bytes, event.at),
             EventKind::Transfer(transfer) if transfer.done => self.print(id, &[transfer_line(&transfer)]),
             EventKind::Warning(warning) => {
-                self.print(id, &[format!("WARN: {}", text::neutral(&warning).replace('\n', " "))]);
+                self.print(id, &[format!("WARN: {}", text::neutral(&warning.short).replace('\n', " "))]);
             }
             EventKind::Cached | EventKind::Done | EventKind::Failed(_) | EventKind::Cancelled => self.end(id),
             EventKind::Registered { .. } | EventKind::Transfer(_) => {}

@@ -3,14 +3,13 @@
 use std::io::Write;
 use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use kiln_engine::progress::{Event, EventKind, LogStream, StepId, Transfer};
+use kiln_engine::progress::{Event, EventKind, LogStream, StepId, Transfer, Warning};
 use serde_json::{Value, json};
 
 use super::Renderer;
 use super::steps::{Phase, Step, Steps};
+use crate::render::source::{base64, ranges};
 
 /// Raw JSON progress.
 pub(super) struct RawJson<W> {
@@ -29,13 +28,11 @@ impl<W: Write> RawJson<W> {
             EventKind::Log { stream, bytes } => json!({ "logs": [{
                 "vertex": step.digest,
                 "stream": if *stream == LogStream::Stdout { 1 } else { 2 },
-                "data": STANDARD.encode(bytes),
+                "data": base64(bytes),
                 "timestamp": time(event.at),
             }]}),
             EventKind::Transfer(transfer) => json!({ "statuses": [status(step, transfer, event.at)] }),
-            EventKind::Warning(text) => json!({ "warnings": [{
-                "vertex": step.digest, "level": 1, "short": STANDARD.encode(text), "detail": null,
-            }]}),
+            EventKind::Warning(warning) => json!({ "warnings": [vertex_warning(step, warning)] }),
             _ => json!({ "vertexes": [self.vertex(event.step, step)] }),
         })
     }
@@ -77,6 +74,22 @@ fn status(step: &Step, transfer: &Transfer, at: SystemTime) -> Value {
         status["completed"] = json!(time(at));
     }
     status
+}
+
+fn vertex_warning(step: &Step, warning: &Warning) -> Value {
+    let mut value = json!({ "vertex": step.digest, "level": 1, "short": base64(warning.short.as_bytes()) });
+    if let Some(detail) = &warning.detail {
+        value["detail"] = json!([base64(detail.as_bytes())]);
+    }
+    if let Some(url) = &warning.url {
+        value["url"] = json!(url);
+    }
+    if let Some(place) = &warning.place {
+        let data = base64(place.text.as_bytes());
+        value["sourceInfo"] = json!({ "filename": place.file, "data": data, "language": "Dockerfile" });
+        value["range"] = json!(ranges(place.first, place.last));
+    }
+    value
 }
 
 fn time(at: SystemTime) -> String {
