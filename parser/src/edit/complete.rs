@@ -1,12 +1,14 @@
 //! What may be written at the cursor.
 
+mod mount;
+
 use std::ops::Range;
 
 use super::Document;
 use super::joined::Joined;
-use super::reference::{
-    self, FlagEntry, FlagValue, INSTRUCTIONS, InstructionEntry, MOUNT_KINDS, MOUNT_OPTIONS,
-};
+use super::reference::{self, FlagEntry, FlagValue, INSTRUCTIONS, InstructionEntry};
+use super::variables::Variable;
+use crate::Stage;
 use crate::pieces::PartKind;
 
 /// Something that may be written.
@@ -41,9 +43,10 @@ pub enum CompletionKind {
 
 /// What may be written at an offset, given what is before it.
 pub fn complete(document: &Document, at: usize) -> Vec<Completion> {
+    let at = document.text().floor_char_boundary(at);
     let Some((piece, parts)) = document.instruction_at(at) else {
-        let before = &document.text()[..document.text().floor_char_boundary(at)];
-        return if is_blank_line(before) { instructions(at..at, false) } else { Vec::new() };
+        let is_blank = is_blank_line(&document.text()[..at]);
+        return if is_blank { instructions(at..at, false) } else { Vec::new() };
     };
     let Some(part) = parts.iter().rev().find(|part| part.bytes.start <= at) else { return Vec::new() };
     if !matches!(part.kind, PartKind::Text | PartKind::Blank) {
@@ -58,7 +61,7 @@ pub fn complete(document: &Document, at: usize) -> Vec<Completion> {
         _ if joined.in_file(joined_at..joined_at).start != at => return Vec::new(),
         _ => {}
     }
-    Place { document, line: piece.span.first, bytes: part.bytes.start..at, prefix: &prefix }.complete()
+    Cursor { document, line: piece.span.first, bytes: part.bytes.start..at, prefix: &prefix }.complete()
 }
 
 fn is_blank_line(before: &str) -> bool {
@@ -80,7 +83,7 @@ fn instructions(bytes: Range<usize>, is_trigger: bool) -> Vec<Completion> {
 }
 
 /// A cursor in an instruction.
-struct Place<'a> {
+struct Cursor<'a> {
     document: &'a Document,
     line: u32,
     /// The cursor's line up to the cursor.
@@ -89,10 +92,10 @@ struct Place<'a> {
     prefix: &'a str,
 }
 
-impl Place<'_> {
+impl Cursor<'_> {
     fn complete(&self) -> Vec<Completion> {
-        let start = self.prefix.rfind(char::is_whitespace).map_or(0, |at| at + char_length(self.prefix, at));
-        let (before, word) = self.prefix.split_at(start);
+        let word = self.prefix.rsplit(char::is_whitespace).next().unwrap_or_default();
+        let before = &self.prefix[..self.prefix.len() - word.len()];
         if let Some(name) = open_variable(word) {
             return self.variables(name);
         }
@@ -157,36 +160,8 @@ impl Place<'_> {
         }
     }
 
-    fn mount(&self, value: &str) -> Vec<Completion> {
-        let field = value.rsplit(',').next().unwrap_or_default();
-        let given = |key: &str| value.split(',').find_map(|field| field.strip_prefix(key)?.strip_prefix('='));
-        match field.split_once('=') {
-            Some(("type", kind)) => MOUNT_KINDS
-                .iter()
-                .map(|(name, about)| Completion {
-                    about: (*about).to_owned(),
-                    ..self.word(kind, name, CompletionKind::Value)
-                })
-                .collect(),
-            Some(("from", stage)) => self.stages(self.document.sources(self.line), stage),
-            Some(("sharing", sharing)) => self.values(sharing, &["shared", "private", "locked"]),
-            Some(_) => Vec::new(),
-            None => {
-                let kind = given("type").unwrap_or("bind");
-                let fits = |option: &&reference::MountOption| {
-                    (option.kinds.contains(&kind) || !value.contains("type=")) && given(option.name).is_none()
-                };
-                let completion = |option: &reference::MountOption| {
-                    let (about, text) = (option.about.to_owned(), format!("{}=", option.name));
-                    Completion { about, text, ..self.word(field, option.name, CompletionKind::Option) }
-                };
-                MOUNT_OPTIONS.iter().filter(fits).map(completion).collect()
-            }
-        }
-    }
-
-    fn stages(&self, among: &[crate::Stage], written: &str) -> Vec<Completion> {
-        let completion = |stage: &crate::Stage| {
+    fn stages(&self, among: &[Stage], written: &str) -> Vec<Completion> {
+        let completion = |stage: &Stage| {
             let name = stage.from.name.as_ref()?;
             let about = format!("Stage on `{}`, line {}", stage.from.image, stage.span.first);
             Some(Completion { about, ..self.word(written, name, CompletionKind::Stage) })
@@ -196,7 +171,7 @@ impl Place<'_> {
 
     fn variables(&self, written: &str) -> Vec<Completion> {
         let variables = self.document.variables(self.line);
-        let completion = |(name, variable): (&String, &super::variables::Variable)| {
+        let completion = |(name, variable): (&String, &Variable)| {
             let about = variable.value.clone().unwrap_or_default();
             Completion { about, ..self.word(written, name, CompletionKind::Variable) }
         };
@@ -222,10 +197,6 @@ impl Place<'_> {
     }
 }
 
-fn char_length(text: &str, at: usize) -> usize {
-    text[at..].chars().next().map_or(0, char::len_utf8)
-}
-
 /// What is written of the name of a variable, where a word ends in `$name` or `${name`.
 fn open_variable(word: &str) -> Option<&str> {
     let head = word.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
@@ -237,14 +208,14 @@ mod tests {
     use super::*;
     use crate::edit::at_cursor;
 
-    fn labels(text: &str) -> Vec<String> {
+    pub(super) fn labels(text: &str) -> Vec<String> {
         let (document, at) = at_cursor(text);
         complete(&document, at).into_iter().map(|completion| completion.label).collect()
     }
 
     /// What the text becomes with a completion.
     #[track_caller]
-    fn check(text: &str, label: &str, expected: &str) {
+    pub(super) fn check(text: &str, label: &str, expected: &str) {
         let (document, at) = at_cursor(text);
         let found = complete(&document, at);
         let Some(completion) = found.iter().find(|completion| completion.label == label) else {
@@ -279,21 +250,6 @@ mod tests {
         check("FROM x\nONBUILD COPY --f‸", "--from", "FROM x\nONBUILD COPY --from=");
         check("FROM --platform=‸", "$BUILDPLATFORM", "FROM --platform=$BUILDPLATFORM");
         assert_eq!(labels("FROM x\nCOPY a --‸"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn mounts() {
-        check("FROM x\nRUN --mount=‸", "type", "FROM x\nRUN --mount=type=");
-        check("FROM x\nRUN --mount=type=s‸", "secret", "FROM x\nRUN --mount=type=secret");
-        check("FROM x\nRUN --mount=type=cache,sh‸", "sharing", "FROM x\nRUN --mount=type=cache,sharing=");
-        check(
-            "FROM x\nRUN --mount=type=cache,sharing=‸",
-            "locked",
-            "FROM x\nRUN --mount=type=cache,sharing=locked",
-        );
-        let options = labels("FROM x\nRUN --mount=type=tmpfs,target=/x,‸");
-        assert!(options.contains(&"size".to_owned()));
-        assert!(!options.contains(&"sharing".to_owned()) && !options.contains(&"target".to_owned()));
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(super) enum What {
 
 /// What is at an offset.
 pub(super) fn target(document: &Document, at: usize) -> Option<Target> {
+    let at = document.text().floor_char_boundary(at);
     let (piece, parts) = document.instruction_at(at)?;
     let line = piece.span.first;
     let part = parts.iter().rev().find(|part| part.bytes.start <= at)?;
