@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use kiln_oci::{Digest, ImageConfig, Platform};
 use kiln_parser::ast::{DirectiveLines, PartKind, PieceKind};
 use kiln_parser::format::format;
 use kiln_parser::source::MAX_SOURCE;
-use kiln_parser::{Diagnostic, Dockerfile, SourceFile, parse, print};
+use kiln_parser::{
+    BaseConfigs, Diagnostic, Dockerfile, Lowering, Plan, PlanOptions, ResolvedBase, SourceFile, parse, print,
+};
 use proptest::prelude::*;
 
 /// Lines that come in all ways in which the same can be written.
@@ -128,6 +131,21 @@ fn check_format(source: &SourceFile) {
     assert_eq!(format(&again).unwrap(), formatted);
 }
 
+/// What a build does, by the keys of its steps, and the configuration that comes out, on bases without any; nothing
+/// where there is no build.
+fn image(source: &SourceFile) -> Option<(Vec<Digest>, ImageConfig)> {
+    let platform = Platform::new("linux", "amd64", None);
+    let plan = Plan::new(&parse(source).0, &PlanOptions::new(platform)).ok()?;
+    let mut bases = BaseConfigs::new();
+    for image in &plan.base_images {
+        let config = ImageConfig::empty(image.platform.clone());
+        bases.insert(image.clone(), ResolvedBase { reference: image.reference.clone(), config });
+    }
+    let Ok(Lowering::Ready(lowered)) = plan.lower(&bases) else { return None };
+    let keys = lowered.definition.vertices().map(|(_, vertex)| vertex.op.digest()).collect();
+    Some((keys, lowered.config))
+}
+
 fn check_print(source: &SourceFile) {
     assert_eq!(print(&parse(source).0, source), source.text());
 }
@@ -140,6 +158,18 @@ fn every_case_is_printed_and_formatted() {
         check_print(source);
         check_format(source);
     }
+}
+
+#[test]
+fn a_formatted_file_builds_the_same_image_from_the_same_cache() {
+    let mut built = 0;
+    for source in testdata() {
+        let Ok(formatted) = format(&source) else { continue };
+        let formatted = image(&SourceFile::new(source.name(), formatted));
+        assert_eq!(formatted, image(&source), "{}", source.name());
+        built += usize::from(formatted.is_some());
+    }
+    assert!(built >= 20, "only {built} cases");
 }
 
 #[test]
