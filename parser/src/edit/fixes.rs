@@ -54,7 +54,10 @@ fn fix(document: &Document, diagnostic: &Diagnostic, lines: &Range<usize>) -> Op
     }
     let joined = document.joined_at_line(span)?;
     let (title, range, text) = of_rule(rule, &joined)?;
-    Some((title.to_owned(), vec![Rewrite { bytes: joined.in_file(range), text }]))
+    let bytes = joined.in_file(range);
+    // Of several lines the breaks and the comments between them would be lost.
+    let is_one_line = !document.text()[bytes.clone()].contains('\n');
+    is_one_line.then(|| (title.to_owned(), vec![Rewrite { bytes, text }]))
 }
 
 /// The word that is wrong and the one that was probably meant, where a complaint has such a hint.
@@ -82,7 +85,7 @@ fn of_rule(rule: &str, joined: &Joined) -> Option<(&'static str, Range<usize>, S
             Some(("Write the stage's name in lower case", name.clone(), joined.text[name].to_lowercase()))
         }
         "ExposeProtoCasing" => {
-            Some(("Write the protocol in lower case", cut.rest.clone(), rest.to_lowercase()))
+            Some(("Write the protocol in lower case", cut.rest.clone(), lower_protocols(rest)))
         }
         "MaintainerDeprecated" => {
             let label = format!("LABEL org.opencontainers.image.authors={}", quoted(rest, joined.escape));
@@ -99,6 +102,17 @@ fn of_rule(rule: &str, joined: &Joined) -> Option<(&'static str, Range<usize>, S
         }
         _ => None,
     }
+}
+
+/// Ports with what is behind each `/` in lower case, unless it is a variable.
+fn lower_protocols(ports: &str) -> String {
+    let lower = |port: &str| match port.rsplit_once('/') {
+        Some((number, protocol)) if !protocol.contains('$') => {
+            format!("{number}/{}", protocol.to_lowercase())
+        }
+        _ => port.to_owned(),
+    };
+    ports.split_inclusive(char::is_whitespace).map(lower).collect()
 }
 
 /// A text as one word.
@@ -161,7 +175,8 @@ mod tests {
     fn rules_that_have_a_fix() {
         for (rule, line, expected) in [
             ("StageNameCasing", "FROM x AS Aa", "FROM x AS aa"),
-            ("ExposeProtoCasing", "EXPOSE 1/TCP 2/udp", "EXPOSE 1/tcp 2/udp"),
+            ("ExposeProtoCasing", "EXPOSE 1/TCP  2/udp", "EXPOSE 1/tcp  2/udp"),
+            ("ExposeProtoCasing", "EXPOSE ${A:-1}/UDP 2", "EXPOSE ${A:-1}/udp 2"),
             (
                 "MaintainerDeprecated",
                 "maintainer A \"B\"",
@@ -169,7 +184,7 @@ mod tests {
             ),
             ("LegacyKeyValueFormat", "ENV A a b", "ENV A=\"a b\""),
             ("LegacyKeyValueFormat", "ENV A 'a b'", "ENV A='a b'"),
-            ("LegacyKeyValueFormat", "LABEL A \\\n  b", "LABEL A=b"),
+            ("LegacyKeyValueFormat", "LABEL A b", "LABEL A=b"),
             ("JSONArgsRecommended", "CMD npm  start", "CMD [\"npm\", \"start\"]"),
             ("RedundantTargetPlatform", "FROM --platform=$TARGETPLATFORM y", "FROM y"),
             ("FromAsCasing", "FROM x as y", "FROM x AS y"),
@@ -188,6 +203,7 @@ mod tests {
     fn where_it_is_not_clear_there_is_none() {
         for (rule, line) in [
             ("LegacyKeyValueFormat", "ENV A a \"b\""),
+            ("LegacyKeyValueFormat", "LABEL A \\\n # why\n  b"),
             ("JSONArgsRecommended", "CMD echo $HOME"),
             ("WorkdirRelativePath", "WORKDIR x"),
         ] {
