@@ -11,6 +11,7 @@ use reqwest::Method;
 
 use crate::auth::token::Authority;
 use crate::config::RegistryConfig;
+use crate::download::{self, Download, Downloaded};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pull::{BlobStream, Distrust, fetch};
@@ -197,6 +198,11 @@ impl Client {
     /// The tags of a repository.
     pub async fn tags(&self, reference: &Reference) -> Result<Vec<String>> {
         resolve::tags(&self.upstream(reference, Access::Pull)?).await
+    }
+
+    /// Asks any server for a file, with the connections, certificates and retries that registries are asked with.
+    pub async fn download(&self, wanted: Download<'_>) -> Result<Downloaded> {
+        download::download(&self.shared.transport, wanted).await
     }
 
     /// Whether the registry `host` accepts `credential`.

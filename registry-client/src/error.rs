@@ -108,7 +108,7 @@ impl Error {
     }
 
     /// An answer that says no.
-    pub(crate) fn status(method: &Method, url: &Url, status: StatusCode, body: &[u8]) -> Self {
+    pub(crate) fn status(peer: &str, method: &Method, url: &Url, status: StatusCode, body: &[u8]) -> Self {
         let kind = match status.as_u16() {
             404 => ErrorKind::NotFound,
             401 => ErrorKind::Unauthorized,
@@ -117,7 +117,7 @@ impl Error {
             _ => ErrorKind::Invalid,
         };
         let codes = parse_codes(body);
-        let mut message = format!("the registry answered `{status}`");
+        let mut message = format!("{peer} answered `{status}`");
         if let Some(first) = codes.first() {
             message = format!("{message}: {first}");
         }
@@ -185,7 +185,7 @@ mod tests {
     fn an_error_tells_what_the_registry_said_and_no_secret() {
         let url = Url::parse("https://user:hunter2@r.example/v2/x?token=hunter2").unwrap();
         let body = br#"{"errors":[{"code":"DENIED","message":"no \u001b[2J"}]}"#;
-        let error = Error::status(&Method::GET, &url, StatusCode::FORBIDDEN, body);
+        let error = Error::status("the registry", &Method::GET, &url, StatusCode::FORBIDDEN, body);
         assert_eq!(error.kind, ErrorKind::Denied);
         let text = format!("{error} {error:?}");
         assert!(

@@ -33,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
+    /// Who is asked, as people call it.
+    pub(crate) peer: &'static str,
 }
 
 #[derive(Debug, Clone)]
@@ -44,7 +46,12 @@ pub(crate) enum Body {
 
 impl Request {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Request { method, url, headers: HeaderMap::new(), body: Body::Empty }
+        Request { method, url, headers: HeaderMap::new(), body: Body::Empty, peer: "the registry" }
+    }
+
+    /// The same, asked of a server that is no registry.
+    pub(crate) fn of_server(self) -> Self {
+        Request { peer: "the server", ..self }
     }
 
     pub(crate) fn header(mut self, name: reqwest::header::HeaderName, value: &str) -> Self {
@@ -66,7 +73,7 @@ impl Request {
     pub(crate) async fn rejected(&self, answer: Response) -> Error {
         let status = answer.status();
         let body = read_limited(answer, MAX_ERROR_BODY).await.unwrap_or_default();
-        Error::status(&self.method, &self.url, status, &body)
+        Error::status(self.peer, &self.method, &self.url, status, &body)
     }
 }
 
@@ -142,7 +149,7 @@ impl Transport {
                 return Ok(answer);
             }
             hop.url = locate(&hop.url, answer.headers().get(LOCATION)).map_err(|reason| {
-                request.error(ErrorKind::Refused, format!("the registry redirects {reason}"))
+                request.error(ErrorKind::Refused, format!("{} redirects {reason}", request.peer))
             })?;
         }
         Err(request.error(ErrorKind::Refused, format!("more than {MAX_REDIRECTS} redirects")).into())
@@ -268,7 +275,7 @@ fn find_source<'a, E: std::error::Error + 'static>(
 }
 
 pub(crate) fn stalled(request: &Request, stall: Duration) -> Failure {
-    let message = format!("the registry sent nothing for {} s", stall.as_secs_f32());
+    let message = format!("{} sent nothing for {} s", request.peer, stall.as_secs_f32());
     Failure { cause: Some(Cause::Stall), error: request.error(ErrorKind::Unavailable, message) }
 }
 
