@@ -7,9 +7,10 @@
 use kiln_oci::{Digest, Digester, Platform, Reference};
 
 use crate::exec::Device;
+use crate::url::redact;
 use crate::{
-    ActionInput, CacheSharing, ChmodSpec, CopyAction, DiffOp, ExecOp, ExtraHost, FileAction, FileOp, MergeOp,
-    Mount, Network, Op, Owner, Principal, Security, SourceOp, Submodules,
+    ActionInput, CacheSharing, ChmodSpec, CopyAction, DiffOp, ExecOp, ExtraHost, FileAction, FileOp,
+    GitTimes, MergeOp, Mount, Network, Op, Owner, Principal, Security, SourceOp, Submodules,
 };
 
 /// Changes whenever the meaning of the bytes changes, so that old cache records are not found.
@@ -179,6 +180,7 @@ encode_numbered!(Network { Sandbox = 0, None = 1, Host = 2 });
 encode_numbered!(Security { Sandbox = 0, Insecure = 1 });
 encode_numbered!(CacheSharing { Shared = 0, Private = 1, Locked = 2 });
 encode_numbered!(Submodules { Recursive = 0, Skip = 1 });
+encode_numbered!(GitTimes { Checkout = 0, Commit = 1 });
 
 impl Encode for Op {
     fn encode(&self, to: &mut Encoder) {
@@ -206,14 +208,24 @@ impl Encode for SourceOp {
                 to.number(1);
                 each!(to: name, include, exclude, follow);
             }
-            SourceOp::Git { remote, reference, subdir, checksum, keep_git_dir, submodules } => {
+            SourceOp::Git {
+                remote,
+                reference,
+                subdir,
+                checksum,
+                keep_git_dir,
+                submodules,
+                times,
+                fetch_by_commit,
+            } => {
                 to.number(2);
-                each!(to: remote, reference, subdir, checksum);
-                each!(to: keep_git_dir, submodules);
+                // Who asks does not change what is there.
+                each!(to: redact(remote), reference, subdir, checksum);
+                each!(to: keep_git_dir, submodules, times, fetch_by_commit);
             }
             SourceOp::Http { url, checksum, filename, mode, owner } => {
                 to.number(3);
-                each!(to: url, checksum, filename, mode, owner);
+                each!(to: redact(url), checksum, filename, mode, owner);
             }
             SourceOp::OciLayout { store, digest, platform } => {
                 to.number(4);

@@ -18,6 +18,7 @@ pub mod op;
 pub mod render;
 pub mod source;
 pub mod state;
+pub mod url;
 
 pub use chmod::ChmodSpec;
 pub use definition::{Definition, DefinitionError, Edge, Vertex, VertexId};
@@ -25,5 +26,5 @@ pub use exec::{CacheSharing, Device, ExecOp, ExtraHost, Mount, Network, Security
 pub use file::{ActionInput, CopyAction, FileAction, FileOp, Owner, Principal};
 pub use meta::VertexMeta;
 pub use op::{DiffOp, MergeOp, Op};
-pub use source::{SourceOp, Submodules};
+pub use source::{GitTimes, SourceOp, Submodules};
 pub use state::State;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::url::redact;
 use crate::{ActionInput, CopyAction, Definition, Edge, ExecOp, FileAction, Mount, Op, SourceOp, Vertex};
 
 /// Longest text of a file or argument that is shown.
@@ -67,14 +68,26 @@ fn source_text(out: &mut String, source: &SourceOp) {
         SourceOp::Local { name, include, exclude, follow: _ } => {
             writeln!(out, "    local {name} include={include:?} exclude={exclude:?}")
         }
-        SourceOp::Git { remote, reference, subdir, checksum, keep_git_dir, submodules } => writeln!(
+        SourceOp::Git {
+            remote,
+            reference,
+            subdir,
+            checksum,
+            keep_git_dir,
+            submodules,
+            times,
+            fetch_by_commit,
+        } => writeln!(
             out,
-            "    git {remote} ref={reference:?} subdir={subdir:?} checksum={checksum:?} keep_git_dir={keep_git_dir} {submodules:?}"
+            "    git {} ref={reference:?} subdir={subdir:?} checksum={checksum:?} keep_git_dir={keep_git_dir} \
+             {submodules:?} {times:?} fetch_by_commit={fetch_by_commit}",
+            redact(remote)
         ),
         SourceOp::Http { url, checksum, filename, mode, owner } => {
             writeln!(
                 out,
-                "    http {url} as {filename:?} checksum={checksum:?} mode={mode:?} owner={owner:?}"
+                "    http {} as {filename:?} checksum={checksum:?} mode={mode:?} owner={owner:?}",
+                redact(url)
             )
         }
         SourceOp::OciLayout { store, digest, platform } => {

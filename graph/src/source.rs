@@ -28,7 +28,7 @@ pub enum SourceOp {
     },
     /// A commit of a git repository.
     Git {
-        /// Where to fetch from, without fragment and query.
+        /// Where to fetch from, without fragment and query. User info in it is no part of the operation's digest.
         remote: String,
         /// Branch, tag, `refs/…` or commit; `None` is the remote's default branch.
         reference: Option<String>,
@@ -40,10 +40,14 @@ pub enum SourceOp {
         keep_git_dir: bool,
         /// What happens to submodules.
         submodules: Submodules,
+        /// Which times the files have.
+        times: GitTimes,
+        /// Whether `checksum`, a whole commit then, is believed: `reference` is not looked up and only names it.
+        fetch_by_commit: bool,
     },
     /// One downloaded file.
     Http {
-        /// Where it is.
+        /// Where it is. User info in it is no part of the operation's digest.
         url: String,
         /// What its content must hash to.
         checksum: Option<Digest>,
@@ -73,4 +77,14 @@ pub enum Submodules {
     Recursive,
     /// Left as empty directories.
     Skip,
+}
+
+/// Which modification times the files of a git repository have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GitTimes {
+    /// That of the checkout.
+    #[default]
+    Checkout,
+    /// That of the commit.
+    Commit,
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use kiln_graph::url::redact;
+
 use crate::{SourceFile, Span};
 
 /// Lines shown before and after the one that is meant; half as many where several are.
@@ -91,6 +93,7 @@ impl Diagnostic {
 }
 
 /// `name:line`, a rule, the lines around `span` with `>>>` at those inside, a rule.
+/// Passwords in URLs are not shown: builds fail in public logs.
 pub fn excerpt(source: &SourceFile, span: Span) -> String {
     const RULE: &str = "--------------------\n";
     let first = span.first.max(1);
@@ -102,7 +105,7 @@ pub fn excerpt(source: &SourceFile, span: Span) -> String {
     for number in from..=to {
         let Some(line) = source.line(number) else { break };
         let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
-        let _ = writeln!(out, "{number:>4} | {mark} {}", visible(&shortened(line)));
+        let _ = writeln!(out, "{number:>4} | {mark} {}", visible(&redact(&shortened(line))));
     }
     out + RULE
 }

@@ -19,6 +19,7 @@ pub mod lint;
 pub mod lower;
 pub mod outline;
 pub mod plan;
+pub mod remote;
 pub mod source;
 
 mod complaints;

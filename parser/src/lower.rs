@@ -186,6 +186,15 @@ impl<'a> Lowerer<'a> {
         self.definition.add(op, inputs, meta).map_err(|error| Diagnostic::error(span, error.to_string()))
     }
 
+    /// Files from elsewhere; one vertex, however often they are used, so that all its users see the same.
+    fn source(&mut self, source: SourceOp, meta: VertexMeta) -> Result<Edge, Diagnostic> {
+        let op = Op::Source(source);
+        if let Some((id, _)) = self.definition.vertices().find(|(_, vertex)| vertex.op == op) {
+            return Ok(id.output());
+        }
+        Ok(self.add(op, Vec::new(), meta)?.output())
+    }
+
     /// The source `context`, of which `paths` are needed.
     fn context(&mut self, paths: impl IntoIterator<Item = String>) -> Result<Edge, Diagnostic> {
         self.selected.extend(paths);

@@ -1,5 +1,6 @@
 //! `COPY` and `ADD` to a file operation.
 
+use kiln_graph::url::redact;
 use kiln_graph::{ActionInput, ChmodSpec, CopyAction, Edge, FileAction, FileOp, Op, Owner, VertexMeta};
 
 use super::Lowerer;
@@ -83,8 +84,9 @@ impl Lowerer<'_> {
             }
             self.flush_local(&mut request, &mut local)?;
             let remote = remote::source(&path, checksum.as_deref(), add.keep_git_dir);
-            let remote = remote.map_err(|message| scope.error(format!("ADD {path}: {message}")))?;
-            self.remote(&mut request, scope, path, remote, add.unpack.unwrap_or(false))?;
+            let remote =
+                remote.map_err(|message| scope.error(format!("ADD {}: {message}", redact(&path))))?;
+            self.remote(&mut request, scope, redact(&path), remote, add.unpack.unwrap_or(false))?;
         }
         self.flush_local(&mut request, &mut local)?;
         self.documents(&mut request, scope, &add.sources)?;
@@ -144,7 +146,7 @@ impl Lowerer<'_> {
     ) -> Result<(), Diagnostic> {
         let span = Some((scope.node.span.first, scope.node.span.last));
         let meta = VertexMeta { span, ..VertexMeta::named(format!("[internal] load remote source {shown}")) };
-        let edge = self.add(Op::Source(remote.op), Vec::new(), meta)?.output();
+        let edge = self.source(remote.op, meta)?;
         let source = request.input(Some(edge));
         let copy = CopyAction { unpack, ..request.exact(source, remote.path) };
         request.shown.push(shown);

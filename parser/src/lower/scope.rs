@@ -111,12 +111,14 @@ impl<'a> Scope<'a> {
         self.watched(|name| self.get(name), run, text)
     }
 
-    /// The instruction as progress shows it: keyword in upper case, known variables replaced.
+    /// The instruction as progress shows it: keyword in upper case, known variables replaced,
+    /// passwords in URLs not.
     pub(super) fn title(&self) -> String {
         let code = &self.node.code;
         let shown = self
             .with(|expander| Expander { raw_quotes: true, unset: Unset::Kept, ..expander }.word(code), code);
         let shown = shown.unwrap_or_else(|_| code.clone());
+        let shown = kiln_graph::url::redact(&shown);
         let end = shown.find(char::is_whitespace).unwrap_or(shown.len());
         format!("{}{}", shown[..end].to_ascii_uppercase(), &shown[end..])
     }
