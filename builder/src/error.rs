@@ -71,6 +71,16 @@ pub enum Cause {
     /// The step's network could not be set up.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A git repository cannot be had, or not what was asked of it.
+    #[error("git repository `{remote}`: {reason}")]
+    Git {
+        /// Where it is, without passwords.
+        remote: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A registry failed.
     #[error(transparent)]
     Registry(#[from] kiln_registry_client::Error),
@@ -112,7 +122,9 @@ impl Cause {
     /// What to do about it, where something can be said.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Cause::NotFound { hint, .. } | Cause::Image { hint, .. } => hint.as_deref(),
+            Cause::NotFound { hint, .. } | Cause::Image { hint, .. } | Cause::Git { hint, .. } => {
+                hint.as_deref()
+            }
             Cause::NotGiven { hint, .. } => Some(hint),
             Cause::Exit { oom_killed: true, .. } => Some(OUT_OF_MEMORY),
             Cause::Network(error) => error.hint.as_deref(),

@@ -3,7 +3,7 @@
 mod bind;
 mod cache;
 mod secret;
-mod ssh;
+pub(crate) mod ssh;
 
 use std::any::Any;
 use std::path::{Component, Path, PathBuf};

@@ -1,7 +1,10 @@
 //! What a vertex does, one op a file, and the one place that knows them all.
 
+mod credentials;
 pub mod exec;
 pub mod file;
+pub mod git;
+pub mod http;
 pub mod image;
 pub mod local;
 mod unsupported;
@@ -14,6 +17,7 @@ use kiln_oci::Digest;
 
 use crate::error::Cause;
 use crate::flight::Crowd;
+use crate::progress::Reporter;
 use crate::session::Session;
 use crate::stores::Stores;
 use crate::value::Value;
@@ -28,8 +32,13 @@ pub trait Op: Send + Sync {
         self.definition()
     }
 
-    /// For a source: what it is, as of now, once for the job. `None` for an op with inputs.
-    fn pin<'a>(&'a self, _session: &'a Session) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
+    /// For a source: what it is, as of now, once for the job. `None` for an op with inputs. One that comes with its
+    /// value reports that it started.
+    fn pin<'a>(
+        &'a self,
+        _session: &'a Session,
+        _reporter: &'a dyn Reporter,
+    ) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
         Box::pin(async { Ok(None) })
     }
 
@@ -56,8 +65,8 @@ pub struct Pin {
     pub value: Option<Value>,
 }
 
-/// The op of a vertex.
-pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex) -> Arc<dyn Op> {
+/// The op of a vertex; git references are pinned in `pins`.
+pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> Arc<dyn Op> {
     let digests = Digests { definition: vertex.op.digest(), content: vertex.op.content_digest() };
     match &vertex.op {
         kiln_graph::Op::Source(SourceOp::Image { reference, platform }) => {
@@ -65,6 +74,33 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex) -> Arc<dyn Op> {
         }
         kiln_graph::Op::Source(SourceOp::Local { name, include, exclude, follow: _ }) => {
             Arc::new(local::LocalOp::new(stores.clone(), name.clone(), include.clone(), exclude.clone()))
+        }
+        kiln_graph::Op::Source(SourceOp::Http { url, checksum, filename, mode, owner }) => {
+            let (url, checksum, filename) = (url.clone(), checksum.clone(), filename.clone());
+            let wanted = http::Wanted { url, checksum, filename, mode: mode.clone(), owner: owner.clone() };
+            Arc::new(http::HttpOp::new(stores.clone(), wanted))
+        }
+        kiln_graph::Op::Source(SourceOp::Git {
+            remote,
+            reference,
+            subdir,
+            checksum,
+            keep_git_dir,
+            submodules,
+            times,
+            fetch_by_commit,
+        }) => {
+            let wanted = git::Wanted {
+                remote: remote.clone(),
+                reference: reference.clone(),
+                subdir: subdir.clone(),
+                checksum: checksum.clone(),
+                keep_git_dir: *keep_git_dir,
+                submodules: *submodules,
+                times: *times,
+                fetch_by_commit: *fetch_by_commit,
+            };
+            Arc::new(git::GitOp::new(stores.clone(), wanted, pins.clone()))
         }
         kiln_graph::Op::Exec(exec) => Arc::new(exec::Exec::new(stores.clone(), exec.clone(), digests)),
         kiln_graph::Op::File(file) => Arc::new(file::File::new(stores.clone(), file.clone(), digests)),
@@ -74,7 +110,8 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex) -> Arc<dyn Op> {
 
 /// The ops of a definition, in the order of its vertices.
 pub fn resolve_all(stores: &Arc<Stores>, definition: &Definition) -> Vec<Arc<dyn Op>> {
-    definition.vertices().map(|(_, vertex)| resolve(stores, vertex)).collect()
+    let pins = Arc::default();
+    definition.vertices().map(|(_, vertex)| resolve(stores, vertex, &pins)).collect()
 }
 
 /// The two digests of an op in the graph.

@@ -1,16 +1,23 @@
 //! What a build needs from whoever asked for it: contexts, secrets and agents.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ssh::SshAgent;
+use crate::value::Layers;
 
 /// Where the files of local sources are.
 pub trait ContextSource: Send + Sync {
     /// The directory of the context `name` (`context`, or a named context). Its files are read in place while the
     /// build runs; nothing is written there.
     fn directory(&self, name: &str) -> Result<PathBuf, SessionError>;
+
+    /// The context's filesystem, where it is no directory but was unpacked to layers before the build.
+    fn layers(&self, _name: &str) -> Option<Layers> {
+        None
+    }
 }
 
 /// The values of secrets. They never reach a cache key, a log or a layer.
@@ -44,12 +51,14 @@ pub struct Session {
     pub secrets: Arc<dyn Secrets>,
     /// The agents.
     pub ssh: Arc<dyn SshAgents>,
+    /// What programs that fetch find in their environment: `PATH` and how to reach the world.
+    pub environment: Arc<BTreeMap<String, String>>,
 }
 
 impl Session {
     /// A session with contexts and nothing else.
     pub fn of_contexts(contexts: Arc<dyn ContextSource>) -> Self {
-        Session { contexts, secrets: Arc::new(Nothing), ssh: Arc::new(Nothing) }
+        Session { contexts, secrets: Arc::new(Nothing), ssh: Arc::new(Nothing), environment: Arc::default() }
     }
 
     /// A session that offers nothing.
@@ -65,7 +74,7 @@ impl fmt::Debug for Session {
 }
 
 /// Contexts by name, as directories of this machine.
-impl ContextSource for std::collections::BTreeMap<String, PathBuf> {
+impl ContextSource for BTreeMap<String, PathBuf> {
     fn directory(&self, name: &str) -> Result<PathBuf, SessionError> {
         self.get(name).cloned().ok_or_else(|| no_context(name))
     }

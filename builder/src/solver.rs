@@ -27,7 +27,7 @@ use crate::error::{BuildError, Cause, Failure};
 use crate::flight::{Flights, Waiter};
 use crate::key::{CacheKey, KeyKind, KeyParts};
 use crate::ops::{Op, Pin};
-use crate::progress::{Event, EventKind, ProgressSink, StepId};
+use crate::progress::{Event, EventKind, ProgressSink, StepId, StepReporter};
 use crate::session::Session;
 use crate::value::{Layers, Value};
 
@@ -274,13 +274,13 @@ impl Job {
         if !self.vertex(id).inputs.is_empty() {
             return Ok(None);
         }
+        let reporter = StepReporter { sink: self.progress.as_ref(), step: step_of(id) };
         let pin = tokio::select! {
-            pin = self.ops[id.index()].pin(&self.session) => pin,
+            pin = self.ops[id.index()].pin(&self.session, &reporter) => pin,
             () = self.cancel.cancelled() => Err(Cause::Cancelled),
         };
         let pin = pin.map_err(|cause| self.error(id, self.told(id, cause)))?;
         if pin.as_ref().is_some_and(|pin| pin.value.is_some()) {
-            self.tell(id, EventKind::Started);
             self.tell(id, EventKind::Done);
         }
         Ok(pin.map(|pin| (id, pin)))

@@ -509,24 +509,6 @@ async fn thirty_trivial_steps_take_no_time_worth_mentioning() {
     assert!(cold.as_secs() < 30 && warm.as_secs() < 3, "cold {cold:?}, warm {warm:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ops_that_are_not_executed_say_so() {
-    let shop = Workshop::new();
-    let mut plan = Plan::new();
-    let source = SourceOp::Http {
-        url: "https://user:pass@host.invalid/file?token=1".to_owned(),
-        checksum: None,
-        filename: "file".to_owned(),
-        mode: None,
-        owner: None,
-    };
-    plan = plan.add(Op::Source(source), vec![], "ADD url");
-    let error = shop.build(plan, vec![]).await.unwrap_err();
-    let expected =
-        "ADD url: a download (`https://host.invalid/file`) is not executed yet by this version of kiln";
-    assert_eq!(error.to_string(), expected);
-}
-
 /// A step that asks for a device and says what it sees of it.
 fn with_device(name: &str, required: bool) -> Plan {
     let script = "echo \"[$MINE]\"; busybox cat /given; busybox stat -c %a:%u:%t:%T /dev/deep/mine; : > /dev/deep/mine";

@@ -70,6 +70,8 @@ pub struct BuildRequest {
     pub secrets: Vec<SecretSource>,
     /// SSH agents that RUN steps may ask for.
     pub ssh: Vec<SshSource>,
+    /// What programs that fetch for the build find in their environment: `PATH`, and proxies.
+    pub environment: BTreeMap<String, String>,
     /// What RUN steps may do beyond the ordinary; the network of the host is allowed too where it is asked for above.
     pub allow: Entitlements,
     /// Bytes of `/dev/shm` of RUN steps; 0 is the default.
@@ -144,6 +146,7 @@ impl Engine {
             contexts: Arc::new(contexts),
             secrets: Arc::new(SecretFiles::open(&request.secrets)?),
             ssh: Arc::new(Agents::open(&request.ssh)?),
+            environment: Arc::new(request.environment.clone()),
         };
         Ok(BuildJob {
             definition: prepared.definition.clone(),

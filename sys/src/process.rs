@@ -175,6 +175,13 @@ pub fn kill(pid: u32, signal: i32) -> Result<()> {
     if unsafe { libc::kill(raw, signal) } == 0 { Ok(()) } else { Err(last("kill", &pid.to_string())) }
 }
 
+/// Sends a signal to every process of the group that a child of ours leads, which has not been reaped.
+pub fn kill_group(leader: u32, signal: i32) -> Result<()> {
+    let raw = to_pid(leader)?.as_raw_nonzero().get();
+    // SAFETY: plain numbers.
+    if unsafe { libc::kill(-raw, signal) } == 0 { Ok(()) } else { Err(last("kill", &leader.to_string())) }
+}
+
 /// Like [`reap_any`], but `None` also when every child still runs.
 pub fn try_reap_any() -> Result<Option<(u32, WaitStatus)>> {
     match rustix::process::waitpid(None, WaitOptions::NOHANG) {

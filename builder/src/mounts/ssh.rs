@@ -28,7 +28,7 @@ const SOCKET: &str = "agent";
 
 /// Serves one socket until it is dropped.
 #[derive(Debug)]
-pub(super) struct Door(AbortHandle);
+pub(crate) struct Door(AbortHandle);
 
 impl Drop for Door {
     fn drop(&mut self) {
@@ -60,16 +60,21 @@ fn not_given(id: &str) -> Cause {
 fn open(agent: Arc<dyn SshAgent>, mode: u32, owner: Owner) -> Result<(OwnedFd, Door), Cause> {
     let root = memory(false)?;
     let path = fs::proc_path(&root.as_fd()).join(SOCKET);
-    let listener = BlockingListener::bind(path).map_err(Cause::io("make the SSH agent's socket"))?;
+    let door = listen(&path, agent)?;
     fs::chownat(root.as_fd(), SOCKET, owner)?;
     fs::chmodat(root.as_fd(), SOCKET, mode & 0o777)?;
+    Ok((clone_beneath(&root, Path::new(SOCKET))?, door))
+}
+
+/// Makes a socket at `path`, and answers there until the door is closed.
+pub(crate) fn listen(path: &Path, agent: Arc<dyn SshAgent>) -> Result<Door, Cause> {
+    let listener = BlockingListener::bind(path).map_err(Cause::io("make the SSH agent's socket"))?;
     listener.set_nonblocking(true).map_err(Cause::io("make the SSH agent's socket"))?;
     let runtime = Handle::current();
     let entered = runtime.enter();
     let listener = UnixListener::from_std(listener).map_err(Cause::io("serve the SSH agent's socket"))?;
     drop(entered);
-    let door = Door(runtime.spawn(serve(listener, agent)).abort_handle());
-    Ok((clone_beneath(&root, Path::new(SOCKET))?, door))
+    Ok(Door(runtime.spawn(serve(listener, agent)).abort_handle()))
 }
 
 async fn serve(listener: UnixListener, agent: Arc<dyn SshAgent>) {

@@ -42,7 +42,11 @@ impl Op for ImageOp {
     }
 
     /// A manifest is what it is under whatever name, so two names for one base share what is built on it.
-    fn pin<'a>(&'a self, _session: &'a Session) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
+    fn pin<'a>(
+        &'a self,
+        _session: &'a Session,
+        _reporter: &'a dyn Reporter,
+    ) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
         Box::pin(async {
             let digest = match self.reference.digest() {
                 Some(digest) => digest,

@@ -10,6 +10,7 @@ use crate::context::LocalFiles;
 use crate::error::Cause;
 use crate::flight::Crowd;
 use crate::index::Index;
+use crate::progress::{EventKind, Reporter};
 use crate::session::Session;
 use crate::solver::blocking;
 use crate::stores::Stores;
@@ -36,8 +37,17 @@ impl Op for LocalOp {
         Digest::of(format!("local {}", self.name).as_bytes())
     }
 
-    fn pin<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
+    fn pin<'a>(
+        &'a self,
+        session: &'a Session,
+        reporter: &'a dyn Reporter,
+    ) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
         Box::pin(async {
+            reporter.report(EventKind::Started);
+            if let Some(layers) = session.contexts.layers(&self.name) {
+                let (identity, value) = (layers.digest(), Some(Value::Layers(layers)));
+                return Ok(Some(Pin { identity, value }));
+            }
             let (stores, name, session) = (self.stores.clone(), self.name.clone(), session.clone());
             let (include, exclude) = (self.include.clone(), self.exclude.clone());
             let files = blocking(move || {

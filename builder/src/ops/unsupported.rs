@@ -19,10 +19,6 @@ pub(crate) struct Unsupported {
 impl Unsupported {
     pub(crate) fn new(op: &kiln_graph::Op, digests: Digests) -> Self {
         let what = match op {
-            kiln_graph::Op::Source(SourceOp::Git { remote, .. }) => {
-                format!("a git source (`{}`)", redact(remote))
-            }
-            kiln_graph::Op::Source(SourceOp::Http { url, .. }) => format!("a download (`{}`)", redact(url)),
             kiln_graph::Op::Source(SourceOp::OciLayout { store, .. }) => {
                 format!("an OCI layout source (`{store}`)")
             }
@@ -34,19 +30,6 @@ impl Unsupported {
     }
 }
 
-/// A URL without user name, password and query.
-fn redact(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = host.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}/{path}")
-        }
-        None => url.rsplit('@').next().unwrap_or_default().to_owned(),
-    }
-}
-
 impl Op for Unsupported {
     fn definition(&self) -> Digest {
         self.digests.definition.clone()
@@ -54,16 +37,5 @@ impl Op for Unsupported {
 
     fn run<'a>(&'a self, _inputs: Vec<Value>, _crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
         Box::pin(async { Err(Cause::Unsupported(self.what.clone())) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::redact;
-
-    #[test]
-    fn secrets_of_urls_are_not_shown() {
-        assert_eq!(redact("https://u:p@h/r.git?token=x#main"), "https://h/r.git");
-        assert_eq!(redact("git@h:r.git"), "h:r.git");
     }
 }

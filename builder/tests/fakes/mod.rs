@@ -261,7 +261,11 @@ impl Op for Pretend {
         Digest::of(self.step.name.as_bytes())
     }
 
-    fn pin<'a>(&'a self, _session: &'a Session) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
+    fn pin<'a>(
+        &'a self,
+        _session: &'a Session,
+        _reporter: &'a dyn Reporter,
+    ) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
         let pin = |identity: &String| Pin { identity: Digest::of(identity.as_bytes()), value: None };
         Box::pin(async move { Ok(self.step.identity.as_ref().map(pin)) })
     }

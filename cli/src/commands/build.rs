@@ -88,12 +88,23 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
             .map(|text| secret::parse(text, &|name| std::env::var_os(name)))
             .collect::<Result<_>>()?,
         ssh: args.ssh.iter().map(|text| ssh::parse(text, ssh_agent())).collect::<Result<_>>()?,
+        environment: fetching(),
         allow: allow(&args.allow)?,
         shm_size: args.shm_size.as_deref().map_or(Ok(0), |text| quantity::bytes("--shm-size", text))?,
         ulimits: args.ulimits.clone(),
         epoch: epoch()?,
         exports: exports(names, outputs)?,
     })
+}
+
+/// What `git` needs of the environment.
+fn fetching() -> BTreeMap<String, String> {
+    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"];
+    let names = proxies.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]);
+    names
+        .chain(["PATH".to_owned()])
+        .filter_map(|name| Some((name.clone(), std::env::var(&name).ok()?)))
+        .collect()
 }
 
 fn name(text: &str) -> Result<Reference> {

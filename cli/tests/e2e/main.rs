@@ -7,6 +7,7 @@ mod harness;
 mod build;
 mod build_errors;
 mod build_language;
+mod build_remote;
 mod checks;
 mod crash;
 mod fmt;

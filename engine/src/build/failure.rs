@@ -72,6 +72,7 @@ pub(crate) fn of_cause(cause: &Cause) -> Error {
         Cause::Cancelled => ErrorKind::Cancelled,
         Cause::Unsupported(_) => ErrorKind::NotImplemented,
         Cause::Registry(error) => crate::error::convert::registry_kind(error),
+        Cause::Git { .. } => ErrorKind::Unavailable,
         Cause::Exit { .. } => ErrorKind::Build,
         Cause::NotFound { .. } | Cause::NotGiven { .. } | Cause::Invalid(_) | Cause::Image { .. } => {
             ErrorKind::InvalidInput
