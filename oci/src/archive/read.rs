@@ -228,7 +228,7 @@ impl<R: Read + Seek> Archive<R> {
         let path = blob_path(&entry.digest);
         let bytes = self.read_verified(entry, MAX_MANIFEST)?;
         match parse_manifest(&bytes, Some(entry.media_type.as_str())).map_err(|e| refused(&path, e))? {
-            Document::Index(_) if depth >= MAX_INDEX_DEPTH => {
+            Document::Index(_) if depth > MAX_INDEX_DEPTH => {
                 Err(ArchiveError::TooMany { what: "levels of nested indexes", limit: MAX_INDEX_DEPTH })
             }
             Document::Index(index) => {

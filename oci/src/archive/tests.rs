@@ -150,7 +150,9 @@ fn the_list_for_docker_names_this_machines_image_once() {
 fn indexes_in_indexes_have_an_end() {
     let mut blobs = Memory::default();
     let mut image = blobs.index(&["a:1"], &["linux/amd64"]);
-    for _ in 0..crate::parse::MAX_INDEX_DEPTH {
+    for level in 0..crate::parse::MAX_INDEX_DEPTH {
+        let bytes = write(Vec::new(), std::slice::from_ref(&image), &blobs).unwrap();
+        assert_eq!(load(bytes).unwrap()[0].1, ["linux/amd64"], "{} levels", level + 1);
         let inner = blobs.put(MediaType::OCI_INDEX, &image.root);
         image.root = Index::new(vec![inner]).to_bytes();
     }
