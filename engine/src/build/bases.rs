@@ -183,13 +183,12 @@ enum Local {
 
 impl Local {
     /// Says of an error of the registry why what is here did not do.
-    fn explain(&self, error: Error) -> Error {
-        match self {
-            Local::IsFor(platform) => {
-                error.with_hint(format!("the image of that name that is here is for `{platform}`"))
-            }
-            Local::None | Local::Fits(_) => error,
+    fn explain(&self, mut error: Error) -> Error {
+        if let Local::IsFor(platform) = self {
+            let hint = || format!("the image of that name that is here is for `{platform}`");
+            error.hint.get_or_insert_with(hint);
         }
+        error
     }
 }
 
