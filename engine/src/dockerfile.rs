@@ -30,7 +30,7 @@ pub fn find(folder: &Path) -> Result<PathBuf> {
     let mut paths = NAMES.iter().map(|name| folder.join(name));
     paths.find(|path| path.is_file()).ok_or_else(|| {
         Error::not_found(format!("there is no Dockerfile in `{}`", folder.display()))
-            .with_hint(format!("it is called `{}`; any other name has to be given", NAMES.join("`, `")))
+            .with_hint(format!("a file that is not called `{}` has to be named", NAMES.join("` or `")))
     })
 }
 

@@ -4,8 +4,7 @@ use clap::Args;
 
 const EXAMPLES: &str = "\
 Examples:
-  kiln lsp                        what an editor runs; docs/editors.md says how to set it up
-  vim.lsp.config('kiln', { cmd = { 'kiln', 'lsp' }, filetypes = { 'dockerfile' } })";
+  kiln lsp                        what an editor runs; `docs/editors.md` says how to set it up";
 
 /// Answers an editor about Dockerfiles: the Language Server Protocol on standard input and output.
 #[derive(Debug, Args)]

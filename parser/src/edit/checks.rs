@@ -7,7 +7,7 @@ use kiln_oci::{ImageConfig, Platform};
 use super::Document;
 use crate::lint::check_file;
 use crate::plan::SCRATCH;
-use crate::{BaseConfigs, Diagnostic, Dockerfile, Lowering, Plan, PlanOptions, ResolvedBase};
+use crate::{BaseConfigs, Diagnostic, Dockerfile, Instruction, Lowering, Plan, PlanOptions, ResolvedBase};
 
 impl Document {
     /// Adds what the build checks say, and why a build of any of the stages would not begin.
@@ -39,8 +39,8 @@ impl Document {
 
 /// What is said on the way to a graph of all stages, on bases without any configuration.
 fn lowered(file: &Dockerfile) -> Vec<Diagnostic> {
-    let host = Platform::host();
-    let options = PlanOptions { all_stages: true, ..PlanOptions::new(host.clone()) };
+    let options =
+        PlanOptions { all_stages: true, build_args: given(file), ..PlanOptions::new(Platform::host()) };
     let plan = match Plan::new(file, &options) {
         Ok(plan) => plan,
         Err(found) => return found,
@@ -55,6 +55,16 @@ fn lowered(file: &Dockerfile) -> Vec<Diagnostic> {
         Ok(Lowering::NeedsMore(_)) => Vec::new(),
         Err(found) => found,
     }
+}
+
+/// Values for the arguments that every build has to give: a word that is an image, a name and a tag.
+fn given(file: &Dockerfile) -> BTreeMap<String, String> {
+    let arguments = file.global_args.iter().filter_map(|node| match &node.instruction {
+        Instruction::Arg(arg) => Some(&arg.arguments),
+        _ => None,
+    });
+    let without_default = arguments.flatten().filter(|(_, default)| default.is_none());
+    without_default.map(|(name, _)| (name.clone(), SCRATCH.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -94,6 +104,14 @@ mod tests {
         check("FROM a\nUSER $x\n", &[]);
         check("FROM a AS b\nENV name=1\nFROM b\nUSER $nane\n", &[("UndefinedVar", 4)]);
         check("FROM scratch AS b\nFROM b\nUSER $x\n", &[("UndefinedVar", 3)]);
+    }
+
+    #[test]
+    fn arguments_without_default_will_be_given() {
+        check(
+            "ARG A TAG\nFROM $A\nUSER $x\nFROM b:$TAG\nMAINTAINER c\n",
+            &[("InvalidDefaultArgInFrom", 2), ("InvalidDefaultArgInFrom", 4), ("MaintainerDeprecated", 5)],
+        );
     }
 
     #[test]
