@@ -60,6 +60,9 @@ pub struct CopyOptions<'a> {
     pub mtime: Option<i64>,
     /// Follow a symbolic link that the source path itself is, inside the source root.
     pub follow_source: bool,
+    /// The destination's last name is the name of what is made, whatever is there: no link there is followed and no
+    /// directory entered. A directory's contents go into it all the same.
+    pub named: bool,
     /// Give the destination directory itself the metadata of the copied one. Without it, one that is there keeps
     /// its own, and one that is made is like the directories above it. Directories below always take the source's.
     pub merge_metadata: bool,
@@ -77,6 +80,7 @@ impl CopyOptions<'_> {
             parents: None,
             mtime: None,
             follow_source: false,
+            named: false,
             merge_metadata: true,
             expected: None,
         }
@@ -102,7 +106,7 @@ impl fmt::Debug for CopyOptions<'_> {
         text.field("owner", &self.owner).field("mode", &self.mode.is_some());
         text.field("filter", &self.filter.is_some()).field("parents", &self.parents);
         text.field("mtime", &self.mtime).field("follow_source", &self.follow_source);
-        text.field("merge_metadata", &self.merge_metadata);
+        text.field("named", &self.named).field("merge_metadata", &self.merge_metadata);
         text.field("expected", &self.expected.is_some()).finish()
     }
 }
@@ -189,6 +193,9 @@ impl Copier<'_> {
 
     /// The canonical path of what is to be made.
     fn destination(&mut self, to: &[u8], is_dir: bool) -> Result<Vec<u8>> {
+        if self.options.named && !is_dir {
+            return self.named_destination(to);
+        }
         let in_directory = to.ends_with(b"/") && components(to).next().is_some() && !is_dir;
         loop {
             match self.target.find(to)? {
@@ -197,11 +204,27 @@ impl Copier<'_> {
                 Place::Obstacle { path, last: true } if !in_directory => return Ok(path),
                 Place::Missing { path, last: true } if !in_directory => return Ok(path),
                 Place::Obstacle { path, .. } => return Err(not_a("openat", &path, Errno::NOTDIR)),
-                Place::Missing { path, .. } => match self.options.parents {
-                    Some(parents) => self.make_parent(&path, parents)?,
-                    None => return Err(not_a("openat", &path, Errno::NOENT)),
-                },
+                Place::Missing { path, .. } => self.make_missing(&path)?,
             }
+        }
+    }
+
+    /// The last name as it is, in the directory that the rest leads to.
+    fn named_destination(&mut self, to: &[u8]) -> Result<Vec<u8>> {
+        let (parent, name) = split(to);
+        loop {
+            match self.target.find(parent)? {
+                Place::Directory(path, _) => return Ok(joined(&path, name)),
+                Place::Obstacle { path, .. } => return Err(not_a("openat", &path, Errno::NOTDIR)),
+                Place::Missing { path, .. } => self.make_missing(&path)?,
+            }
+        }
+    }
+
+    fn make_missing(&mut self, path: &[u8]) -> Result<()> {
+        match self.options.parents {
+            Some(parents) => self.make_parent(path, parents),
+            None => Err(not_a("openat", path, Errno::NOENT)),
         }
     }
 
@@ -299,6 +322,9 @@ impl Copier<'_> {
         let attributes = self.options.attributes(found);
         match &found.link {
             Some(text) => fs::symlinkat(as_path(text), dir.as_fd(), name_of(to))?,
+            None if found.stat.file_type() == FileType::CharacterDevice && found.stat.rdev == (0, 0) => {
+                return Err(Error::WhiteoutDevice { path: show(&from) });
+            }
             None => {
                 let device = fs::makedev(found.stat.rdev.0, found.stat.rdev.1);
                 fs::mknodat(dir.as_fd(), name_of(to), found.stat.mode & !0o7000, device)?;

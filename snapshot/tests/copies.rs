@@ -19,6 +19,7 @@ fn options() -> CopyOptions<'static> {
     CopyOptions {
         owner: Some(ROOT),
         parents: Some(Parents { mode: 0o755, owner: ROOT }),
+        named: false,
         merge_metadata: false,
         ..CopyOptions::exact()
     }
