@@ -11,7 +11,7 @@ use kiln_sys::fs::{self, Owner, Root};
 
 use crate::attributes::Attributes;
 use crate::error::show;
-use crate::path::{as_path, join, name_of, split};
+use crate::path::{as_path, components, join, name_of, split};
 use crate::read_tar::{EntryKind, Header, Input, TarReader, pieces_of};
 use crate::tree::{Found, Tree};
 use crate::writers::{NewFile, Writers};
@@ -35,11 +35,16 @@ pub struct ApplyOptions {
     pub writers: usize,
     /// Make device nodes; without privileges they can only be left out.
     pub devices: bool,
+    /// Owner of everything in the tar; without it, who the tar says.
+    pub owner: Option<Owner>,
+    /// Whether names that begin with `.wh.` delete, as in a layer. In other archives they are refused: the file could
+    /// not be in a layer.
+    pub whiteouts: bool,
 }
 
 impl Default for ApplyOptions {
     fn default() -> Self {
-        Self { fresh: false, writers: 2, devices: true }
+        Self { fresh: false, writers: 2, devices: true, owner: None, whiteouts: true }
     }
 }
 
@@ -113,6 +118,9 @@ impl Unpack<'_> {
         tar: &mut TarReader<R>,
     ) -> Result<()> {
         self.applied.entries += 1;
+        if !self.options.whiteouts && components(&header.path).any(|part| part.starts_with(WHITEOUT)) {
+            return Err(tar.bad(&header.path, "names that start with `.wh.` mean deletions"));
+        }
         match meaning(&header.path, header.kind).map_err(|reason| tar.bad(&header.path, reason))? {
             Meaning::Skip => Ok(()),
             Meaning::Root if header.kind == EntryKind::Directory => self.root(header),
@@ -131,7 +139,7 @@ impl Unpack<'_> {
 
     fn root(&mut self, header: Header) -> Result<()> {
         let dir = self.tree.directory(b"")?;
-        let attributes = attributes(header);
+        let attributes = self.attributes(header);
         attributes.finish(dir.as_fd())?;
         self.tree.set_time(Vec::new(), attributes.mtime);
         Ok(())
@@ -209,12 +217,12 @@ impl Unpack<'_> {
     ) -> Result<()> {
         let size = header.size;
         self.applied.bytes += size;
-        let file = NewFile { dir, path, attributes: attributes(header) };
+        let file = NewFile { dir, path, attributes: self.attributes(header) };
         self.writers.file(file, size, |count, out| tar.content(count, out))
     }
 
     fn make_directory(&mut self, path: Vec<u8>, dir: &OwnedFd, header: Header) -> Result<()> {
-        let attributes = attributes(header);
+        let attributes = self.attributes(header);
         let name = name_of(&path);
         match fs::mkdirat(dir.as_fd(), name, attributes.creation_mode()) {
             Err(error) if error.is_exists() && fs::statat(dir.as_fd(), name)?.is_dir() => {}
@@ -256,7 +264,13 @@ impl Unpack<'_> {
             }
             other => other?,
         }
-        attributes(header).finish_name(dir.as_fd(), name_of(path))
+        self.attributes(header).finish_name(dir.as_fd(), name_of(path))
+    }
+
+    fn attributes(&self, header: Header) -> Attributes {
+        let owner = self.options.owner.unwrap_or(Owner { uid: header.uid, gid: header.gid });
+        let Header { mode, mtime, xattrs, .. } = header;
+        Attributes { mode, uid: owner.uid, gid: owner.gid, mtime, xattrs }
     }
 
     fn remove_first(&mut self, path: &[u8]) -> Result<()> {
@@ -354,14 +368,4 @@ fn make_by_name(dir: &OwnedFd, path: &[u8], header: &Header) -> kiln_sys::Result
     };
     let device = fs::makedev(header.device.0, header.device.1);
     fs::mknodat(dir.as_fd(), name, kind | header.mode & 0o777, device)
-}
-
-fn attributes(header: Header) -> Attributes {
-    Attributes {
-        mode: header.mode,
-        uid: header.uid,
-        gid: header.gid,
-        mtime: header.mtime,
-        xattrs: header.xattrs,
-    }
 }

@@ -57,8 +57,8 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
-    /// A layer tar is malformed or hostile.
-    #[error("layer entry {entry} (`{path}`): {reason}")]
+    /// A tar is malformed or hostile.
+    #[error("tar entry {entry} (`{path}`): {reason}")]
     Entry {
         /// The entry's position in the tar, from 1.
         entry: u64,
@@ -79,6 +79,12 @@ pub enum Error {
     #[error("`{path}` cannot be in a layer: names that start with `.wh.` mean deletions")]
     WhiteoutName {
         /// The file.
+        path: String,
+    },
+    /// A device would be taken for a whiteout by overlayfs.
+    #[error("`{path}` cannot be in a layer: a character device 0:0 means a deletion")]
+    WhiteoutDevice {
+        /// The device.
         path: String,
     },
     /// A file was modified while it was read.
