@@ -131,10 +131,32 @@ pub enum Principal {
     Name(String),
 }
 
+/// Why a text is no owner: what looks like a number is never taken for a name, which an image could map to root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid user or group `{0}`: numbers are 0 to 4294967294, without sign or leading zeros")]
+pub struct OwnerError(String);
+
 impl Principal {
-    /// A number where the text is one, else a name.
+    /// A number where the text is one as it is usually written, else a name.
     pub fn parse(text: &str) -> Self {
-        text.parse().map_or_else(|_| Principal::Name(text.to_owned()), Principal::Id)
+        let number = text.parse().ok().filter(|id: &u32| id.to_string() == text);
+        number.map_or_else(|| Principal::Name(text.to_owned()), Principal::Id)
+    }
+
+    fn check(&self) -> Result<(), OwnerError> {
+        let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        match self {
+            // The largest number means "do not change" to chown.
+            Principal::Id(u32::MAX) => Err(OwnerError(u32::MAX.to_string())),
+            Principal::Id(_) => Ok(()),
+            Principal::Name(name)
+                if name.contains(is_odd)
+                    || name.trim_matches(['+', '-']).bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                Err(OwnerError(name.clone()))
+            }
+            Principal::Name(_) => Ok(()),
+        }
     }
 }
 
@@ -145,6 +167,19 @@ impl Owner {
         let (user, group) = text.split_once(':').unwrap_or((text, ""));
         let owner = Owner { user: part(user), group: part(group) };
         (owner.user.is_some() || owner.group.is_some()).then_some(owner)
+    }
+
+    /// Fails where user or group looks like a number and is none.
+    pub fn check(&self) -> Result<(), OwnerError> {
+        [&self.user, &self.group].into_iter().flatten().try_for_each(Principal::check)
+    }
+
+    /// The first of user and group that is a name.
+    pub fn name(&self) -> Option<&str> {
+        [&self.user, &self.group].into_iter().flatten().find_map(|principal| match principal {
+            Principal::Id(_) => None,
+            Principal::Name(name) => Some(name.as_str()),
+        })
     }
 }
 
@@ -220,5 +255,24 @@ impl FileOp {
     pub(crate) fn is_ordered(&self) -> bool {
         let earlier = |at: usize, input| !matches!(input, ActionInput::Action(index) if index as usize >= at);
         self.actions.iter().enumerate().all(|(at, action)| action.refers_to().all(|input| earlier(at, input)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_number_is_never_a_name() {
+        for good in ["0", "1000:1000", "web", "web:33", ":staff", "4294967294", "a1", "4x"] {
+            Owner::parse(good).unwrap().check().unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        for bad in
+            ["4294967295", "4294967296", "-1", "+1", "00", "1:4294967296", "web:-1", " 0", "a\n", "1:007"]
+        {
+            assert!(Owner::parse(bad).unwrap().check().is_err(), "{bad}");
+        }
+        assert_eq!(Owner::parse("1:staff").unwrap().name(), Some("staff"));
+        assert_eq!(Owner::parse("1:2").unwrap().name(), None);
     }
 }

@@ -75,6 +75,13 @@ impl IgnoreFile {
         Ok(IgnoreFile { rules })
     }
 
+    /// Patterns of a list, where there are no comments and a line feed is part of a name.
+    pub fn of_patterns(patterns: &[String]) -> Result<Self, IgnoreError> {
+        let rules = (1..).zip(patterns).map(|(line, pattern)| Rule::parse(pattern, line));
+        let rules: Vec<Option<Rule>> = rules.collect::<Result<_, _>>()?;
+        Ok(IgnoreFile { rules: rules.into_iter().flatten().collect() })
+    }
+
     /// Whether no line can leave anything out.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -121,6 +128,11 @@ impl IgnoreFile {
             (decision, matched) = self.step(&matched, &path[..end]);
         }
         decision
+    }
+
+    /// Whether some rule may match a path below a directory that none matches.
+    pub fn may_match_below(&self, directory: &[u8]) -> bool {
+        self.rules.iter().any(|rule| rule.may_match_below(directory))
     }
 
     /// Whether nothing below an excluded directory can be taken back, so that it need not be walked.

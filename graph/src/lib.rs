@@ -23,7 +23,7 @@ pub mod url;
 pub use chmod::ChmodSpec;
 pub use definition::{Definition, DefinitionError, Edge, Vertex, VertexId};
 pub use exec::{CacheSharing, Device, ExecOp, ExtraHost, Mount, Network, Security};
-pub use file::{ActionInput, CopyAction, FileAction, FileOp, Owner, Principal};
+pub use file::{ActionInput, CopyAction, FileAction, FileOp, Owner, OwnerError, Principal};
 pub use meta::VertexMeta;
 pub use op::{DiffOp, MergeOp, Op};
 pub use source::{GitTimes, SourceOp, Submodules};

@@ -18,6 +18,7 @@ struct Request {
     dest: String,
     shown_dest: String,
     chown: Option<String>,
+    owner: Option<Owner>,
     chmod: Option<String>,
     mode: Option<ChmodSpec>,
     exclude: Vec<String>,
@@ -217,7 +218,7 @@ impl Request {
         CopyAction {
             input: self.previous(),
             source,
-            owner: self.chown.as_deref().and_then(Owner::parse),
+            owner: self.owner.clone(),
             mode: self.mode.clone(),
             exclude: self.exclude.clone(),
             link: self.link && self.mode.is_none(),
@@ -281,6 +282,8 @@ fn request(
     let shown_dest = scope.word(&sources.dest)?;
     let chown = scope.optional(chown.as_ref())?.filter(|text| !text.is_empty());
     let chmod = scope.optional(chmod.as_ref())?.filter(|text| !text.is_empty());
+    let owner = chown.as_deref().and_then(Owner::parse);
+    owner.iter().try_for_each(Owner::check).map_err(|error| scope.error(error.to_string()))?;
     let mode =
         chmod.as_deref().map(ChmodSpec::parse).transpose().map_err(|error| scope.error(error.to_string()))?;
     Ok(Request {
@@ -288,6 +291,7 @@ fn request(
         dest: destination(&state.cwd(), &shown_dest),
         shown_dest,
         chown,
+        owner,
         chmod,
         mode,
         exclude: Vec::new(),
