@@ -37,7 +37,7 @@ impl LocalFiles {
         memo: Option<Arc<dyn Memo + Send + Sync>>,
     ) -> Result<LocalFiles, Cause> {
         let root = Root::open(path)?;
-        let include = if include.is_empty() { None } else { Some(patterns(include)?) };
+        let include = if include.is_empty() { None } else { Some(list(include)?) };
         Ok(LocalFiles {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -91,8 +91,13 @@ impl LocalFiles {
     }
 }
 
+/// The rules that a list of patterns makes.
+pub(crate) fn list(patterns: &[String]) -> Result<IgnoreFile, Cause> {
+    IgnoreFile::of_patterns(patterns).map_err(|error| Cause::Invalid(format!("paths of a copy: {error}")))
+}
+
 /// The rules that lines of an ignore file make.
-pub(crate) fn patterns(lines: &[String]) -> Result<IgnoreFile, Cause> {
+fn patterns(lines: &[String]) -> Result<IgnoreFile, Cause> {
     IgnoreFile::parse(lines.join("\n").as_bytes())
         .map_err(|error| Cause::Invalid(format!("ignore rules: {error}")))
 }

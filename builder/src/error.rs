@@ -65,6 +65,14 @@ pub enum Cause {
     /// A snapshot, copy or layer tar failed.
     #[error(transparent)]
     Snapshot(#[from] kiln_snapshot::Error),
+    /// An archive could not be unpacked.
+    #[error("unpack `{path}`: {source}")]
+    Unpack {
+        /// The archive.
+        path: String,
+        /// Why not.
+        source: kiln_snapshot::Error,
+    },
     /// The store failed.
     #[error(transparent)]
     Cache(#[from] kiln_cache::Error),

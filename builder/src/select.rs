@@ -1,20 +1,24 @@
 //! Which files a copy takes: its paths resolved, its wildcards expanded, and one digest of it all.
 
+mod filter;
+mod parents;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use kiln_graph::CopyAction;
 use kiln_graph::glob::{Pattern, has_wildcard};
-use kiln_graph::ignore::IgnoreFile;
 use kiln_oci::{Digest, Digester};
 use kiln_snapshot::checksum::{self, ChecksumOptions};
-use kiln_snapshot::filter::{Filter, Verdict};
+use kiln_snapshot::filter::Verdict;
 use kiln_sys::fs::{self, Root};
 use rayon::prelude::*;
 
-use crate::context::{LocalFiles, join, patterns};
+use crate::context::LocalFiles;
 use crate::error::Cause;
+
+pub(crate) use filter::CopyFilter;
 
 /// The most paths that the wildcards of one copy may stand for.
 const MAX_MATCHES: usize = 100_000;
@@ -40,40 +44,36 @@ pub(crate) struct Selected {
     pub(crate) name: OsString,
     /// Whether it is a directory.
     pub(crate) is_dir: bool,
+    /// Of a directory with `--parents`: the pattern of the paths in it that are taken; all without it.
+    pub(crate) include: Option<String>,
 }
 
 /// Everything that a copy takes of its source, in order.
 pub(crate) fn select(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Selected>, Cause> {
-    if copy.parents {
-        return Err(Cause::Unsupported("`COPY --parents`".to_owned()));
-    }
     let mut selected = Vec::new();
     for path in &copy.paths {
-        let pattern = clean(path);
-        if copy.allow_wildcard && has_wildcard(path) {
-            let found = source.expand(&pattern)?;
-            if found.is_empty() && !copy.allow_empty_wildcard {
-                return Err(source.missing(path, &pattern));
-            }
-            selected.extend(found);
-        } else {
-            selected.push(source.literal(path, &pattern, copy.follow_symlinks)?);
-        }
+        selected.extend(match copy.parents {
+            true => parents::select(source, path, copy)?,
+            false => source.paths(path, copy)?,
+        });
         if selected.len() > MAX_MATCHES {
             return Err(Cause::Invalid(format!("`{path}` matches more than {MAX_MATCHES} paths")));
         }
     }
+    let filter = CopyFilter::new(source, copy)?;
+    selected.retain(|one| one.is_dir || !filter.excludes(one.name.as_bytes()));
     Ok(selected)
 }
 
-/// The digest of everything that a copy takes: names as they land, types, modes, content, links; no times or owners.
+/// The digest of everything that a copy takes: names as they land, types, modes, content, links, owners that are kept; no
+/// times.
 pub(crate) fn digest(source: Source<'_>, copy: &CopyAction, selected: &[Selected]) -> Result<Digest, Cause> {
     let filter = CopyFilter::new(source, copy)?;
     let one = |selected: &Selected| -> Result<Option<Digest>, Cause> {
-        let beneath = filter.beneath(&selected.path);
+        let beneath = filter.beneath(selected)?;
         let options = ChecksumOptions {
             filter: Some(&beneath),
-            owner: Some((0, 0)),
+            owner: (source.files.is_some() || copy.owner.is_some()).then_some((0, 0)),
             memo: source.files.and_then(LocalFiles::memo),
         };
         Ok(checksum::checksum(source.root, &selected.path, &options)?)
@@ -105,6 +105,19 @@ fn clean(path: &str) -> PathBuf {
 }
 
 impl Source<'_> {
+    /// What a path stands for: itself, or what its wildcards match.
+    fn paths(&self, path: &str, copy: &CopyAction) -> Result<Vec<Selected>, Cause> {
+        let pattern = clean(path);
+        if !copy.allow_wildcard || !has_wildcard(path) {
+            return Ok(vec![self.literal(path, &pattern, copy.follow_symlinks)?]);
+        }
+        let found = self.expand(&pattern)?;
+        if found.is_empty() && !copy.allow_empty_wildcard {
+            return Err(self.missing(path, &pattern));
+        }
+        Ok(found)
+    }
+
     /// A path without wildcards, which must be there.
     fn literal(&self, written: &str, path: &Path, follow: bool) -> Result<Selected, Cause> {
         match self.look(path, follow)? {
@@ -123,7 +136,7 @@ impl Source<'_> {
         };
         let stat = fs::fstat(std::os::fd::AsFd::as_fd(&fd))?;
         let path = if follow { self.real_path(&fd, path) } else { path.to_owned() };
-        Ok(Some(Selected { path, name, is_dir: stat.is_dir() }))
+        Ok(Some(Selected { path, name, is_dir: stat.is_dir(), include: None }))
     }
 
     /// Where an open file is beneath the root, with links resolved; `path` where the kernel cannot say.
@@ -206,49 +219,4 @@ impl Source<'_> {
 
 fn is_not_directory(error: &kiln_sys::Error) -> bool {
     error.errno.raw_os_error() == ENOTDIR
-}
-
-/// What a copy leaves out: what the context hides, and what `--exclude` names.
-pub(crate) struct CopyFilter<'a> {
-    files: Option<&'a LocalFiles>,
-    exclude: IgnoreFile,
-}
-
-impl<'a> CopyFilter<'a> {
-    /// The filter of a copy.
-    pub(crate) fn new(source: Source<'a>, copy: &CopyAction) -> Result<CopyFilter<'a>, Cause> {
-        Ok(CopyFilter { files: source.files, exclude: patterns(&copy.exclude)? })
-    }
-
-    /// The filter for paths relative to `prefix`.
-    pub(crate) fn beneath(&'a self, prefix: &'a Path) -> impl Filter + 'a {
-        let prefix = prefix.as_os_str().as_bytes();
-        move |path: &[u8], is_dir: bool| {
-            let context =
-                self.files.map_or(Verdict::Take, |files| files.verdict(&join(prefix, path), is_dir));
-            least(context, self.excluded(path, is_dir))
-        }
-    }
-
-    fn excluded(&self, path: &[u8], is_dir: bool) -> Verdict {
-        if path.is_empty() || !self.exclude.decide(path).excluded {
-            return Verdict::Take;
-        }
-        if is_dir && !self.exclude.can_prune(path) { Verdict::Descend } else { Verdict::Prune }
-    }
-}
-
-/// The stricter of two verdicts.
-fn least(a: Verdict, b: Verdict) -> Verdict {
-    match (a, b) {
-        (Verdict::Prune, _) | (_, Verdict::Prune) => Verdict::Prune,
-        (Verdict::Descend, _) | (_, Verdict::Descend) => Verdict::Descend,
-        _ => Verdict::Take,
-    }
-}
-
-impl std::fmt::Debug for CopyFilter<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CopyFilter")
-    }
 }

@@ -1,7 +1,10 @@
 //! The op that edits files: `COPY`, `ADD`, `WORKDIR` and here-documents, without a container.
 
+mod archive;
 mod copy;
 mod owner;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 use std::os::fd::AsFd;

@@ -6,11 +6,12 @@ use kiln_sys::fs::{self, Root};
 use crate::error::Cause;
 
 /// The most bytes of `/etc/passwd` and `/etc/group` that are read.
-const MAX_ACCOUNTS: u64 = 16 << 20;
+const MAX_ACCOUNTS: u64 = 1 << 20;
 
 /// The numbers of `owner` in the filesystem `root`; root where nobody is named.
 pub(super) fn lookup(owner: Option<&Owner>, root: &Root) -> Result<fs::Owner, Cause> {
     let Some(owner) = owner else { return Ok(fs::Owner { uid: 0, gid: 0 }) };
+    owner.check().map_err(|error| Cause::Invalid(error.to_string()))?;
     let (uid, users_group) = match &owner.user {
         None => (0, 0),
         Some(Principal::Id(id)) => (*id, *id),
@@ -39,7 +40,10 @@ fn group(root: &Root, name: &str) -> Result<u32, Cause> {
 /// The fields of the line that begins with `name`.
 fn entry(root: &Root, file: &str, what: &str, name: &str) -> Result<Vec<String>, Cause> {
     let path = format!("/{file}");
-    let Some(bytes) = root.read_limited(file, MAX_ACCOUNTS)? else {
+    let Some(bytes) = root.read_limited(file, MAX_ACCOUNTS).map_err(|error| {
+        Cause::Invalid(format!("{what} `{name}` cannot be looked up in the image's `{path}`: {error}"))
+    })?
+    else {
         return Err(unknown(what, name, &path, "there is no such file"));
     };
     let text = String::from_utf8_lossy(&bytes);
@@ -88,6 +92,30 @@ mod tests {
         assert_eq!(error("nobody"), "user `nobody` is not in the image's `/etc/passwd`: it is not listed");
         assert!(error("bad").contains("malformed"));
         assert!(error("web:nobody").contains("/etc/group"));
+    }
+
+    #[test]
+    fn a_file_that_is_none_or_too_large_is_an_error_and_nobody_waits() {
+        let (dir, root) = root();
+        let passwd = dir.path().join("etc/passwd");
+        let error = || lookup(Owner::parse("web").as_ref(), &root).unwrap_err().to_string();
+        std::fs::write(&passwd, vec![b'x'; 200 << 20]).unwrap();
+        assert!(error().contains("more than 1048576 bytes"), "{}", error());
+        std::fs::remove_file(&passwd).unwrap();
+        let etc = root.open_dir("etc").unwrap();
+        fs::mknodat(std::os::fd::AsFd::as_fd(&etc), "passwd", 0o010_600, 0).unwrap();
+        assert!(error().contains("not a regular file"), "{}", error());
+    }
+
+    #[test]
+    fn what_looks_like_a_number_is_never_looked_up() {
+        let (dir, root) = root();
+        std::fs::write(dir.path().join("etc/passwd"), "4294967296:x:0:0::/:\n-1:x:0:0::/:\n00:x:0:0::/:\n")
+            .unwrap();
+        for bad in ["4294967295", "4294967296", "-1", "00", "1:4294967296"] {
+            let error = lookup(Owner::parse(bad).as_ref(), &root).unwrap_err().to_string();
+            assert!(error.starts_with("invalid user or group"), "{bad}: {error}");
+        }
     }
 
     #[test]
