@@ -9,7 +9,7 @@ Examples:
   kiln build -t my-app .
   kiln build -t my-app:1 -t registry.example/team/my-app:1 --build-arg VERSION=1 .
   kiln build -f docker/Dockerfile --target test --progress plain .
-  kiln build --platform linux/amd64,linux/arm64 -t my-app .
+  kiln build --platform linux/amd64,linux/arm64 -t registry.example/team/my-app:1 --push .
   kiln build --secret id=npm,src=$HOME/.npmrc --ssh default .
   kiln build -o type=local,dest=out .
   kiln build --check .";
@@ -57,6 +57,12 @@ pub(crate) struct BuildArgs {
     /// Where the result goes: `type=oci|docker|tar|local,dest=PATH`, or a folder, or `-` for a tar on standard output
     #[arg(short, long = "output", value_name = "SPEC")]
     pub(crate) outputs: Vec<String>,
+    /// Push the image to the registry of each of its names when it is built
+    #[arg(long, requires = "tags", conflicts_with = "outputs")]
+    pub(crate) push: bool,
+    /// Accepted: without `-o` the image is in the store anyway
+    #[arg(long, conflicts_with = "outputs")]
+    pub(crate) load: bool,
     /// What is asked of the Dockerfile: `build`, `check`, `outline` or `targets`, and `,format=json`
     #[arg(long, value_name = "METHOD", default_value = "build")]
     pub(crate) call: String,

@@ -10,7 +10,7 @@ use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::OK;
+use super::{OK, push};
 use crate::app::{App, block_on};
 use crate::args::build::{BuildArgs, Progress};
 use crate::render::progress::BuildProgress;
@@ -28,14 +28,22 @@ pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     if call.method != Method::Build {
         return super::call::run(call, request, &engine, &progress);
     }
-    let watched = progress.clone();
+    let (builder, watched) = (engine.clone(), progress.clone());
     let built = block_on(async move {
         let cancel = CancellationToken::new();
         tokio::spawn(cancel_on_signals(cancel.clone()));
-        engine.build(request, watched, cancel).await
+        builder.build(request, watched, cancel).await
     });
     progress.finish();
-    finish(args, &built?)
+    let built = built?;
+    if args.push {
+        let quiet = kind == Progress::Quiet;
+        built
+            .names
+            .iter()
+            .try_for_each(|name| push::send(&engine, &name.to_string(), None, quiet).map(drop))?;
+    }
+    finish(args, &built)
 }
 
 /// The first Ctrl-C or SIGTERM gives the build up in order; a second one ends kiln at once.

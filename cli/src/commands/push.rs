@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use kiln_engine::Result;
 use kiln_engine::images::PushedImage;
 use kiln_engine::progress::Reporter;
+use kiln_engine::{Engine, Result};
 
 use super::OK;
 use crate::app::{App, block_on};
@@ -16,21 +16,29 @@ use crate::{terminal, text};
 pub(super) fn run(args: &PushArgs, app: &App) -> Result<u8> {
     let engine = app.engine()?;
     for image in &args.images {
-        let progress = Arc::new(Transfers::start(args.quiet));
-        let reporter: Arc<dyn Reporter> = progress.clone();
-        let result = block_on(engine.images().push(image, args.platform.as_deref(), &reporter));
-        progress.finish();
-        let pushed = result?;
-        if !args.quiet && !pushed.left_out.is_empty() {
-            note_left_out(image, &pushed);
+        let pushed = send(&engine, image, args.platform.as_deref(), args.quiet)?;
+        if args.quiet {
+            terminal::say(&pushed.reference.to_string())?;
         }
-        let said = match args.quiet {
-            true => pushed.reference.to_string(),
-            false => format!("Pushed: {} ({})", pushed.reference.familiar(), pushed.digest),
-        };
-        terminal::say(&said)?;
     }
     Ok(OK)
+}
+
+/// Pushes one image, and tells of it unless it is to be quiet.
+pub(super) fn send(engine: &Engine, image: &str, platform: Option<&str>, quiet: bool) -> Result<PushedImage> {
+    let progress = Arc::new(Transfers::start(quiet));
+    let reporter: Arc<dyn Reporter> = progress.clone();
+    let result = block_on(engine.images().push(image, platform, &reporter));
+    progress.finish();
+    let pushed = result?;
+    if quiet {
+        return Ok(pushed);
+    }
+    if !pushed.left_out.is_empty() {
+        note_left_out(image, &pushed);
+    }
+    terminal::say(&format!("Pushed: {} ({})", pushed.reference.familiar(), pushed.digest))?;
+    Ok(pushed)
 }
 
 /// What others get is less than what the name means here.

@@ -134,8 +134,7 @@ fn files_of_several_platforms_are_in_a_folder_each() {
 /// Pushes the index of three platforms; its name.
 fn pushed(kiln: &Kiln, what: &str) -> String {
     let name = format!("{}/e2e/{what}-{}:1", registry(), std::process::id());
-    build_cross(kiln, &name, &[]);
-    kiln.ok(&["push", &name]);
+    build_cross(kiln, &name, &["--push"]);
     name
 }
 
