@@ -6,6 +6,7 @@ mod definition;
 mod fixes;
 mod hover;
 mod joined;
+mod place;
 mod reference;
 mod stages;
 mod symbols;
@@ -22,7 +23,7 @@ pub use symbols::{Symbol, SymbolKind, symbols};
 
 use crate::pieces::{Part, Piece, PieceKind};
 use crate::{Diagnostic, Dockerfile, SourceFile, Span, parse};
-use joined::{Joined, place};
+use joined::{Joined, range_of};
 
 /// A text as an editor has it, parsed once for all questions about it.
 #[derive(Debug, Clone)]
@@ -77,12 +78,12 @@ impl Document {
     }
 
     /// The bytes of the lines of `span`, from the first that is not white space to the end of the last line.
-    pub fn bytes_of(&self, span: Span) -> Range<usize> {
-        let line = |number: u32| self.source.line(number).map(|line| place(self.text(), line));
+    fn bytes_of(&self, span: Span) -> Range<usize> {
+        let line = |number: u32| self.source.line(number).map(|line| range_of(self.text(), line));
         let start = line(span.first).map_or(self.text().len(), |line| line.start);
         let end = line(span.last).map_or(self.text().len(), |line| line.end).max(start);
         let lines = self.text()[start..end].trim();
-        if lines.is_empty() { start..end } else { place(self.text(), lines) }
+        if lines.is_empty() { start..end } else { range_of(self.text(), lines) }
     }
 }
 
@@ -116,6 +117,7 @@ mod tests {
                 symbol.bytes.start <= symbol.name_bytes.start && symbol.name_bytes.end <= symbol.bytes.end
             );
         }
+        assert!(document.diagnostics().iter().all(|diagnostic| is_inside(&document.place(diagnostic))));
         for fix in fixes(&document, &(0..text.len())) {
             assert!(fix.rewrites.iter().all(|rewrite| is_inside(&rewrite.bytes)));
         }

@@ -3,7 +3,7 @@
 //! Instructions are in upper case with one space between keyword, flags and what follows; continued lines are indented
 //! by four spaces; there is one empty line where there were several. Comments, broken lines and everything that has a
 //! meaning — scripts, quoted strings, heredocs — stay as they are: a change is made only where the parser then reads
-//! the same ([`instruction`]). So a formatted file builds the same image from the same cache.
+//! the same. So a formatted file builds the same image from the same cache.
 
 mod instruction;
 

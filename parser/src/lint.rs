@@ -1,7 +1,7 @@
 //! Build checks: rules that find what is legal in a Dockerfile and probably not meant.
 //!
 //! A [`Rule`] is data, one a file; names, messages and lines are those of BuildKit's linter, so that `# check=` lines
-//! and other people's tools mean the same here. Rules look at one of four things ([`Check`]); the [`Linter`] asks
+//! and other people's tools mean the same here. Rules look at one of four things (`Check`); the `Linter` asks
 //! those that the [`Config`] and the comments above an instruction leave on.
 
 mod config;

@@ -19,8 +19,13 @@ struct Editor {
 
 impl Editor {
     fn start(kiln: &Kiln) -> Self {
-        let mut server =
-            kiln.command(&["lsp", "--stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut server = kiln
+            .command(&["lsp", "--stdio"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let (input, output) = (server.stdin.take().unwrap(), BufReader::new(server.stdout.take().unwrap()));
         Editor { server, input, output, requests: 0 }
     }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::joined::{Joined, place};
+use super::joined::{Joined, range_of};
+use super::place::suggestion;
 use super::{Document, stages};
 use crate::format::{Rewrite, rewrites};
 use crate::words::raw_words;
@@ -34,8 +35,7 @@ pub fn fixes(document: &Document, bytes: &Range<usize>) -> Vec<Fix> {
 
 fn fix(document: &Document, diagnostic: &Diagnostic, lines: &Range<usize>) -> Option<(String, Vec<Rewrite>)> {
     if let Some((wrong, right)) = suggestion(diagnostic) {
-        let start = lines.start + document.text()[lines.clone()].find(wrong)?;
-        let rewrite = Rewrite { bytes: start..start + wrong.len(), text: right.to_owned() };
+        let rewrite = Rewrite { bytes: document.word(wrong, lines)?, text: right.to_owned() };
         return Some((format!("Change to `{right}`"), vec![rewrite]));
     }
     let (rule, span) = (diagnostic.rule?, diagnostic.span?);
@@ -58,13 +58,6 @@ fn fix(document: &Document, diagnostic: &Diagnostic, lines: &Range<usize>) -> Op
     // Of several lines the breaks and the comments between them would be lost.
     let is_one_line = !document.text()[bytes.clone()].contains('\n');
     is_one_line.then(|| (title.to_owned(), vec![Rewrite { bytes, text }]))
-}
-
-/// The word that is wrong and the one that was probably meant, where a complaint has such a hint.
-fn suggestion(diagnostic: &Diagnostic) -> Option<(&str, &str)> {
-    let right = diagnostic.help.as_deref()?.strip_prefix("did you mean `")?.strip_suffix("`?")?;
-    let wrong = diagnostic.message.split('`').nth(1)?;
-    (!wrong.is_empty()).then_some((wrong, right))
 }
 
 /// What formatting changes in these lines.
@@ -131,7 +124,7 @@ fn quoted(text: &str, escape: char) -> String {
 /// `name value` as `name=value`, where it is clear how to quote the value.
 fn key_value(rest: &str, escape: char) -> Option<String> {
     let name = rest.split(char::is_whitespace).next()?;
-    let value = rest[place(rest, name).end..].trim();
+    let value = rest[range_of(rest, name).end..].trim();
     if raw_words(value, escape).len() == 1 {
         return Some(format!("{name}={value}"));
     }

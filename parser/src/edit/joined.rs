@@ -89,13 +89,13 @@ impl Joined {
 /// Cuts what begins at `start`.
 fn cut(text: &str, start: usize, escape: char) -> Cut {
     let split = split(&text[start..], escape);
-    let keyword = place(text, split.keyword);
-    let rest = if split.rest.is_empty() { text.len()..text.len() } else { place(text, split.rest) };
+    let keyword = range_of(text, split.keyword);
+    let rest = if split.rest.is_empty() { text.len()..text.len() } else { range_of(text, split.rest) };
     let mut flags = Vec::new();
     let mut at = keyword.end;
     while let Some(found) = text.get(at..rest.start).map(str::trim_start).filter(|left| !left.is_empty()) {
         let (_, after) = flag_word(found, escape);
-        let flag = place(text, &found[..found.len() - after.len()]);
+        let flag = range_of(text, &found[..found.len() - after.len()]);
         at = flag.end;
         flags.push(flag);
     }
@@ -103,7 +103,7 @@ fn cut(text: &str, start: usize, escape: char) -> Cut {
 }
 
 /// Where a part of `whole` is in it.
-pub(super) fn place(whole: &str, part: &str) -> Range<usize> {
+pub(super) fn range_of(whole: &str, part: &str) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize).min(whole.len());
     start..start + part.len()
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Document;
-use super::joined::place;
+use super::joined::range_of;
 use crate::Stage;
 
 impl Document {
@@ -57,6 +57,6 @@ pub(super) fn words(text: &str, within: Range<usize>) -> Vec<Range<usize>> {
     text[within]
         .split(crate::words::is_separator)
         .filter(|word| !word.is_empty())
-        .map(|word| place(text, word))
+        .map(|word| range_of(text, word))
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::joined::{Joined, place};
+use super::joined::{Joined, range_of};
 use super::{Document, stages};
 use crate::ast::Node;
 use crate::expand::{Budget, Expander};
@@ -167,7 +167,7 @@ pub(super) fn declared(joined: &Joined) -> Vec<Range<usize>> {
     let legacy = keyword.eq_ignore_ascii_case("ENV") && words.first().is_some_and(|word| !word.contains('='));
     let count = if legacy { 1 } else { words.len() };
     let name = |word: &&str| {
-        let range = place(&joined.text, word);
+        let range = range_of(&joined.text, word);
         range.start..range.start + word.find('=').unwrap_or(word.len())
     };
     words.iter().take(count).map(name).collect()

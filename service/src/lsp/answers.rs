@@ -30,10 +30,9 @@ impl Open {
     }
 
     fn diagnostic(&self, diagnostic: &Diagnostic) -> protocol::Diagnostic {
-        let bytes = diagnostic.span.map_or(0..0, |span| self.document.bytes_of(span));
         let hint = diagnostic.help.as_ref().map(|help| format!("\nhint: {help}")).unwrap_or_default();
         protocol::Diagnostic {
-            range: self.range(&bytes),
+            range: self.range(&self.document.place(diagnostic)),
             severity: match diagnostic.severity {
                 Severity::Error => 1,
                 Severity::Warning => 2,

@@ -79,7 +79,7 @@ fn complaints_follow_the_text() {
     let found = |n: usize| told[n]["params"]["diagnostics"].as_array().unwrap();
     assert_eq!(told[0]["method"], "textDocument/publishDiagnostics");
     assert_eq!((found(0).len(), found(1).len(), found(2).len(), found(3).len()), (1, 0, 1, 0));
-    let end = json!({ "line": 1, "character": 6 });
+    let end = json!({ "line": 1, "character": 4 });
     assert_eq!((&found(0)[0]["range"]["end"], &found(0)[0]["severity"]), (&end, &json!(1)));
     assert!(found(0)[0]["message"].as_str().unwrap().ends_with("hint: did you mean `RUN`?"));
     assert_eq!((&found(2)[0]["code"], &found(2)[0]["severity"]), (&json!("NoEmptyContinuation"), &json!(2)));
