@@ -316,6 +316,32 @@ mod tests {
         }
     }
 
+    /// CVE-2024-23651: what is bound is what was found inside, however often it changes places with a link out of it.
+    #[test]
+    fn a_link_that_changes_places_with_the_source_never_leads_out() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(outside.path().join("canary"), "").unwrap();
+        std::fs::create_dir(dir.path().join("source")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    rustix::fs::renameat_with(&root, "source", &root, "link", flags).unwrap();
+                }
+            });
+            for _ in 0..10_000 {
+                // A link out of the root leads nowhere in it.
+                if let Ok(tree) = clone_beneath(&root, Path::new("source")) {
+                    assert!(Root::from_fd(tree).resolve("canary", false).is_err());
+                }
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
     #[test]
     fn the_kernels_own_words_are_in_the_error() {
         let dir = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ mod tty;
 
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::terminal;
 /// How often a terminal is redrawn while nothing happens.
 const REDRAW: Duration = Duration::from_millis(100);
 
+/// Events that wait to be drawn; more of them make the build wait. One has up to 80 KiB of a step's log.
+const QUEUE: usize = 256;
+
 /// Shows events on standard error.
 trait Renderer: Send {
     /// Takes an event.
@@ -37,7 +40,7 @@ trait Renderer: Send {
 /// The progress of a build, drawn until it is finished.
 #[derive(Default)]
 pub(crate) struct BuildProgress {
-    sender: Mutex<Option<Sender<Event>>>,
+    sender: Mutex<Option<SyncSender<Event>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// What was warned of, for the end.
     warnings: Mutex<Vec<Warning>>,
@@ -63,7 +66,7 @@ impl BuildProgress {
                 Box::new(plain::Plain::new(std::io::stderr()))
             }
         };
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(QUEUE);
         let thread = std::thread::spawn(move || draw(renderer, &receiver));
         BuildProgress {
             sender: Mutex::new(Some(sender)),
@@ -96,8 +99,15 @@ impl ProgressSink for BuildProgress {
         if let Ok(sender) = self.sender.lock()
             && let Some(sender) = &*sender
         {
-            let _ = sender.send(event);
+            send(sender, event);
         }
+    }
+}
+
+/// Waits where the queue is full, while the thread's other work, such as the answer to Ctrl-C, goes on elsewhere.
+fn send(sender: &SyncSender<Event>, event: Event) {
+    if let Err(TrySendError::Full(event)) = sender.try_send(event) {
+        let _ = tokio::task::block_in_place(|| sender.send(event));
     }
 }
 

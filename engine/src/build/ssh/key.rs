@@ -168,3 +168,160 @@ fn armoured(text: &[u8]) -> Option<(&str, &str)> {
     let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
     Some((label, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+    use std::sync::LazyLock;
+
+    use ring::signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+        RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey,
+    };
+
+    use tempfile::TempDir;
+
+    use super::super::wire::Reader;
+    use super::*;
+
+    /// Keys of every kind and form, made by `ssh-keygen` once for all tests. They open nothing and are gone with the
+    /// folder.
+    static KEYS: LazyLock<TempDir> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |name: &str| folder.path().join(name);
+        for (name, kind, bits) in [
+            ("ed25519", "ed25519", "256"),
+            ("rsa", "rsa", "2048"),
+            ("p256", "ecdsa", "256"),
+            ("p384", "ecdsa", "384"),
+            ("p521", "ecdsa", "521"),
+        ] {
+            let comment = format!("test {name}");
+            keygen(&["-t", kind, "-b", bits, "-N", "", "-C", &comment], &key(name));
+        }
+        keygen(&["-t", "ed25519", "-N", "passphrase"], &key("encrypted"));
+        for (from, form, to) in [
+            ("rsa", "PEM", "rsa.pkcs1"),
+            ("rsa", "PKCS8", "rsa.pkcs8"),
+            ("p256", "PEM", "p256.sec1"),
+            ("p256", "PKCS8", "p256.pkcs8"),
+        ] {
+            std::fs::copy(key(from), key(to)).unwrap();
+            keygen(&["-p", "-P", "", "-N", "", "-m", form], &key(to));
+        }
+        folder
+    });
+
+    fn keygen(args: &[&str], file: &Path) {
+        let output = Command::new("ssh-keygen").arg("-q").args(args).arg("-f").arg(file).output();
+        let output = output.expect("`ssh-keygen` (openssh-client) makes the keys of these tests");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn file(name: &str) -> Vec<u8> {
+        std::fs::read(KEYS.path().join(name)).unwrap()
+    }
+
+    /// The public key and the comment that `ssh-keygen` wrote.
+    fn written(name: &str) -> (Vec<u8>, String) {
+        let text = String::from_utf8(file(&format!("{name}.pub"))).unwrap();
+        let mut words = text.trim().splitn(3, ' ').skip(1);
+        (STANDARD.decode(words.next().unwrap()).unwrap(), words.next().unwrap().to_owned())
+    }
+
+    #[test]
+    fn every_form_holds_the_public_key_that_ssh_keygen_wrote() {
+        for (form, name) in [
+            ("ed25519", "ed25519"),
+            ("rsa", "rsa"),
+            ("rsa.pkcs1", "rsa"),
+            ("rsa.pkcs8", "rsa"),
+            ("p256", "p256"),
+            ("p256.pkcs8", "p256"),
+            ("p384", "p384"),
+        ] {
+            let key = Key::parse(&file(form)).unwrap_or_else(|refused| panic!("{form}: {refused:?}"));
+            let (public, comment) = written(name);
+            assert_eq!(key.public, public, "{form}");
+            // Only OpenSSH's own form has a place for the comment.
+            assert_eq!(key.comment, if form == name { comment } else { String::new() }, "{form}");
+        }
+    }
+
+    /// The fields of a public key or a signature, the name of its kind first.
+    fn fields(blob: &[u8]) -> Vec<Vec<u8>> {
+        let mut reader = Reader(blob);
+        std::iter::from_fn(|| reader.string().map(<[u8]>::to_vec)).collect()
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_public_key() {
+        for (name, flags, kind) in [
+            ("ed25519", 0, "ssh-ed25519"),
+            ("rsa", RSA_SHA2_256, "rsa-sha2-256"),
+            ("rsa", RSA_SHA2_512, "rsa-sha2-512"),
+            ("p256", 0, "ecdsa-sha2-nistp256"),
+            ("p384", 0, "ecdsa-sha2-nistp384"),
+        ] {
+            let key = Key::parse(&file(name)).unwrap();
+            let (public, signature) = (fields(&key.public), fields(&key.sign(b"text", flags).unwrap()));
+            assert_eq!(signature[0], kind.as_bytes());
+            let verified = match name {
+                "ed25519" => UnparsedPublicKey::new(&ED25519, &public[1]).verify(b"text", &signature[1]),
+                "rsa" => {
+                    let of = PublicKeyComponents { n: unsigned(&public[2]), e: unsigned(&public[1]) };
+                    let padding = if flags == RSA_SHA2_256 {
+                        &RSA_PKCS1_2048_8192_SHA256
+                    } else {
+                        &RSA_PKCS1_2048_8192_SHA512
+                    };
+                    of.verify(padding, b"text", &signature[1])
+                }
+                _ => {
+                    let (bytes, algorithm) = if name == "p256" {
+                        (32, &ECDSA_P256_SHA256_FIXED)
+                    } else {
+                        (48, &ECDSA_P384_SHA384_FIXED)
+                    };
+                    let numbers: Vec<u8> =
+                        fields(&signature[1]).iter().flat_map(|number| padded(number, bytes)).collect();
+                    UnparsedPublicKey::new(algorithm, &public[2]).verify(b"text", &numbers)
+                }
+            };
+            assert_eq!(verified, Ok(()), "{name} {flags}");
+        }
+        assert!(Key::parse(&file("rsa")).unwrap().sign(b"text", 0).is_none(), "SHA-1 is not signed with");
+    }
+
+    fn unsigned(number: &[u8]) -> &[u8] {
+        number.strip_prefix(&[0]).unwrap_or(number)
+    }
+
+    fn padded(number: &[u8], bytes: usize) -> Vec<u8> {
+        let number = unsigned(number);
+        [&vec![0; bytes - number.len()], number].concat()
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        let cut = file("ed25519")[..200].to_vec();
+        let damaged =
+            String::from_utf8(file("p256")).unwrap().replace("b3BlbnNzaC1rZXktdjE", "b3BlbnNzaC1rZXktdjI");
+        for (text, why) in [
+            (file("encrypted"), "is encrypted"),
+            (
+                b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n-----END ENCRYPTED PRIVATE KEY-----".to_vec(),
+                "is encrypted",
+            ),
+            (file("p256.sec1"), "is in a form that kiln does not read"),
+            (file("p521"), "is of a kind that kiln cannot sign with"),
+            (file("rsa.pub"), "is not a private key"),
+            (cut, "is not a private key"),
+            (damaged.into_bytes(), "is damaged"),
+            (vec![0xff; 100], "is not a private key"),
+        ] {
+            assert_eq!(Key::parse(&text).map(drop).unwrap_err().why, why);
+        }
+    }
+}
