@@ -45,6 +45,8 @@ pub enum Export {
     Local {
         /// The directory; made where missing, kept where not.
         dest: PathBuf,
+        /// Whether each platform gets a folder; `None` is where the build is for several.
+        split: Option<bool>,
     },
     /// The files as a tar, with the same folders.
     Tar {

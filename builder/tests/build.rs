@@ -75,7 +75,7 @@ impl Workshop {
     /// Builds and returns the files of the result.
     async fn files(&self, plan: Plan) -> PathBuf {
         let dest = self.root.path().join(format!("out-{}", self.root.path().read_dir().unwrap().count()));
-        self.build(plan, vec![Export::Local { dest: dest.clone() }]).await.unwrap();
+        self.build(plan, vec![Export::Local { dest: dest.clone(), split: None }]).await.unwrap();
         dest
     }
 
@@ -415,7 +415,7 @@ async fn mounts_are_seen_and_never_kept() {
         definition: Arc::new(plan.definition),
         targets: vec![target(plan.top)],
         multi_platform: false,
-        exports: vec![Export::Local { dest: dest.clone() }],
+        exports: vec![Export::Local { dest: dest.clone(), split: None }],
         session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
         allow: Entitlements::default(),
         progress: Arc::new(move |event| events.lock().unwrap().push(event)),

@@ -49,7 +49,7 @@ impl Shop {
     async fn fetch(&self, source: SourceOp) -> Result<PathBuf, String> {
         let out =
             self.dir.path().join(format!("out-{}", std::fs::read_dir(self.dir.path()).unwrap().count()));
-        let built = self.build(source, vec![Export::Local { dest: out.clone() }]).await?;
+        let built = self.build(source, vec![Export::Local { dest: out.clone(), split: None }]).await?;
         drop(built);
         Ok(out)
     }

@@ -53,7 +53,7 @@ impl Built {
                 archive::save(store, &exported.manifest, &names, dest)?;
                 Ok(Some(exported))
             }
-            Export::Local { dest } => files::to_directory(store, self, &dest).map(|()| None),
+            Export::Local { dest, split } => files::to_directory(store, self, &dest, split).map(|()| None),
             Export::Tar { dest } => files::to_tar(store, self, dest).map(|()| None),
             Export::CacheOnly => Ok(None),
         }

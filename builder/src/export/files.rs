@@ -1,12 +1,14 @@
 //! The exporters `local` and `tar`: the files of the result, read through a view and written beneath a descriptor.
 
+use std::collections::HashMap;
 use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_cache::Store;
+use kiln_oci::Platform;
 use kiln_snapshot::copy::{CopyOptions, copy};
-use kiln_snapshot::{TarOptions, TarWriter, diff_trees};
+use kiln_snapshot::{ChangeKind, Node, TarOptions, TarWriter, diff_trees};
 use kiln_sys::fs::Root;
 
 use super::{Built, Destination};
@@ -16,20 +18,53 @@ use crate::workspace::View;
 /// Permissions of the folder of a platform.
 const FOLDER_MODE: u32 = 0o755;
 
-/// Copies the files of the result into the directory `dest`. Links of the result never lead out of it.
-pub(super) fn to_directory(store: &Arc<Store>, built: &Built, dest: &Path) -> Result<(), Cause> {
+/// Copies the files of the result into the directory `dest`, or into a folder of it for each platform. Links of the result
+/// never lead out of it.
+pub(super) fn to_directory(
+    store: &Arc<Store>,
+    built: &Built,
+    dest: &Path,
+    split: Option<bool>,
+) -> Result<(), Cause> {
+    let split = split.unwrap_or(built.multi_platform);
+    if !split {
+        refuse_overlap(store, built)?;
+    }
     std::fs::create_dir_all(dest).map_err(Cause::io(format!("make `{}`", dest.display())))?;
     let dest = Root::open(dest)?;
     let here = Path::new(".");
     let options = CopyOptions { merge_metadata: false, ..CopyOptions::exact() };
     for image in &built.images {
         let view = View::of(store, &image.layers)?;
-        match built.multi_platform {
+        match split {
             false => copy(&view.root()?, here, &dest, here, &options)?,
             true => copy(&view.root()?, here, &folder(&dest, &image.folder())?, here, &options)?,
         };
     }
     Ok(())
+}
+
+/// Refuses files of one path that several platforms have: the last would win.
+fn refuse_overlap(store: &Arc<Store>, built: &Built) -> Result<(), Cause> {
+    let mut seen: HashMap<Vec<u8>, &Platform> = HashMap::new();
+    for image in built.images.iter().filter(|_| built.images.len() > 1) {
+        let view = View::of(store, &image.layers)?;
+        let files = diff_trees(None, &view.root()?)?.into_iter().filter(|change| !is_folder(&change.kind));
+        for change in files {
+            let path = String::from_utf8_lossy(&change.path).into_owned();
+            if let Some(other) = seen.insert(change.path, &image.platform) {
+                let platform = &image.platform;
+                return Err(Cause::Invalid(format!(
+                    "`{path}` is there for `{other}` and for `{platform}`, and both go to one folder"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_folder(kind: &ChangeKind) -> bool {
+    matches!(kind, ChangeKind::Put(put) if matches!(put.node, Node::Directory { .. }))
 }
 
 /// A folder of `dest`, made where it is missing.

@@ -208,7 +208,7 @@ fn export(names: &[Reference], output: Output) -> Result<Export> {
         ("oci", _) => Export::Oci { names, dest },
         ("docker", _) => Export::Docker { names, dest },
         ("tar", _) => Export::Tar { dest },
-        ("local", Some(dest)) => Export::Local { dest },
+        ("local", Some(dest)) => Export::Local { dest, split: output.split },
         ("cacheonly", _) => Export::CacheOnly,
         _ => Export::Image { names },
     })

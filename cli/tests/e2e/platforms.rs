@@ -101,6 +101,12 @@ fn files_of_several_platforms_are_in_a_folder_each() {
     assert_eq!(program("linux_arm64"), "linux/arm64 linux arm64  by linux/amd64\n");
     assert_eq!(program("linux_arm_v6"), "linux/arm/v6 linux arm v6 by linux/amd64\n");
 
+    let merged = format!("type=local,dest={},platform-split=false", out.join("merged").display());
+    let platforms = ["build", "--platform", "linux/amd64,linux/arm64"];
+    let context = cross(&kiln);
+    let said = kiln.fails(1, &[&platforms[..], &["-o", &merged, context.to_str().unwrap()]].concat());
+    assert!(said.contains("is there for `linux/amd64` and for `linux/arm64`"), "{said}");
+
     let tar = out.join("files.tar");
     build_cross(&kiln, "x", &["-o", &format!("type=tar,dest={}", tar.display())]);
     let listed = tool("tar", &["-tf", tar.to_str().unwrap()]);
