@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::entitlements::Entitlements;
-use crate::error::{BuildError, Cause, Failure};
+use crate::error::{BuildError, Cause};
 use crate::export::{Built, Export, Exported, Image};
 use crate::key::CacheKey;
 use crate::ops;
@@ -115,7 +115,7 @@ impl Builder {
     }
 
     /// The filesystem of each target.
-    async fn solve(&self, job: &BuildJob) -> Result<Vec<Layers>, BuildError> {
+    pub(crate) async fn solve(&self, job: &BuildJob) -> Result<Vec<Layers>, BuildError> {
         let mut solved = match self.job(job) {
             None => Vec::new(),
             Some(job) => self.solver.solve(job).await?,
@@ -126,7 +126,7 @@ impl Builder {
             Some(Value::Layers(layers)) => Ok(layers),
             Some(Value::Files(files)) => {
                 let cause = Cause::Invalid(format!("the local context `{}` is no image", files.name));
-                Err(error("result", cause))
+                Err(BuildError::of("result", cause))
             }
         };
         job.targets.iter().map(layers).collect()
@@ -163,7 +163,7 @@ impl Builder {
             Ok(_) => tell(EventKind::Done),
             Err(cause) => tell(EventKind::Failed(cause.to_string())),
         }
-        done.map_err(|cause| error(name, cause))
+        done.map_err(|cause| BuildError::of(name, cause))
     }
 
     async fn export_now(
@@ -185,10 +185,6 @@ impl Builder {
         let (stores, result) = (self.stores.clone(), result.clone());
         blocking(move || result.export(&stores.store, export)).await
     }
-}
-
-fn error(step: &str, cause: Cause) -> BuildError {
-    BuildError { step: step.to_owned(), span: None, failure: Failure::of(cause) }
 }
 
 impl fmt::Debug for BuildJob {

@@ -181,6 +181,11 @@ pub struct BuildError {
 }
 
 impl BuildError {
+    /// The failure of what no line of a file asked for.
+    pub(crate) fn of(step: &str, cause: Cause) -> BuildError {
+        BuildError { step: step.to_owned(), span: None, failure: Failure::of(cause) }
+    }
+
     /// Whether the build was given up rather than failed.
     pub fn is_cancelled(&self) -> bool {
         self.failure.is_cancelled()

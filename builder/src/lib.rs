@@ -16,6 +16,7 @@ mod index;
 pub mod key;
 pub mod mounts;
 pub mod ops;
+pub mod outside;
 pub mod progress;
 pub mod pull;
 pub mod push;

@@ -2,6 +2,7 @@
 
 pub(crate) mod assignment;
 pub(crate) mod call;
+pub(crate) mod context;
 pub(crate) mod mount;
 pub(crate) mod output;
 pub(crate) mod port;

@@ -6,9 +6,11 @@
 
 mod bases;
 pub mod checks;
+mod contexts;
 pub mod debug;
 pub(crate) mod failure;
 mod findings;
+mod input;
 mod platforms;
 mod secrets;
 mod source;
@@ -26,6 +28,7 @@ use kiln_parser::{
 };
 
 pub use findings::excerpt;
+pub use input::{Context, Input};
 pub use kiln_builder::{Destination, Entitlements, Export, UnknownGrant};
 pub use secrets::{SecretSource, SecretValue};
 pub use ssh::SshSource;
@@ -33,20 +36,22 @@ pub use ssh::SshSource;
 use crate::containers::NetworkMode;
 use crate::progress::ProgressSink;
 use crate::{CancellationToken, Engine, Error, Result};
+use contexts::Contexts;
 use findings::Findings;
 use platforms::Platforms;
 use secrets::SecretFiles;
 use source::Source;
-pub(crate) use source::read_limited;
 use ssh::Agents;
 
 /// What a build is asked to do.
 #[derive(Debug, Default)]
 pub struct BuildRequest {
-    /// The folder whose files COPY and ADD may take.
-    pub context: PathBuf,
-    /// The Dockerfile; `None` is `Dockerfile` in the context.
+    /// The files that COPY and ADD may take.
+    pub context: Context,
+    /// The Dockerfile; `None` is `Dockerfile` in the context. A relative one is in the context, where that is no folder.
     pub dockerfile: Option<PathBuf>,
+    /// The text of the Dockerfile, instead of a file.
+    pub dockerfile_input: Option<Input>,
     /// The stage to build; `None` is the last.
     pub target: Option<String>,
     /// Values of ARGs.
@@ -99,6 +104,7 @@ pub(crate) struct Prepared {
     pub(crate) definition: Arc<Definition>,
     pub(crate) targets: Vec<Target>,
     multi_platform: bool,
+    contexts: Contexts,
 }
 
 /// A Dockerfile understood: each platform's plan and graph, and the base images behind them.
@@ -140,14 +146,7 @@ impl Engine {
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> Result<BuildJob> {
-        let context = request.context.canonicalize().unwrap_or_else(|_| request.context.clone());
-        let contexts = BTreeMap::from([("context".to_owned(), context)]);
-        let session = Session {
-            contexts: Arc::new(contexts),
-            secrets: Arc::new(SecretFiles::open(&request.secrets)?),
-            ssh: Arc::new(Agents::open(&request.ssh)?),
-            environment: Arc::new(request.environment.clone()),
-        };
+        let session = Session { contexts: Arc::new(prepared.contexts.clone()), ..session(request)? };
         Ok(BuildJob {
             definition: prepared.definition.clone(),
             targets: prepared.targets.clone(),
@@ -173,14 +172,14 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Prepared> {
-        let source = source::read(request, progress.as_ref())?;
+        let source = self.source(request, progress).await?;
         let mut findings = Findings::default();
         let planned = self.plan(request, &source, false, progress, &mut findings).await;
         findings.tell(progress.as_ref(), &source.file);
         let Planned { platforms, lowered, .. } = planned?;
         let (definition, targets) = platforms.merge(lowered);
         let (definition, multi_platform) = (Arc::new(definition), platforms.multi);
-        Ok(Prepared { source: source.file, definition, targets, multi_platform })
+        Ok(Prepared { source: source.file, definition, targets, multi_platform, contexts: source.contexts })
     }
 
     /// Understands a Dockerfile; what there is to say of it is in `findings`, errors included.
@@ -211,6 +210,16 @@ impl Engine {
         findings.add_of(&lowered);
         Ok(Planned { dockerfile, platforms, plans, configs, lowered })
     }
+}
+
+/// What the request offers to a build, contexts aside.
+fn session(request: &BuildRequest) -> Result<Session> {
+    Ok(Session {
+        secrets: Arc::new(SecretFiles::open(&request.secrets)?),
+        ssh: Arc::new(Agents::open(&request.ssh)?),
+        environment: Arc::new(request.environment.clone()),
+        ..Session::empty()
+    })
 }
 
 /// Whoever asks for the network of the host for the whole build has allowed it.

@@ -2,6 +2,8 @@
 
 mod rewrite;
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use kiln_parser::diagnostic::excerpt;
@@ -14,7 +16,7 @@ pub use kiln_parser::source::MAX_SOURCE;
 pub use kiln_parser::{Diagnostic, Severity, SourceFile, Span};
 pub use rewrite::replace;
 
-use crate::build::{failure, read_limited};
+use crate::build::failure;
 use crate::{Error, Result};
 
 /// The page that explains a build check, where there is one.
@@ -23,7 +25,7 @@ pub fn rule_url(rule: &str) -> Option<&'static str> {
 }
 
 /// The names of a Dockerfile in a folder, the first that is there counts.
-const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
+pub(crate) const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
 /// The Dockerfile of a folder.
 pub fn find(folder: &Path) -> Result<PathBuf> {
@@ -53,6 +55,26 @@ pub fn of_bytes(name: String, bytes: Vec<u8>) -> Result<SourceFile> {
 /// What has to change for the usual form; mistakes in the file are an error with their lines.
 pub fn format(source: &SourceFile) -> Result<Vec<Rewrite>> {
     rewrites(source).map_err(|errors| failure::of_diagnostics(&errors, source))
+}
+
+/// A file's bytes; `None` where there is none.
+fn read_limited(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    let fail =
+        |error: std::io::Error| Error::invalid(format!("cannot read `{}`", path.display())).caused_by(error);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Err(Error::invalid(format!("`{}` is not a file", path.display())));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() > limit {
+        return Err(Error::invalid(format!("`{}` is larger than {limit} bytes", path.display())));
+    }
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]

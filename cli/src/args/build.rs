@@ -21,7 +21,7 @@ pub(crate) struct BuildArgs {
     /// Name for the image, with an optional tag; may be given several times
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
-    /// The Dockerfile [default: CONTEXT/Dockerfile]
+    /// The Dockerfile, or `-` for one on standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
     /// Value of an ARG; without `=VALUE` taken from the environment
@@ -90,7 +90,8 @@ pub(crate) struct BuildArgs {
     /// Line for `/etc/hosts` of RUN steps
     #[arg(long = "add-host", value_name = "NAME:IP")]
     pub(crate) add_hosts: Vec<String>,
-    /// The folder whose files COPY and ADD may take
+    /// The files that COPY and ADD may take: a folder, the URL of a git repository or a tar, or `-` for a tar or a
+    /// Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: String,
 }

@@ -80,10 +80,10 @@ pub(crate) struct SpecArgs {
 /// Where a Dockerfile is.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// The Dockerfile [default: CONTEXT/Dockerfile]
+    /// The Dockerfile, or `-` for one on standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
-    /// The folder
+    /// The folder, URL, or `-` for standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: String,
 }

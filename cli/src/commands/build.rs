@@ -17,7 +17,7 @@ use crate::render::progress::BuildProgress;
 use crate::terminal;
 use crate::values::call::{self, Method};
 use crate::values::output::{self, Output};
-use crate::values::{assignment, quantity, run_option, secret, ssh, wrong};
+use crate::values::{assignment, context, quantity, run_option, secret, ssh, wrong};
 
 pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     let request = request(args)?;
@@ -78,9 +78,11 @@ fn finish(args: &BuildArgs, built: &BuildResult) -> Result<u8> {
 fn request(args: &BuildArgs) -> Result<BuildRequest> {
     let names = args.tags.iter().map(|tag| name(tag)).collect::<Result<Vec<Reference>>>()?;
     let outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<Output>>>()?;
+    let (dockerfile, dockerfile_input) = context::dockerfile(args.file.as_deref(), &args.context)?;
     Ok(BuildRequest {
-        context: context(&args.context)?,
-        dockerfile: dockerfile(args)?,
+        context: context::context(&args.context),
+        dockerfile,
+        dockerfile_input,
         target: args.target.clone(),
         build_args: build_args(&args.build_args)?,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
@@ -106,7 +108,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
 }
 
 /// What `git` needs of the environment.
-fn fetching() -> BTreeMap<String, String> {
+pub(super) fn fetching() -> BTreeMap<String, String> {
     let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"];
     let names = proxies.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]);
     names
@@ -121,30 +123,6 @@ fn name(text: &str) -> Result<Reference> {
         return Err(Error::invalid(format!("`-t {text}`: a name to give has a tag and no digest")));
     }
     Ok(reference.with_default_tag())
-}
-
-/// A folder; what else `docker build` takes has to wait.
-fn context(text: &str) -> Result<PathBuf> {
-    let is_url = text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
-    if text == "-" || (is_url && !PathBuf::from(text).exists()) {
-        let what = if text == "-" {
-            "a context on standard input, `-`,".to_owned()
-        } else {
-            format!("the remote context `{text}`")
-        };
-        return Err(Error::not_implemented(what).with_hint("give a folder as the last argument"));
-    }
-    Ok(PathBuf::from(text))
-}
-
-fn dockerfile(args: &BuildArgs) -> Result<Option<PathBuf>> {
-    match &args.file {
-        Some(file) if file.as_os_str() == "-" => {
-            Err(Error::not_implemented("a Dockerfile on standard input, `-f -`,")
-                .with_hint("write it to a file"))
-        }
-        file => Ok(file.clone()),
-    }
 }
 
 pub(super) fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {
@@ -218,6 +196,10 @@ fn export(names: &[Reference], output: Output) -> Result<Export> {
 mod tests {
     use clap::Parser as _;
 
+    use std::path::Path;
+
+    use kiln_engine::build::Context;
+
     use super::*;
     use crate::args::{Cli, Command};
 
@@ -234,7 +216,7 @@ mod tests {
                     --platform linux/arm64,linux/amd64 --platform linux/386 --label l=m --jobs 3 --add-host h:1.2.3.4 --network none \
                     --secret id=s,src=f --ssh a=b --allow network.host --shm-size 1m --ulimit nofile=1:2 .";
         let request = parse(line).unwrap();
-        assert_eq!(request.context, PathBuf::from("."));
+        assert!(matches!(&request.context, Context::Folder(path) if path == Path::new(".")));
         assert_eq!(request.dockerfile, Some(PathBuf::from("x/Dockerfile")));
         assert_eq!(request.build_args["V"], "1");
         assert_eq!(request.labels["l"], "m");
@@ -249,18 +231,6 @@ mod tests {
             names.iter().map(Reference::to_string).collect::<Vec<_>>(),
             ["docker.io/library/a:latest", "docker.io/library/b:2"]
         );
-    }
-
-    #[test]
-    fn what_has_to_wait_is_named() {
-        for context in ["-", "https://example.org/x.git", "git@example.org:x"] {
-            let error = parse(&format!("kiln build {context}")).unwrap_err();
-            assert!(
-                error.message.contains(context) && error.message.contains("not supported yet"),
-                "{}",
-                error.message
-            );
-        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kiln_engine::build::BuildRequest;
-use kiln_engine::build::checks::{CheckReport, list_targets};
+use kiln_engine::build::checks::CheckReport;
 use kiln_engine::progress::ProgressSink;
 use kiln_engine::{Engine, Result};
 
@@ -37,7 +37,7 @@ pub(super) fn run(
                 false => outline::outline(&found),
             })
         }
-        _ => list_targets(&request, watched.as_ref()).map(|(file, found)| match call.json {
+        _ => block_on(engine.build_targets(&request, &watched)).map(|(file, found)| match call.json {
             true => outline::targets_json(&found, &file),
             false => outline::targets(&found),
         }),

@@ -1,7 +1,7 @@
 //! `kiln debug …`.
 
 use kiln_engine::Result;
-use kiln_engine::build::{BuildRequest, debug};
+use kiln_engine::build::BuildRequest;
 use kiln_engine::containers::Preview;
 
 use super::{OK, build, create};
@@ -9,10 +9,11 @@ use crate::app::{App, block_on};
 use crate::args::create::CreateArgs;
 use crate::args::debug::{BuildSource, GraphFormat, Group, Source};
 use crate::terminal;
+use crate::values::context;
 
 pub(super) fn run(command: Group, app: &App) -> Result<u8> {
     let text = match command {
-        Group::Ast(args) => debug::ast(&of_source(&args.source))?,
+        Group::Ast(args) => block_on(app.engine()?.debug_ast(&of_source(&args.source)?))?,
         Group::Graph(args) => {
             let (engine, request) = (app.engine()?, of_build(&args.build)?);
             block_on(engine.debug_graph(&request, args.format == GraphFormat::Dot))?
@@ -31,9 +32,10 @@ fn preview(args: &CreateArgs, what: Preview, app: &App) -> Result<String> {
     app.engine()?.containers().preview(&create::options(&args.container)?, what)
 }
 
-fn of_source(source: &Source) -> BuildRequest {
-    let context = source.context.clone().into();
-    BuildRequest { context, dockerfile: source.file.clone(), ..BuildRequest::default() }
+fn of_source(source: &Source) -> Result<BuildRequest> {
+    let (dockerfile, dockerfile_input) = context::dockerfile(source.file.as_deref(), &source.context)?;
+    let (context, environment) = (context::context(&source.context), build::fetching());
+    Ok(BuildRequest { context, dockerfile, dockerfile_input, environment, ..BuildRequest::default() })
 }
 
 fn of_build(args: &BuildSource) -> Result<BuildRequest> {
@@ -41,6 +43,6 @@ fn of_build(args: &BuildSource) -> Result<BuildRequest> {
         target: args.target.clone(),
         platforms: args.platforms.clone(),
         build_args: build::build_args(&args.build_args)?,
-        ..of_source(&args.source)
+        ..of_source(&args.source)?
     })
 }

@@ -16,7 +16,7 @@ use super::platforms::Platforms;
 use crate::{Engine, Error, Result};
 
 /// Steps of kiln itself are numbered from here, far from vertices and exports.
-const FIRST_INTERNAL: u32 = 1 << 30;
+pub(super) const FIRST_INTERNAL: u32 = 1 << 30;
 
 /// The step that reads the Dockerfile.
 pub(super) const DEFINITION_STEP: StepId = StepId(FIRST_INTERNAL);

@@ -9,7 +9,7 @@ pub use kiln_parser::lint::rule;
 pub use kiln_parser::outline::{Outline, OutlineArg, OutlineMount, Target};
 
 use super::findings::Findings;
-use super::{BuildRequest, failure, source};
+use super::{BuildRequest, failure};
 use crate::progress::ProgressSink;
 use crate::{Engine, Error, Result};
 
@@ -44,7 +44,7 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<CheckReport> {
-        let source = source::read(request, progress.as_ref())?;
+        let source = self.source(request, progress).await?;
         let mut findings = Findings::default();
         let all_stages = request.target.as_deref().is_none_or(str::is_empty);
         let planned = self.plan(request, &source, all_stages, progress, &mut findings).await;
@@ -62,7 +62,7 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<(SourceFile, Outline)> {
-        let source = source::read(request, progress.as_ref())?;
+        let source = self.source(request, progress).await?;
         let mut findings = Findings::default();
         let planned = self.plan(request, &source, false, progress, &mut findings).await?;
         // They do not depend on the platform, and there is always one.
@@ -70,17 +70,18 @@ impl Engine {
         let outline = first.transpose().map_err(|errors| failure::of_diagnostics(&errors, &source.file))?;
         Ok((source.file, outline.unwrap_or_default()))
     }
-}
 
-/// The stages of a Dockerfile.
-pub fn list_targets(
-    request: &BuildRequest,
-    progress: &dyn ProgressSink,
-) -> Result<(SourceFile, Vec<Target>)> {
-    let file = source::read(request, progress)?.file;
-    let (dockerfile, diagnostics) = kiln_parser::parse(&file);
-    if diagnostics.iter().any(Diagnostic::is_error) {
-        return Err(failure::of_diagnostics(&diagnostics, &file));
+    /// The stages of a Dockerfile.
+    pub async fn build_targets(
+        &self,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<(SourceFile, Vec<Target>)> {
+        let file = self.source(request, progress).await?.file;
+        let (dockerfile, diagnostics) = kiln_parser::parse(&file);
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(failure::of_diagnostics(&diagnostics, &file));
+        }
+        Ok((file, targets(&dockerfile)))
     }
-    Ok((file, targets(&dockerfile)))
 }

@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use kiln_builder::Silent;
 
-use super::{BuildRequest, source};
+use super::BuildRequest;
 use crate::progress::ProgressSink;
 use crate::{CancellationToken, Engine, Result};
 
-/// The syntax tree of a Dockerfile, then what is to be said of it.
-pub fn ast(request: &BuildRequest) -> Result<String> {
-    let file = source::read(request, &Silent)?.file;
-    let (dockerfile, diagnostics) = kiln_parser::parse(&file);
-    let mut text = dockerfile.dump();
-    for diagnostic in diagnostics {
-        text.push_str(&diagnostic.render(&file, false));
-        text.push('\n');
-    }
-    Ok(text)
-}
-
 impl Engine {
+    /// The syntax tree of a Dockerfile, then what is to be said of it.
+    pub async fn debug_ast(&self, request: &BuildRequest) -> Result<String> {
+        let silent: Arc<dyn ProgressSink> = Arc::new(Silent);
+        let file = self.source(request, &silent).await?.file;
+        let (dockerfile, diagnostics) = kiln_parser::parse(&file);
+        let mut text = dockerfile.dump();
+        for diagnostic in diagnostics {
+            text.push_str(&diagnostic.render(&file, false));
+            text.push('\n');
+        }
+        Ok(text)
+    }
+
     /// The graph of a build as lines, or in Graphviz's language.
     pub async fn debug_graph(&self, request: &BuildRequest, graphviz: bool) -> Result<String> {
         let silent: Arc<dyn ProgressSink> = Arc::new(Silent);

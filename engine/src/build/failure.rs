@@ -66,6 +66,14 @@ pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
     error
 }
 
+/// A source that was to be had before there is a graph.
+pub(super) fn of_source(build: BuildError) -> Error {
+    if build.is_cancelled() {
+        return cancelled();
+    }
+    of_cause(&build.failure.cause)
+}
+
 /// A cause by itself.
 pub(crate) fn of_cause(cause: &Cause) -> Error {
     let kind = match cause {

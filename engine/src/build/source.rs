@@ -1,125 +1,261 @@
-//! The Dockerfile and the `.dockerignore` that goes with it, read from the disk.
+//! The Dockerfile and the ignore file that goes with it.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use kiln_graph::url::redact;
 use kiln_parser::SourceFile;
 use kiln_parser::ignore::{self, MAX_IGNORE_FILE};
 use kiln_parser::source::MAX_SOURCE;
+use kiln_sys::fs::Root;
 
 use super::BuildRequest;
 use super::bases::Internal;
+use super::contexts::{Contexts, Opened, Place, open_folder};
+use super::input::{Context, Input};
+use crate::dockerfile::NAMES;
 use crate::progress::ProgressSink;
-use crate::{Error, Result};
+use crate::{Engine, Error, Result};
+
+/// Names of the ignore file in a context, and what they are called beside a Dockerfile.
+const IGNORE_FILES: [&str; 2] = [".dockerignore", ".containerignore"];
 
 /// What a build is described by.
 pub(super) struct Source {
     pub(super) file: SourceFile,
     /// The lines of the ignore file.
     pub(super) ignore: Vec<String>,
+    /// Where the build's files are.
+    pub(super) contexts: Contexts,
 }
 
-/// Reads both, as one step that is seen.
-pub(super) fn read(request: &BuildRequest, progress: &dyn ProgressSink) -> Result<Source> {
-    check_context(&request.context)?;
-    let path = dockerfile_path(request);
-    let name = display_name(&path, &request.context);
-    let step = Internal::start(progress, 0, format!("[internal] load build definition from {name}"));
-    let Some(bytes) = read_limited(&path, MAX_SOURCE)? else {
-        return Err(Error::not_found(format!("there is no Dockerfile at `{}`", path.display()))
-            .with_hint("`-f` names another one; the last argument is the context folder"));
-    };
-    step.done();
-    let ignore = read_ignore(&path, &request.context)?;
-    Ok(Source { file: SourceFile::from_bytes(name, &bytes), ignore })
+/// A Dockerfile that was found.
+struct Found {
+    /// As people know it.
+    name: String,
+    bytes: Vec<u8>,
+    /// What is ignored by the file beside it, if there is one.
+    ignore: Option<Vec<String>>,
 }
 
-fn check_context(context: &Path) -> Result<()> {
-    match std::fs::metadata(context) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(Error::invalid(format!("the context `{}` is not a folder", context.display()))),
-        Err(error) => {
-            Err(Error::not_found(format!("cannot read the context `{}`", context.display())).caused_by(error))
+impl Engine {
+    /// Opens the context and reads both files, as one step that is seen.
+    pub(super) async fn source(
+        &self,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Source> {
+        let Opened { place, dockerfile } = self.open_context(request, progress).await?;
+        let shown = display_name(request);
+        let step =
+            Internal::start(progress.as_ref(), 0, format!("[internal] load build definition from {shown}"));
+        let found = match dockerfile {
+            Some(_) if request.dockerfile.is_some() || request.dockerfile_input.is_some() => {
+                return Err(Error::invalid("the context is a Dockerfile, and `-f` names another one"));
+            }
+            Some(bytes) => Found { name: shown, bytes, ignore: None },
+            None => self.dockerfile(request, &place)?,
+        };
+        step.done();
+        let ignore = match (&place, found.ignore) {
+            // Whoever sends files has left out what is not needed.
+            (Place::Layers(_), _) => Vec::new(),
+            (Place::Folder(_), Some(ignore)) => ignore,
+            (Place::Folder(folder), None) => {
+                let names = IGNORE_FILES.map(str::to_owned);
+                read_ignore(&open_folder(folder)?, folder, &names)?.unwrap_or_default()
+            }
+        };
+        let file = SourceFile::from_bytes(found.name, &found.bytes);
+        Ok(Source { file, ignore, contexts: contexts(place) })
+    }
+
+    fn dockerfile(&self, request: &BuildRequest, place: &Place) -> Result<Found> {
+        if let Some(input) = &request.dockerfile_input {
+            return Ok(Found { name: display_name(request), bytes: read_input(input)?, ignore: None });
+        }
+        let reading = place.open(self)?;
+        match (&request.dockerfile, place) {
+            (None, Place::Folder(folder)) => read(&reading.root, folder, Path::new(""), &NAMES),
+            (None, Place::Layers(_)) => read(&reading.root, Path::new(""), Path::new(""), &NAMES),
+            (Some(path), Place::Layers(_)) if path.is_relative() => {
+                let (folder, names) = split(path);
+                read(&reading.root, Path::new(""), folder, &borrowed(&names))
+            }
+            (Some(path), _) => {
+                // A Dockerfile may be outside the context; a link in its folder does not lead out of that.
+                let (folder, names) = split(path);
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                let root = Root::open(folder).map_err(|error| missing(path).caused_by(error))?;
+                let found = read(&root, folder, Path::new(""), &borrowed(&names))?;
+                let inside = match &request.context {
+                    Context::Folder(context) => path.strip_prefix(context).unwrap_or(path),
+                    _ => path,
+                };
+                Ok(Found { name: inside.display().to_string(), ..found })
+            }
         }
     }
 }
 
-fn dockerfile_path(request: &BuildRequest) -> PathBuf {
-    match &request.dockerfile {
-        Some(path) => path.clone(),
-        None => request.context.join("Dockerfile"),
+/// The first of `names` in `folder` beneath `root`, and the ignore file of its own.
+fn read(root: &Root, shown_root: &Path, folder: &Path, names: &[&str]) -> Result<Found> {
+    for name in names {
+        let path = folder.join(name);
+        let Some(bytes) = read_beneath(root, shown_root, &path, MAX_SOURCE)? else { continue };
+        let own = IGNORE_FILES.map(|suffix| format!("{}{suffix}", path.display()));
+        let ignore = read_ignore(root, shown_root, &own)?;
+        return Ok(Found { name: path.display().to_string(), bytes, ignore });
     }
+    Err(missing(&shown_root.join(folder).join(names.first().unwrap_or(&""))))
+}
+
+/// `-f DIR/NAME`; `Dockerfile` may be written in lower case.
+fn split(path: &Path) -> (&Path, Vec<String>) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let lower = (name == NAMES[0]).then(|| NAMES[1].to_owned());
+    (path.parent().unwrap_or(Path::new("")), [name].into_iter().chain(lower).collect())
+}
+
+fn borrowed(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+fn missing(path: &Path) -> Error {
+    Error::not_found(format!("there is no Dockerfile at `{}`", path.display()))
+        .with_hint("`-f` names another one; the last argument is the context folder")
 }
 
 /// As short as it is clear: relative to the context where it is inside.
-fn display_name(path: &Path, context: &Path) -> String {
-    path.strip_prefix(context).unwrap_or(path).display().to_string()
-}
-
-/// `<Dockerfile>.dockerignore` beside the Dockerfile, else `.dockerignore` in the context.
-fn read_ignore(dockerfile: &Path, context: &Path) -> Result<Vec<String>> {
-    let mut own = dockerfile.as_os_str().to_owned();
-    own.push(".dockerignore");
-    for path in [PathBuf::from(own), context.join(".dockerignore")] {
-        if let Some(bytes) = read_limited(&path, MAX_IGNORE_FILE)? {
-            ignore::IgnoreFile::parse(&bytes)
-                .map_err(|error| Error::invalid(format!("`{}`: {error}", path.display())))?;
-            return Ok(ignore::lines(&bytes));
-        }
-    }
-    Ok(Vec::new())
-}
-
-/// A file's bytes; `None` where there is none.
-pub(crate) fn read_limited(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
-    let fail =
-        |error: std::io::Error| Error::invalid(format!("cannot read `{}`", path.display())).caused_by(error);
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(error)),
+fn display_name(request: &BuildRequest) -> String {
+    let inside = |path: &PathBuf| match &request.context {
+        Context::Folder(context) => path.strip_prefix(context).unwrap_or(path).display().to_string(),
+        _ => path.display().to_string(),
     };
-    if !file.metadata().map_err(fail)?.is_file() {
-        return Err(Error::invalid(format!("`{}` is not a file", path.display())));
+    match (&request.dockerfile, &request.context) {
+        _ if request.dockerfile_input.is_some() => "standard input".to_owned(),
+        (Some(path), _) => inside(path),
+        (None, Context::Remote(url)) => redact(url),
+        (None, Context::Stream(_)) => "standard input".to_owned(),
+        (None, Context::Folder(_)) => NAMES[0].to_owned(),
     }
+}
+
+/// The lines of the first ignore file that is there.
+fn read_ignore(root: &Root, shown_root: &Path, names: &[String]) -> Result<Option<Vec<String>>> {
+    for name in names {
+        let Some(bytes) = read_beneath(root, shown_root, Path::new(name), MAX_IGNORE_FILE)? else { continue };
+        let shown = shown_root.join(name);
+        ignore::IgnoreFile::parse(&bytes)
+            .map_err(|error| Error::invalid(format!("`{}`: {error}", shown.display())))?;
+        return Ok(Some(ignore::lines(&bytes)));
+    }
+    Ok(None)
+}
+
+/// A file's bytes; `None` where there is none. A link that leads out of the root is an error: it would read a file of
+/// this machine for whoever wrote the context.
+fn read_beneath(root: &Root, shown_root: &Path, path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    let shown = shown_root.join(path);
+    match root.read_limited(path, limit as u64) {
+        Ok(Some(bytes)) => Ok(Some(bytes)),
+        Ok(None) if is_link(root, path) => {
+            Err(Error::invalid(format!("`{}` is a link to nothing inside of its folder", shown.display()))
+                .with_hint("a link that leads out of the folder is not followed: copy the file"))
+        }
+        Ok(None) => Ok(None),
+        Err(error) if root.open_dir(path).is_ok() => {
+            Err(Error::invalid(format!("`{}` is not a file", shown.display())).caused_by(error))
+        }
+        Err(error) => Err(Error::invalid(format!("cannot read `{}`", shown.display())).caused_by(error)),
+    }
+}
+
+fn is_link(root: &Root, path: &Path) -> bool {
+    root.parent_of(path).is_ok_and(|(dir, name)| {
+        kiln_sys::fs::statat(std::os::fd::AsFd::as_fd(&dir), name).is_ok_and(|stat| stat.is_symlink())
+    })
+}
+
+fn read_input(input: &Input) -> Result<Vec<u8>> {
+    let fail = |error: std::io::Error| {
+        Error::invalid("cannot read the Dockerfile from standard input").caused_by(error)
+    };
+    let Some(reader) = input.take() else {
+        return Err(Error::invalid("the Dockerfile on standard input was read already"));
+    };
     let mut bytes = Vec::new();
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() > limit {
-        return Err(Error::invalid(format!("`{}` is larger than {limit} bytes", path.display())));
+    reader.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+    match bytes.len() > MAX_SOURCE {
+        true => Err(Error::invalid(format!("the Dockerfile is larger than {MAX_SOURCE} bytes"))),
+        false => Ok(bytes),
     }
-    Ok(Some(bytes))
+}
+
+fn contexts(place: Place) -> Contexts {
+    let mut contexts = Contexts::default();
+    let name = "context".to_owned();
+    match place {
+        Place::Folder(path) => {
+            let path = path.canonicalize().unwrap_or(path);
+            drop(contexts.folders.insert(name, path));
+        }
+        Place::Layers(layers) => drop(contexts.layers.insert(name, layers)),
+    }
+    contexts
 }
 
 #[cfg(test)]
 mod tests {
-    use kiln_builder::Silent;
-
     use super::*;
 
-    fn request(context: &Path) -> BuildRequest {
-        BuildRequest { context: context.to_owned(), ..BuildRequest::default() }
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    fn found(root: &Root, names: &[&str]) -> Result<(String, Option<Vec<String>>)> {
+        read(root, Path::new("c"), Path::new(""), names).map(|found| (found.name, found.ignore))
     }
 
     #[test]
-    fn the_ignore_file_beside_the_dockerfile_wins() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        write("Dockerfile", "FROM scratch\n");
-        write(".dockerignore", "a\n");
-        let source = read(&request(dir.path()), &Silent).unwrap();
-        assert_eq!((source.file.name(), source.ignore), ("Dockerfile", vec!["a".to_owned()]));
-        write("Dockerfile.dockerignore", "b\n");
-        assert_eq!(read(&request(dir.path()), &Silent).unwrap().ignore, ["b"]);
+    fn the_dockerfile_goes_by_several_names() {
+        let lines = |text: &str| Some(vec![text.to_owned()]);
+        let (dir, root) = folder(&[("Containerfile", ""), ("Containerfile.containerignore", "c")]);
+        assert_eq!(found(&root, &NAMES).unwrap(), ("Containerfile".to_owned(), lines("c")));
+        std::fs::write(dir.path().join("dockerfile"), "").unwrap();
+        assert_eq!(found(&root, &NAMES).unwrap(), ("dockerfile".to_owned(), None));
+        std::fs::write(dir.path().join("Dockerfile"), "").unwrap();
+        std::fs::write(dir.path().join("Dockerfile.dockerignore"), "d").unwrap();
+        assert_eq!(found(&root, &NAMES).unwrap(), ("Dockerfile".to_owned(), lines("d")));
     }
 
     #[test]
-    fn what_is_missing_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let why = |context: &Path| read(&request(context), &Silent).map(drop).unwrap_err().message;
-        assert!(why(dir.path()).ends_with("/Dockerfile`"), "{}", why(dir.path()));
-        assert!(why(&dir.path().join("nowhere")).starts_with("cannot read the context"));
-        std::fs::create_dir(dir.path().join("Dockerfile")).unwrap();
-        assert!(why(dir.path()).ends_with("is not a file"));
+    fn links_stay_inside_and_what_is_missing_is_named() {
+        let (dir, root) = folder(&[("real", "")]);
+        let why = |names: &[&str]| found(&root, names).unwrap_err().message;
+        assert_eq!(why(&["Dockerfile"]), "there is no Dockerfile at `c/Dockerfile`");
+        for (name, target) in [("absolute", "/etc/passwd"), ("up", "../../../../../../etc/passwd")] {
+            std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+            assert_eq!(why(&[name]), format!("`c/{name}` is a link to nothing inside of its folder"));
+        }
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        assert_eq!(found(&root, &["link"]).unwrap().0, "link");
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        assert_eq!(why(&["folder"]), "`c/folder` is not a file");
+    }
+
+    #[test]
+    fn a_name_may_be_in_lower_case() {
+        assert_eq!(
+            split(Path::new("a/Dockerfile")),
+            (Path::new("a"), vec!["Dockerfile".into(), "dockerfile".into()])
+        );
+        assert_eq!(split(Path::new("x.Dockerfile")), (Path::new(""), vec!["x.Dockerfile".to_owned()]));
     }
 }

@@ -1,0 +1,214 @@
+//! Contexts: the folder in place, and everything else as a filesystem that is fetched or unpacked before the build.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_builder::outside::{self, is_archive};
+use kiln_builder::workspace::View;
+use kiln_builder::{ContextSource, Event, Layers, Session, SessionError, StepId, pull};
+use kiln_graph::SourceOp;
+use kiln_graph::url::redact;
+use kiln_parser::remote;
+use kiln_parser::source::MAX_SOURCE;
+use kiln_sys::fs::Root;
+
+use super::bases::FIRST_INTERNAL;
+use super::input::Context;
+use super::{BuildRequest, failure};
+use crate::progress::{ProgressSink, Silent};
+use crate::{CancellationToken, Engine, Error, Result};
+
+/// The name of a downloaded context in its own filesystem, as BuildKit gives it.
+const DOWNLOADED: &str = "context";
+/// The build argument that keeps `.git` in a context.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+/// The number of the step that fetches the context, far from those that look up bases.
+const CONTEXT_STEP: u32 = 1 << 20;
+
+/// Where the files of local sources are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contexts {
+    pub(super) folders: BTreeMap<String, PathBuf>,
+    pub(super) layers: BTreeMap<String, Layers>,
+}
+
+impl ContextSource for Contexts {
+    fn directory(&self, name: &str) -> std::result::Result<PathBuf, SessionError> {
+        self.folders.directory(name)
+    }
+
+    fn layers(&self, name: &str) -> Option<Layers> {
+        self.layers.get(name).cloned()
+    }
+}
+
+/// The context of a build, ready to be read.
+pub(super) struct Opened {
+    /// Where its files are.
+    pub(super) place: Place,
+    /// The Dockerfile, where the context is nothing else.
+    pub(super) dockerfile: Option<Vec<u8>>,
+}
+
+/// Where a context's files are.
+pub(super) enum Place {
+    /// In a folder, read in place and through its ignore file.
+    Folder(PathBuf),
+    /// In the store.
+    Layers(Layers),
+}
+
+impl Place {
+    /// Opens it for reading, as long as the value lives.
+    pub(super) fn open(&self, engine: &Engine) -> Result<Reading> {
+        match self {
+            Place::Folder(path) => Ok(Reading { root: open_folder(path)?, _view: None }),
+            Place::Layers(layers) => {
+                let view = View::of(engine.store(), layers).map_err(|cause| failure::of_cause(&cause))?;
+                let root = view.root().map_err(|cause| failure::of_cause(&cause))?;
+                Ok(Reading { root, _view: Some(view) })
+            }
+        }
+    }
+}
+
+/// A context's root directory.
+pub(super) struct Reading {
+    pub(super) root: Root,
+    _view: Option<View>,
+}
+
+/// Opens a folder; the error says what it is instead.
+pub(super) fn open_folder(path: &Path) -> Result<Root> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(Error::invalid(format!("the context `{}` is not a folder", path.display()))),
+        Err(error) => {
+            let message = format!("cannot read the context `{}`", path.display());
+            return Err(Error::not_found(message).caused_by(error));
+        }
+    }
+    let failed = |error| Error::internal(format!("cannot read the context `{}`", path.display()), error);
+    Root::open(path).map_err(failed)
+}
+
+impl Engine {
+    /// Fetches or unpacks the context of a build.
+    pub(super) async fn open_context(
+        &self,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Opened> {
+        match &request.context {
+            Context::Folder(path) => {
+                open_folder(path)?;
+                Ok(Opened { place: Place::Folder(path.clone()), dockerfile: None })
+            }
+            Context::Remote(url) => self.open_remote(url, request, progress).await,
+            Context::Stream(input) => {
+                let Some(reader) = input.take() else {
+                    return Err(Error::invalid("the context on standard input was read already"));
+                };
+                let engine = self.clone();
+                let opened = tokio::task::spawn_blocking(move || engine.open_stream(reader)).await;
+                opened.map_err(|error| Error::internal("unpack the context", error))?
+            }
+        }
+    }
+
+    async fn open_remote(
+        &self,
+        url: &str,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Opened> {
+        let session = Session { contexts: Arc::new(Contexts::default()), ..super::session(request)? };
+        if remote::is_git(url) || url.starts_with("github.com/") {
+            let source = git(url, request)?;
+            let name = format!("[internal] load git source {}", redact(url));
+            let layers = self.fetch(&name, source, session, progress).await?;
+            return Ok(Opened { place: Place::Layers(layers), dockerfile: None });
+        }
+        let name = "[internal] load remote build context";
+        let layers = self.fetch(name, remote::http(url, DOWNLOADED), session, progress).await?;
+        let engine = self.clone();
+        let opened = tokio::task::spawn_blocking(move || engine.open_download(layers)).await;
+        opened.map_err(|error| Error::internal("unpack the context", error))?
+    }
+
+    async fn fetch(
+        &self,
+        name: &str,
+        source: SourceOp,
+        session: Session,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Layers> {
+        let watcher = Arc::clone(progress);
+        // A graph of its own, whose one step must not be taken for the first of the build.
+        let renumber = move |event: Event| {
+            watcher.event(Event { step: StepId(FIRST_INTERNAL + CONTEXT_STEP), ..event });
+        };
+        let progress: Arc<dyn ProgressSink> = Arc::new(renumber);
+        let fetched = self.builder().source(name, source, session, progress, CancellationToken::new()).await;
+        let layers = fetched.map_err(failure::of_source)?;
+        let unpacked = pull::unpack(self.builder().stores(), &layers, &Silent).await;
+        unpacked.map_err(|cause| failure::of_cause(&cause))?;
+        Ok(layers)
+    }
+
+    /// A download is a tar, or else a Dockerfile.
+    fn open_download(&self, layers: Layers) -> Result<Opened> {
+        let fail = |error: kiln_sys::Error| Error::internal("cannot read the downloaded context", error);
+        let reading = Place::Layers(layers.clone()).open(self)?;
+        let file = reading.root.open_file(DOWNLOADED).map_err(fail)?;
+        match self.open_stream(file)? {
+            // The file itself can be copied then, as BuildKit has it.
+            Opened { dockerfile: dockerfile @ Some(_), .. } => {
+                Ok(Opened { place: Place::Layers(layers), dockerfile })
+            }
+            opened => Ok(opened),
+        }
+    }
+
+    /// A stream is a tar, or else a Dockerfile.
+    fn open_stream(&self, mut stream: impl Read) -> Result<Opened> {
+        let fail = |error: std::io::Error| Error::invalid("cannot read the context").caused_by(error);
+        let mut head = Vec::new();
+        stream.by_ref().take(outside::HEAD as u64).read_to_end(&mut head).map_err(fail)?;
+        let is_archive = is_archive(&head);
+        let mut whole = head.as_slice().chain(stream);
+        if !is_archive {
+            let mut text = Vec::new();
+            whole.take(MAX_SOURCE as u64 + 1).read_to_end(&mut text).map_err(fail)?;
+            if text.len() > MAX_SOURCE {
+                return Err(Error::invalid(format!(
+                    "the context is no tar, and longer than {MAX_SOURCE} bytes"
+                )));
+            }
+            return Ok(Opened { place: Place::Layers(Layers::scratch()), dockerfile: Some(text) });
+        }
+        let unpacked = outside::unpack(self.builder().stores(), &mut whole);
+        let layers = unpacked.map_err(|cause| {
+            let error = failure::of_cause(&cause);
+            Error::invalid(format!("cannot unpack the context: {}", error.chain()))
+        })?;
+        Ok(Opened { place: Place::Layers(layers), dockerfile: None })
+    }
+}
+
+/// A repository as a context. Times are the commit's where the result's are to be reproducible.
+fn git(url: &str, request: &BuildRequest) -> Result<SourceOp> {
+    let url = if url.starts_with("github.com/") { format!("https://{url}") } else { url.to_owned() };
+    let wrong = |reason| Error::invalid(format!("the context `{}`: {reason}", redact(&url)));
+    let mut source = remote::git(&url).map_err(wrong)?;
+    if let SourceOp::Git { keep_git_dir, times, .. } = &mut source {
+        *keep_git_dir |=
+            matches!(request.build_args.get(KEEP_GIT_DIR).map(String::as_str), Some("1" | "true"));
+        if request.epoch.is_some() {
+            *times = kiln_graph::GitTimes::Commit;
+        }
+    }
+    Ok(source)
+}
