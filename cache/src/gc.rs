@@ -148,7 +148,7 @@ struct Live {
 
 impl Live {
     fn needs(&self, name: &Name) -> bool {
-        self.held.contains(name) || name.0.parse().is_ok_and(|chain| self.reach.chains.contains(&chain))
+        self.held.contains(name) || name.0.parse().is_ok_and(|chain| self.reach.needs(&chain))
     }
 }
 

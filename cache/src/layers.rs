@@ -9,6 +9,7 @@
 //! | [`LayerStore::unpack_stream`] | a download | blob and snapshot, in one pass |
 //! | [`LayerStore::snapshot_of`] | blobs | snapshots |
 //! | [`LayerStore::commit`] | what a step wrote | snapshot and diff ID |
+//! | [`LayerStore::stack`] | a layer made on nothing | the same layer on others |
 //! | [`LayerStore::blob_of`] | snapshot or another blob | compressed blob |
 //! | [`LayerStore::open_tar`] | any form | the uncompressed tar |
 //!
@@ -18,6 +19,7 @@
 mod flights;
 mod pack;
 mod pipeline;
+mod restack;
 mod rows;
 pub(crate) mod unpack;
 

@@ -40,6 +40,11 @@ impl Reach {
         self.diff_ids.extend(diff_ids.iter().cloned());
     }
 
+    /// Whether a snapshot is one of the layers, or the form of one that was made on nothing.
+    pub(crate) fn needs(&self, chain: &ChainId) -> bool {
+        self.chains.contains(chain) || self.diff_ids.contains(&DiffId(chain.0.clone()))
+    }
+
     /// Adds the layers of a build result.
     pub(crate) fn add_layers(&mut self, layers: &[LayerRef]) {
         let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();

@@ -110,7 +110,7 @@ impl Store {
                 text.parse::<Digest>().is_ok_and(|digest| !images.blobs.contains(&digest))
             })?;
             let layers = sum(db, SNAPSHOT_SIZES, |text| {
-                text.parse::<ChainId>().is_ok_and(|chain| !images.chains.contains(&chain))
+                text.parse::<ChainId>().is_ok_and(|chain| !images.needs(&chain))
             })?;
             let bytes = dir_bytes + blobs + layers;
             Ok(Amount { count: records + dirs, active: 0, bytes, reclaimable: bytes })

@@ -9,6 +9,7 @@ use kiln_oci::compression::{GzipWriter, ZstdWriter, decompress};
 use kiln_oci::{ChainId, Compression, Descriptor, DiffId, MediaType};
 use kiln_snapshot::{Snapshotter, TarOptions, write_tar};
 
+use super::restack::alone;
 use super::rows::{self, Packed};
 use super::{HASH_BUFFER, Hasher, LayerRef, LayerStore, name_of, stream_error};
 use crate::content::Ingest;
@@ -119,12 +120,16 @@ impl LayerStore {
         Ok(descriptor)
     }
 
-    /// The best source of a layer's tar: a verified blob, or the snapshot.
+    /// The best source of a layer's tar: a verified blob, the snapshot, or the one of the layer on nothing.
     fn tar(&self, chain: &[DiffId], diff_id: &DiffId) -> Result<Tar> {
         if let Some(blob) = self.blobs(diff_id)?.first() {
             return Ok(Tar::Blob(self.content.reader(&blob.digest)?));
         }
         let chain = ChainId::of(chain).ok_or_else(|| Error::not_found("layer", diff_id))?;
+        let mut chain = chain;
+        if !self.has_snapshot(&name_of(&chain))? {
+            chain = alone(diff_id);
+        }
         if !self.has_snapshot(&name_of(&chain))? {
             return Err(Error::not_found("layer", diff_id));
         }

@@ -5,6 +5,7 @@ use kiln_snapshot::Name;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::LayerRef;
+use super::restack::alone;
 use crate::error::Result;
 use crate::lease::{self, Lease, Resource};
 
@@ -90,7 +91,7 @@ pub(super) fn packed(db: &Connection, diff_id: &DiffId) -> Result<Vec<Packed>> {
 }
 
 /// Whether the snapshot of these layers is there or can be made: going down from the top, each layer has its snapshot (then
-/// it has all below it too) or a blob in the store.
+/// it has all below it too), a blob in the store, or a snapshot on nothing.
 pub(crate) fn are_available(db: &Connection, layers: &[LayerRef]) -> Result<bool> {
     let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let mut snapshot = db.prepare_cached("SELECT 1 FROM snapshots WHERE name = ?1 AND (kind = 2) = 1")?;
@@ -100,7 +101,7 @@ pub(crate) fn are_available(db: &Connection, layers: &[LayerRef]) -> Result<bool
         if snapshot.exists([chain.as_str()])? {
             return Ok(true);
         }
-        if !blob.exists([diff_id.as_str()])? {
+        if !blob.exists([diff_id.as_str()])? && !snapshot.exists([alone(diff_id).as_str()])? {
             return Ok(false);
         }
     }

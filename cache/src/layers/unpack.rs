@@ -106,7 +106,9 @@ impl LayerStore {
             if self.has_snapshot(&name_of(chain))? {
                 return Ok(());
             }
-            let (descriptor, blob) = self.open_packed(lease, &diff_ids[index])?;
+            let Some((descriptor, blob)) = self.open_packed(lease, &diff_ids[index])? else {
+                return self.restack(lease, diff_ids, chains, index);
+            };
             let (parent, diff_id) = (&diff_ids[..index], &diff_ids[index]);
             let layer = Arriving { descriptor: &descriptor, parent, diff_id };
             let parent = index.checked_sub(1).map(|below| chains[below].clone());
@@ -116,17 +118,17 @@ impl LayerStore {
         })
     }
 
-    /// A blob of the store that is or claims to be a packed form of `diff_id`.
-    fn open_packed(&self, lease: &Lease, diff_id: &DiffId) -> Result<(Descriptor, File)> {
+    /// A blob of the store that is or claims to be a packed form of `diff_id`, if there is one.
+    fn open_packed(&self, lease: &Lease, diff_id: &DiffId) -> Result<Option<(Descriptor, File)>> {
         let forms = self.db.read("look up layer blobs", |db| rows::packed(db, diff_id))?;
         for form in forms {
             lease.hold(&Resource::Blob(form.descriptor.digest.clone()))?;
             if self.content.info(&form.descriptor.digest)?.is_some() {
                 let file = self.content.reader(&form.descriptor.digest)?;
-                return Ok((form.descriptor, file));
+                return Ok(Some((form.descriptor, file)));
             }
         }
-        Err(Error::not_found("layer", diff_id))
+        Ok(None)
     }
 
     fn unpacked(&self, chain: &ChainId, diff_id: &DiffId) -> Result<Option<LayerRef>> {
@@ -139,16 +141,21 @@ impl LayerStore {
 }
 
 /// The unpacking of one layer.
-struct Unpacking<'a> {
-    store: &'a LayerStore,
-    layer: Arriving<'a>,
-    parent: Option<ChainId>,
-    chain: ChainId,
+pub(super) struct Unpacking<'a> {
+    pub(super) store: &'a LayerStore,
+    pub(super) layer: Arriving<'a>,
+    pub(super) parent: Option<ChainId>,
+    pub(super) chain: ChainId,
 }
 
 impl Unpacking<'_> {
     /// Unpacks into an active snapshot and verifies the diff ID. If it fails, the lease removes what it made.
-    fn run(&self, lease: &Lease, bytes: impl Read, ingest: Option<&mut Ingest>) -> Result<(Key, Passed)> {
+    pub(super) fn run(
+        &self,
+        lease: &Lease,
+        bytes: impl Read,
+        ingest: Option<&mut Ingest>,
+    ) -> Result<(Key, Passed)> {
         let key = self.store.work_key(lease, "unpack")?;
         let result = self.unpack_into(&key, bytes, ingest);
         if result.is_err() {
