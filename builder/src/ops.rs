@@ -1,12 +1,14 @@
 //! What a vertex does, one op a file, and the one place that knows them all.
 
 mod credentials;
+pub mod diff;
 pub mod exec;
 pub mod file;
 pub mod git;
 pub mod http;
 pub mod image;
 pub mod local;
+pub mod merge;
 mod unsupported;
 
 use std::sync::Arc;
@@ -104,6 +106,8 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> 
         }
         kiln_graph::Op::Exec(exec) => Arc::new(exec::Exec::new(stores.clone(), exec.clone(), digests)),
         kiln_graph::Op::File(file) => Arc::new(file::File::new(stores.clone(), file.clone(), digests)),
+        kiln_graph::Op::Merge(_) => Arc::new(merge::Merge::new(stores.clone(), digests)),
+        kiln_graph::Op::Diff(diff) => Arc::new(diff::Diff::new(stores.clone(), *diff, digests)),
         other => Arc::new(unsupported::Unsupported::new(other, digests)),
     }
 }

@@ -43,8 +43,10 @@ pub struct Layers {
     chain: Option<ChainId>,
     /// The image that the lowest layers come from, where some of them may have to be fetched yet.
     image: Option<Arc<Image>>,
+    /// Whether their snapshot is there and one of `leases` keeps it.
+    held: bool,
     /// What keeps the layers from being collected.
-    lease: Option<Arc<Lease>>,
+    leases: Arc<[Arc<Lease>]>,
 }
 
 impl Layers {
@@ -56,7 +58,13 @@ impl Layers {
     /// A stack that is in the store.
     pub fn new(stack: Vec<LayerRef>) -> Layers {
         let ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
-        Layers { chain: ChainId::of(&ids), stack: stack.into(), image: None, lease: None }
+        Layers {
+            chain: ChainId::of(&ids),
+            stack: stack.into(),
+            image: None,
+            held: false,
+            leases: Arc::new([]),
+        }
     }
 
     /// The layers of an image. Sizes of layers that were never here are not known and are 0.
@@ -70,7 +78,21 @@ impl Layers {
     pub fn push(&self, layer: LayerRef, lease: Option<Arc<Lease>>) -> Layers {
         let chain = Some(ChainId::extend(self.chain.as_ref(), &layer.diff_id));
         let stack = self.stack.iter().cloned().chain([layer]).collect();
-        Layers { stack, chain, image: self.image.clone(), lease }
+        let (held, leases) = (lease.is_some(), lease.into_iter().collect());
+        Layers { stack, chain, image: self.image.clone(), held, leases }
+    }
+
+    /// The layers of `top` over these.
+    pub fn stacked(&self, top: &Layers) -> Layers {
+        let stack = self.stack.iter().chain(top.stack.iter()).cloned().collect();
+        let leases = self.leases.iter().chain(top.leases.iter()).cloned().collect();
+        Layers { image: self.image.clone(), leases, ..Layers::new(stack) }
+    }
+
+    /// The layers from `index` on without those below, which must have forms of their own; `lease` keeps those.
+    pub fn above(&self, index: usize, lease: Arc<Lease>) -> Layers {
+        let leases = self.leases.iter().cloned().chain([lease]).collect();
+        Layers { leases, ..Layers::new(self.stack[index..].to_vec()) }
     }
 
     /// The stack, lowest first.
@@ -95,7 +117,7 @@ impl Layers {
 
     /// Whether their snapshot is there and stays: the value was made by a step and keeps what it names.
     pub fn is_held(&self) -> bool {
-        self.lease.is_some()
+        self.held
     }
 
     /// The image that the lowest layers come from, where it is known.

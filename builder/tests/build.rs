@@ -11,12 +11,12 @@ use kiln_builder::{
     BuildError, BuildJob, BuildOutput, Builder, Destination, Entitlements, Event, EventKind, Export, Session,
     Target,
 };
-use kiln_cache::Store;
+use kiln_cache::{PruneOptions, Store};
 use kiln_graph::{
-    ActionInput, CopyAction, Definition, Device, Edge, ExecOp, FileAction, FileOp, Mount, Network, Op, Owner,
-    SourceOp, VertexMeta,
+    ActionInput, CopyAction, Definition, Device, DiffOp, Edge, ExecOp, FileAction, FileOp, MergeOp, Mount,
+    Network, Op, Owner, SourceOp, VertexMeta,
 };
-use kiln_oci::{History, ImageConfig, Manifest, Platform};
+use kiln_oci::{Compression, DiffId, History, ImageConfig, Manifest, Platform};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -489,6 +489,97 @@ async fn links_never_lead_out_of_the_context_or_the_image() {
     let inside = outside.path().strip_prefix("/").unwrap().join("canary");
     assert_eq!(read(&out, inside.to_str().unwrap()), "mine");
     assert_eq!(read(outside.path(), "canary"), "untouched");
+}
+
+/// The layers of the image that was built.
+fn diff_ids(shop: &Workshop, output: &BuildOutput) -> Vec<DiffId> {
+    let content = &shop.store().content;
+    let config = content.read(&output.images[0].id, 1 << 20).unwrap();
+    serde_json::from_slice::<ImageConfig>(&config).unwrap().rootfs.diff_ids
+}
+
+/// A copy that is linked to what `base` makes: a layer of its own, laid over it.
+fn linked(base: Plan, copy: CopyAction) -> Plan {
+    let (below, context) = (base.top.unwrap(), base.context);
+    let alone = Plan { top: None, ..base }.copy_from(context, copy);
+    let copied = alone.top.unwrap();
+    alone.add(Op::Merge(MergeOp {}), vec![below, copied], "LINK")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linked_copy_stays_when_its_base_changes() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.write("file", "linked");
+    let copy = || CopyAction::new(vec!["/file".to_owned()], "/deep/file");
+    let plan = |word: &str| linked(Plan::busybox().run(&format!("echo {word} > /base")), copy());
+    let export = || vec![Export::Image { names: vec!["app".parse().unwrap()] }];
+    let first = shop.build(plan("one"), export()).await.unwrap();
+    let copies = |ran: Vec<String>| ran.iter().filter(|name| name.starts_with("COPY /file")).count();
+    assert_eq!(copies(shop.ran()), 1);
+    let second = shop.build(plan("two"), export()).await.unwrap();
+    assert_eq!(copies(shop.ran()), 0, "{:?}", shop.ran());
+    let (first, second) = (diff_ids(&shop, &first), (diff_ids(&shop, &second), second));
+    assert_eq!(first.last(), second.0.last());
+    assert_ne!(first, second.0);
+    // Whoever reads the files gets them in both, also after everything that nothing needs was collected.
+    let pruned = PruneOptions { build_cache: true, ..PruneOptions::default() };
+    shop.store().prune(&pruned).unwrap();
+    let out = shop.files(plan("two").run("/busybox cat /base /deep/file > /seen")).await;
+    assert_eq!(read(&out, "seen"), "two\nlinked");
+    let again = shop.build(plan("two"), export()).await.unwrap();
+    assert_eq!(again.images, second.1.images, "an image made again is the same");
+    let (lease, ids) = (shop.store().leases.create().unwrap(), diff_ids(&shop, &again));
+    let blob = shop.store().layers.blob_of(&lease, &ids, ids.len() - 1, Compression::Gzip);
+    assert!(blob.unwrap().size > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linked_copy_replaces_links_and_keeps_what_is_beside_it() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.write("file", "linked");
+    let script = "/busybox mkdir -p /real /d; echo kept > /d/beside; /busybox ln -s /real /link";
+    let base = Plan::busybox().run(script);
+    let plan = linked(base, CopyAction::new(vec!["/file".to_owned()], "/link/file"));
+    let plan = linked(plan, CopyAction::new(vec!["/file".to_owned()], "/d/file"));
+    let out = shop.files(plan).await;
+    assert!(out.join("link").symlink_metadata().unwrap().is_dir());
+    assert_eq!((names(&out.join("real")), names(&out.join("link"))), (vec![], vec!["file".to_owned()]));
+    assert_eq!(names(&out.join("d")), ["beside", "file"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_difference_leads_from_one_filesystem_to_another() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    let base = || Plan::busybox().run("echo 1 > /old; echo 1 > /same; /busybox mkdir /dir; echo 1 > /dir/f");
+    let diff = |plan: Plan, lower: Edge, upper: Edge| {
+        plan.add(Op::Diff(DiffOp { lower: Some(0), upper: Some(1) }), vec![lower, upper], "diff")
+    };
+    // What was put on the lower one, deletions too, over something else.
+    let lower = base();
+    let below = lower.top.unwrap();
+    let upper = lower.run("/busybox rm -r /old /dir; echo 2 > /new").run("echo 3 > /newer");
+    let above = upper.top.unwrap();
+    let plan = diff(upper, below, above);
+    let changes = plan.top.unwrap();
+    let other = Plan { top: Some(below), ..plan }.run("echo more > /more");
+    let target = other.top.unwrap();
+    let out = shop.files(other.add(Op::Merge(MergeOp {}), vec![target, changes], "merge")).await;
+    assert_eq!(names(&out), ["busybox", "more", "new", "newer", "same"]);
+    // Filesystems that have nothing in common.
+    shop.write("tree/same", "1\n");
+    shop.write("tree/new", "2");
+    let lower = base();
+    let (below, context) = (lower.top.unwrap(), lower.context);
+    let tree = CopyAction::new(vec!["/tree".to_owned()], "/");
+    let upper = Plan { top: None, ..lower }.copy_from(context, tree);
+    let above = upper.top.unwrap();
+    let plan = diff(upper, below, above);
+    let changes = plan.top.unwrap();
+    let out = shop.files(plan.add(Op::Merge(MergeOp {}), vec![below, changes], "merge")).await;
+    assert_eq!(names(&out), ["new", "same"]);
 }
 
 /// Not a promise but a smoke alarm; figures are made by `cargo xtask bench` with a release build.

@@ -355,7 +355,6 @@ impl Encode for CopyAction {
             allow_empty_wildcard,
             exclude,
             parents,
-            link,
         } = self;
         each!(to: input, source);
         to.number(paths.len() as u64);
@@ -363,7 +362,7 @@ impl Encode for CopyAction {
         paths.iter().for_each(|path| if *parents { to.text(path) } else { to.selector(path) });
         each!(to: dest, owner, mode, unpack, contents_only);
         each!(to: create_dest_parents, follow_symlinks, allow_wildcard);
-        each!(to: allow_empty_wildcard, exclude, parents, link);
+        each!(to: allow_empty_wildcard, exclude, parents);
     }
 }
 

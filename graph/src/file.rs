@@ -107,9 +107,6 @@ pub struct CopyAction {
     /// Whether the parents of each path are kept under `dest`; a `/./` in a path says from where on.
     /// Wildcards then may be `**`.
     pub parents: bool,
-    /// Whether the copy must not look at what it changes (`--link`): links on the way to `dest` are replaced by
-    /// directories, a name without a final `/` is never a directory that was there.
-    pub link: bool,
 }
 
 /// Who owns a file.
@@ -201,7 +198,6 @@ impl CopyAction {
             allow_empty_wildcard: true,
             exclude: Vec::new(),
             parents: false,
-            link: false,
         }
     }
 }

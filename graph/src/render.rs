@@ -176,12 +176,7 @@ fn copy_flags(copy: &CopyAction) -> String {
     if let Some(mode) = &copy.mode {
         let _ = write!(flags, " mode={mode}");
     }
-    for (name, set) in [
-        ("unpack", copy.unpack),
-        ("exact", !copy.allow_wildcard),
-        ("parents", copy.parents),
-        ("link", copy.link),
-    ] {
+    for (name, set) in [("unpack", copy.unpack), ("exact", !copy.allow_wildcard), ("parents", copy.parents)] {
         if set {
             let _ = write!(flags, " {name}");
         }

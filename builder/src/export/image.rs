@@ -118,7 +118,7 @@ fn history(
     diff_ids: &[DiffId],
     epoch: Option<i64>,
 ) -> Result<Vec<History>, Cause> {
-    let mut chains = chain_ids(diff_ids).into_iter();
+    let mut chains = chain_ids(diff_ids).into_iter().zip(diff_ids);
     let mut last = config.created.clone();
     let mut history = config.history.clone();
     for entry in &mut history {
@@ -126,7 +126,7 @@ fn history(
         if entry.created.is_none() {
             entry.created = match (epoch, chain) {
                 (Some(epoch), _) => Some(time::of_epoch(epoch)),
-                (None, Some(chain)) => made(store, &chain)?.or(last),
+                (None, Some((chain, diff_id))) => made(store, &chain, diff_id)?.or(last),
                 (None, None) => last,
             };
         }
@@ -137,8 +137,9 @@ fn history(
     Ok(history.iter().cloned().chain(missing).collect())
 }
 
-/// When a layer was made.
-fn made(store: &Store, chain: &ChainId) -> Result<Option<String>, Cause> {
-    let info = store.snapshots.stat(&kiln_cache::name_of(chain))?;
-    Ok(info.map(|info| time::rfc3339(info.created)))
+/// When a layer was made: what was made on nothing and put here later was made then.
+fn made(store: &Store, chain: &ChainId, diff_id: &DiffId) -> Result<Option<String>, Cause> {
+    let created = |chain: &ChainId| store.snapshots.stat(&kiln_cache::name_of(chain));
+    let found = [created(chain)?, created(&ChainId::extend(None, diff_id))?];
+    Ok(found.into_iter().flatten().map(|info| info.created).min().map(time::rfc3339))
 }

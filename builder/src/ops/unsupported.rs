@@ -22,8 +22,6 @@ impl Unsupported {
             kiln_graph::Op::Source(SourceOp::OciLayout { store, .. }) => {
                 format!("an OCI layout source (`{store}`)")
             }
-            kiln_graph::Op::Merge(_) => "a merge of filesystems".to_owned(),
-            kiln_graph::Op::Diff(_) => "a difference of filesystems".to_owned(),
             other => format!("`{}`", other.kind()),
         };
         Unsupported { what, digests }

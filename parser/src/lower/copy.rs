@@ -1,7 +1,9 @@
 //! `COPY` and `ADD` to a file operation.
 
 use kiln_graph::url::redact;
-use kiln_graph::{ActionInput, ChmodSpec, CopyAction, Edge, FileAction, FileOp, Op, Owner, VertexMeta};
+use kiln_graph::{
+    ActionInput, ChmodSpec, CopyAction, Edge, FileAction, FileOp, MergeOp, Op, Owner, VertexMeta,
+};
 
 use super::Lowerer;
 use super::dependencies::{self, From};
@@ -199,6 +201,11 @@ impl Lowerer<'_> {
         request: Request,
     ) -> Result<(), Diagnostic> {
         let created_by = request.created_by();
+        if request.link {
+            self.finish_link(state, scope, request)?;
+            state.record_layer(created_by);
+            return Ok(());
+        }
         let Request { mut actions, mut inputs, .. } = request;
         let base = state.edge.map_or(ActionInput::Scratch, |edge| input_index(&mut inputs, edge));
         if let Some(FileAction::Copy(first)) = actions.first_mut() {
@@ -208,6 +215,31 @@ impl Lowerer<'_> {
         let op = Op::File(FileOp { actions });
         state.edge = Some(self.add(op, inputs, meta)?.output());
         state.record_layer(created_by);
+        Ok(())
+    }
+
+    /// A layer of its own, made on nothing and laid over what there is: it stays when what lies below changes.
+    fn finish_link(
+        &mut self,
+        state: &mut StageState,
+        scope: &Scope<'_>,
+        request: Request,
+    ) -> Result<(), Diagnostic> {
+        if let Some(name) = request.owner.as_ref().and_then(Owner::name) {
+            let message = format!("`--link` with `--chown`: a linked copy cannot look up the name `{name}`");
+            let help = "give numbers, or leave out `--link`: it does not see the `/etc/passwd` below it";
+            return Err(scope.error(message).with_help(Some(help.to_owned())));
+        }
+        let title = scope.title();
+        let meta = state.meta(scope.node, &title);
+        let prefix = meta.name.strip_suffix(title.as_str()).unwrap_or_default();
+        let linked = VertexMeta { name: format!("{prefix}LINK {title}"), ..meta.clone() };
+        let Request { actions, inputs, .. } = request;
+        let copy = self.add(Op::File(FileOp { actions }), inputs, meta)?.output();
+        state.edge = Some(match state.edge {
+            None => copy,
+            Some(base) => self.add(Op::Merge(MergeOp {}), vec![base, copy], linked)?.output(),
+        });
         Ok(())
     }
 }
@@ -221,7 +253,6 @@ impl Request {
             owner: self.owner.clone(),
             mode: self.mode.clone(),
             exclude: self.exclude.clone(),
-            link: self.link && self.mode.is_none(),
             allow_wildcard: false,
             allow_empty_wildcard: false,
             follow_symlinks: false,
