@@ -67,7 +67,7 @@ impl<W: Write> TarWriter<W> {
         TarWriter { out: Counting { inner: out, bytes: 0 }, entries: 0 }
     }
 
-    /// Writes `changes`, whose content is beneath `root`; fails as [`write_tar`].
+    /// Writes `changes`, whose content is beneath `root`; fails as [`write_tar()`].
     pub fn append(&mut self, changes: &[Change], root: &Root, options: &TarOptions) -> Result<()> {
         if !options.folder.is_empty() {
             let mut bytes = Vec::new();
