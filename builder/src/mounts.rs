@@ -3,7 +3,7 @@
 mod bind;
 mod cache;
 mod secret;
-pub(crate) mod ssh;
+mod ssh;
 
 use std::any::Any;
 use std::path::{Component, Path, PathBuf};
@@ -119,8 +119,8 @@ impl Preparing<'_> {
             Mount::Bind { input, source, target, readonly, output: None } => {
                 self.bind(*input, source, target, *readonly)
             }
-            Mount::Tmpfs { target, size } => {
-                self.push(MountKind::Tmpfs { size: *size, mode: None, exec: true }, target, false);
+            Mount::Tmpfs { target, readonly, size } => {
+                self.push(MountKind::Tmpfs { size: *size, mode: None, exec: true }, target, *readonly);
                 Ok(())
             }
             Mount::Cache { .. } => self.cache(mount, caches),

@@ -1,11 +1,15 @@
 //! SSH agents as a build sees them: messages, and who answers them (draft-ietf-sshm-ssh-agent).
 
+mod door;
+
 use std::io;
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
+
+pub(crate) use door::{Door, listen};
 
 /// The longest message, as in OpenSSH.
 pub const MAX_MESSAGE: usize = 256 << 10;

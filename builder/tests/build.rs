@@ -406,7 +406,12 @@ async fn mounts_are_seen_and_never_kept() {
     let args = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
     let mut exec = ExecOp::new(args, platform(), Some(0));
     exec.network = Network::None;
-    exec.mounts.extend([bind, cache, secret, Mount::Tmpfs { target: "/tmp".to_owned(), size: None }]);
+    exec.mounts.extend([
+        bind,
+        cache,
+        secret,
+        Mount::Tmpfs { target: "/tmp".to_owned(), readonly: false, size: None },
+    ]);
     let plan = plan.add(Op::Exec(exec), vec![top, context], "RUN mounts");
     let contexts: BTreeMap<String, PathBuf> = [("context".to_owned(), shop.context.path().to_owned())].into();
     let dest = shop.root.path().join("out");

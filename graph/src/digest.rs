@@ -294,9 +294,9 @@ impl Encode for Mount {
                 each!(to: target, readonly);
                 each!(to: mode, uid, gid);
             }
-            Mount::Tmpfs { target, size } => {
+            Mount::Tmpfs { target, readonly, size } => {
                 to.number(2);
-                each!(to: target, size);
+                each!(to: target, readonly, size);
             }
             Mount::Secret { id, target, env, required, mode, uid, gid } => {
                 to.number(3);
@@ -424,7 +424,14 @@ mod tests {
         assert_ne!(digest(|op| op.env.push("A=1".to_owned())), same);
         assert_ne!(digest(|op| op.cwd.push('x')), same);
         assert_ne!(digest(|op| op.network = Network::None), same);
-        assert_ne!(digest(|op| op.mounts.push(Mount::Tmpfs { target: "/t".to_owned(), size: None })), same);
+        assert_ne!(
+            digest(|op| op.mounts.push(Mount::Tmpfs {
+                target: "/t".to_owned(),
+                readonly: false,
+                size: None
+            })),
+            same
+        );
     }
 
     #[test]
@@ -436,6 +443,46 @@ mod tests {
             digest(|op| op.extra_hosts.push(host("2.2.2.2")))
         );
         assert_ne!(digest(|op| op.extra_hosts.push(host("1.1.1.1"))), digest(|_| ()));
+    }
+
+    /// Item 86 of the language's subtle points.
+    #[test]
+    fn a_secrets_name_is_part_of_the_key_and_a_caches_is_not() {
+        let secret = |id: &str| {
+            let (id, target, env) = (id.to_owned(), Some("/s".to_owned()), None);
+            digest(|op| {
+                op.mounts.push(Mount::Secret {
+                    id,
+                    target,
+                    env,
+                    required: false,
+                    mode: 0o400,
+                    uid: 0,
+                    gid: 0,
+                });
+            })
+        };
+        assert_ne!(secret("a"), secret("b"));
+        let cache = |id: &str, sharing, target: &str| {
+            let (id, source, target) = (id.to_owned(), "/".to_owned(), target.to_owned());
+            let (input, readonly, mode) = (None, false, 0o755);
+            digest(|op| {
+                op.mounts.push(Mount::Cache {
+                    input,
+                    source,
+                    target,
+                    readonly,
+                    id,
+                    sharing,
+                    mode,
+                    uid: 0,
+                    gid: 0,
+                });
+            })
+        };
+        let same = cache("a", CacheSharing::Shared, "/c");
+        assert_eq!(cache("b", CacheSharing::Locked, "/c"), same);
+        assert_ne!(cache("a", CacheSharing::Shared, "/d"), same);
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub enum Mount {
     Tmpfs {
         /// Path inside the container, absolute.
         target: String,
+        /// Whether writing is refused.
+        readonly: bool,
         /// Bytes; `None` is the kernel's default.
         size: Option<u64>,
     },

@@ -127,7 +127,9 @@ fn mount_text(out: &mut String, mount: &Mount, input: &dyn Fn(Option<u32>) -> St
             access(readonly),
             input(*from)
         ),
-        Mount::Tmpfs { target, size } => writeln!(out, "    tmpfs {target} size={size:?}"),
+        Mount::Tmpfs { target, readonly, size } => {
+            writeln!(out, "    tmpfs {target} {} size={size:?}", access(readonly))
+        }
         Mount::Secret { id, target, env, required, mode, uid, gid } => writeln!(
             out,
             "    secret {id:?} target={target:?} env={env:?} required={required} {mode:04o} {uid}:{gid}"

@@ -92,6 +92,7 @@ fn memory_is_as_large_as_asked_for_and_programs_in_it_run() {
         "FROM busybox
 RUN --mount=type=tmpfs,target=/t,size=1m cp /bin/busybox /t/x 2> /dev/null; dd if=/dev/zero of=/t/y bs=1k count=2000 2> /dev/null && exit 7; true
 RUN --mount=type=tmpfs,target=/t printf '#!/bin/sh\\necho ran\\n' > /t/x && chmod +x /t/x && test \"$(/t/x)\" = ran
+RUN --mount=type=tmpfs,target=/t,readonly ! touch /t/x 2> /dev/null
 ",
     );
 }

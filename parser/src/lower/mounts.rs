@@ -39,7 +39,11 @@ impl Lowerer<'_> {
             let mount = match spec.kind {
                 MountKind::Bind => self.bind_mount(stage, scope, spec, target, inputs)?,
                 MountKind::Cache => self.cache_mount(stage, scope, spec, target, inputs)?,
-                MountKind::Tmpfs => Mount::Tmpfs { target: target.unwrap_or_default(), size: spec.size },
+                MountKind::Tmpfs => Mount::Tmpfs {
+                    target: target.unwrap_or_default(),
+                    readonly: spec.readonly.unwrap_or(false),
+                    size: spec.size,
+                },
                 MountKind::Secret => secret_mount(spec, target),
                 MountKind::Ssh => {
                     let target = target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{sockets}"));
