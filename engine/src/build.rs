@@ -11,6 +11,8 @@ pub mod debug;
 pub(crate) mod failure;
 mod findings;
 mod input;
+mod named;
+mod oci_layout;
 mod platforms;
 mod secrets;
 mod source;
@@ -52,6 +54,8 @@ pub struct BuildRequest {
     pub dockerfile: Option<PathBuf>,
     /// The text of the Dockerfile, instead of a file.
     pub dockerfile_input: Option<Input>,
+    /// What stands in for stages and images: a name, and a folder, a URL, `docker-image://…` or `oci-layout://…`.
+    pub named_contexts: Vec<(String, String)>,
     /// The stage to build; `None` is the last.
     pub target: Option<String>,
     /// Values of ARGs.
@@ -199,7 +203,11 @@ impl Engine {
             return Err(findings.fail(diagnostics, file));
         }
         findings.add(diagnostics);
-        let options = PlanOptions { all_stages, ..plan_options(request, source.ignore.clone())? };
+        let options = PlanOptions {
+            all_stages,
+            contexts: source.named.clone(),
+            ..plan_options(request, source.ignore.clone())?
+        };
         let plans = platforms.plan_options(&options);
         let plans = plans.iter().map(|options| Plan::new(&dockerfile, options));
         let plans = plans.collect::<std::result::Result<Vec<_>, _>>();

@@ -38,6 +38,6 @@ pub use ast::{Dockerfile, Instruction, Node, Stage};
 pub use diagnostic::{Diagnostic, Severity};
 pub use lower::{BaseConfigs, Lowered, Lowering, ResolvedBase};
 pub use parse::parse;
-pub use plan::{BaseImage, NoCache, Plan, PlanOptions};
+pub use plan::{BaseImage, NamedContext, NamedContexts, NoCache, Plan, PlanOptions};
 pub use print::print;
 pub use source::{SourceFile, Span};

@@ -3,6 +3,7 @@
 mod checks;
 mod config;
 mod constants;
+mod contexts;
 mod copy;
 mod counter;
 mod dependencies;

@@ -1,6 +1,7 @@
 //! What a build of a Dockerfile needs: arguments applied, stages found, base images named.
 
 mod args;
+mod contexts;
 mod stages;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use crate::lower::BaseConfigs;
 use crate::{Diagnostic, Dockerfile};
 
 pub(crate) use args::{GlobalArgs, is_proxy};
+pub(crate) use contexts::image as context_image;
+pub use contexts::{NamedContext, NamedContexts};
 pub(crate) use stages::{Base, SCRATCH, StagePlan, base_image};
 
 /// What the caller of a build wants.
@@ -47,6 +50,8 @@ pub struct PlanOptions {
     /// The lines of the context's `.dockerignore` ([`crate::ignore::lines`]). They become the `exclude` of the
     /// source `context`, so that whoever reads the context needs to know nothing of ignore files.
     pub context_exclude: Vec<String>,
+    /// What stands in for stages and images.
+    pub contexts: NamedContexts,
     /// Whether stages that the target does not need are lowered too, for build checks of a whole file.
     pub all_stages: bool,
 }
@@ -81,6 +86,7 @@ impl PlanOptions {
             shm_size: 0,
             ulimits: Vec::new(),
             context_exclude: Vec::new(),
+            contexts: NamedContexts::default(),
             all_stages: false,
         }
     }

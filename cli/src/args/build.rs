@@ -90,6 +90,9 @@ pub(crate) struct BuildArgs {
     /// Line for `/etc/hosts` of RUN steps
     #[arg(long = "add-host", value_name = "NAME:IP")]
     pub(crate) add_hosts: Vec<String>,
+    /// What stands in for a stage or image: a folder, a git or web URL, `docker-image://REF` or `oci-layout://PATH[:TAG]`
+    #[arg(long = "build-context", value_name = "NAME=PLACE")]
+    pub(crate) build_contexts: Vec<String>,
     /// The files that COPY and ADD may take: a folder, the URL of a git repository or a tar, or `-` for a tar or a
     /// Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]

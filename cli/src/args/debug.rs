@@ -94,6 +94,9 @@ pub(crate) struct BuildSource {
     /// Value of an ARG
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
+    /// What stands in for a stage or image
+    #[arg(long = "build-context", value_name = "NAME=PLACE")]
+    pub(crate) build_contexts: Vec<String>,
     /// The stage to build
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,

@@ -83,6 +83,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         context: context::context(&args.context),
         dockerfile,
         dockerfile_input,
+        named_contexts: context::named(&args.build_contexts)?,
         target: args.target.clone(),
         build_args: build_args(&args.build_args)?,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),

@@ -40,6 +40,7 @@ fn of_source(source: &Source) -> Result<BuildRequest> {
 
 fn of_build(args: &BuildSource) -> Result<BuildRequest> {
     Ok(BuildRequest {
+        named_contexts: context::named(&args.build_contexts)?,
         target: args.target.clone(),
         platforms: args.platforms.clone(),
         build_args: build::build_args(&args.build_args)?,

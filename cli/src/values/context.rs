@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use kiln_engine::build::{Context, Input};
 use kiln_engine::{Error, Result};
 
+use super::wrong;
+
 /// What is given as the context. A folder that is there is one, whatever its name looks like.
 pub(crate) fn context(text: &str) -> Context {
     match text {
@@ -25,6 +27,19 @@ pub(crate) fn dockerfile(file: Option<&Path>, context: &str) -> Result<(Option<P
         Some(file) if file.as_os_str() == "-" => Ok((None, Some(Input::new(stdin())))),
         file => Ok((file.map(Path::to_owned), None)),
     }
+}
+
+/// `--build-context NAME=PLACE`; of equal names the last one counts.
+pub(crate) fn named(texts: &[String]) -> Result<Vec<(String, String)>> {
+    texts
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((name, place)) if !name.is_empty() && !place.is_empty() => {
+                Ok((name.to_owned(), place.to_owned()))
+            }
+            _ => wrong("--build-context", text, "it is `NAME=PLACE`"),
+        })
+        .collect()
 }
 
 /// Whether a text is a URL that contexts are fetched from.
@@ -73,5 +88,14 @@ mod tests {
         assert!(matches!(dockerfile(Some(Path::new("-")), "."), Ok((None, Some(_)))));
         assert!(matches!(dockerfile(Some(Path::new("x")), "-"), Ok((Some(_), None))));
         assert!(matches!(dockerfile(None, "."), Ok((None, None))));
+    }
+
+    #[test]
+    fn a_named_context_has_a_name_and_a_place() {
+        let all = named(&["a=b=c".to_owned()]).unwrap();
+        assert_eq!(all, [("a".to_owned(), "b=c".to_owned())]);
+        for bad in ["a", "=b", "a="] {
+            assert!(named(&[bad.to_owned()]).is_err(), "{bad}");
+        }
     }
 }

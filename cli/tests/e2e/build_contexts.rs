@@ -151,3 +151,74 @@ fn a_context_leads_nowhere_else() {
         assert!(fs::read_to_string(&canary).unwrap().contains("stolen"), "{name}");
     }
 }
+
+#[test]
+fn named_contexts_stand_for_stages_and_images() {
+    let kiln = Kiln::new();
+    let dockerfile = "\
+FROM nowhere.invalid/image AS base
+RUN false
+FROM busybox
+COPY --from=base /from /base
+COPY --from=docs / /docs
+RUN --mount=type=bind,from=docs,target=/mnt cat /mnt/page > /mounted
+";
+    let context = kiln.context("c", &[("Dockerfile", dockerfile)]);
+    let docs = kiln.context("docs", &[("page", "text\n"), ("draft", ""), (".dockerignore", "draft\n")]);
+    let base = kiln.context("base", &[("from", "a folder\n")]);
+    let given = |name: &str, place: &str| format!("--build-context={name}={place}");
+    let docs = given("docs", docs.to_str().unwrap());
+    kiln.build("named", &context, &[&docs, &given("base", base.to_str().unwrap())]);
+    let script = "cat /base /mounted; ls -A /docs";
+    assert_eq!(kiln.sh("named", script), "a folder\ntext\n.dockerignore\npage");
+    kiln.build_text("local/base", "FROM busybox\nRUN echo an image > /from\n");
+    kiln.build("named", &context, &[&docs, &given("base", "docker-image://local/base")]);
+    assert_eq!(kiln.sh("named", "cat /base"), "an image");
+    let served = kiln.scratch("served");
+    repository(&served, "r.git", &[("sub/from", "git\n")]);
+    let web = Web::git(&served);
+    let git = given("base", &format!("{}/r.git#main:sub", web.origin()));
+    kiln.build("named", &context, &[&docs, &git]);
+    assert_eq!(kiln.sh("named", "cat /base"), "git");
+    let web = Web::start(|_| Reply::body("downloaded\n"));
+    let text = kiln.context("text", &[("Dockerfile", "FROM busybox\nCOPY --from=web /context /web\n")]);
+    kiln.build("web", &text, &[&given("web", &format!("{}/file", web.origin()))]);
+    assert_eq!(kiln.sh("web", "cat /web"), "downloaded");
+    for (bad, expected) in [
+        (given("docs", "/nowhere/at/all"), "cannot read the context"),
+        (given("Docs", "."), "cannot be the name"),
+        (given("docs", "docker-image://UPPER"), "UPPER"),
+        (given("docs", "ftp://h/x"), "the scheme `ftp`"),
+    ] {
+        let error = kiln.fails(1, &["build", &bad, context.to_str().unwrap()]);
+        assert!(error.contains(expected), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn a_base_comes_from_an_oci_layout() {
+    let kiln = Kiln::new();
+    let mine = "FROM busybox\nENV MINE=yes\nRUN echo of the layout > /mine\n";
+    let source = kiln.context("source", &[("Dockerfile", mine)]);
+    let tar = kiln.scratch("tars").join("layout.tar");
+    let output = format!("type=oci,dest={}", tar.display());
+    kiln.ok(&["build", "-t", "any/name:v1", "-o", &output, source.to_str().unwrap()]);
+    let layout = kiln.scratch("layout");
+    tool("tar", &["-C", layout.to_str().unwrap(), "-xf", tar.to_str().unwrap()]);
+    let context = kiln.context("c", &[("Dockerfile", "FROM alpine\nRUN echo $MINE > /env\n")]);
+    // Another root, which does not have the layers.
+    let other = Kiln::new();
+    for place in ["", ":v1"] {
+        let given = format!("--build-context=alpine=oci-layout://{}{place}", layout.display());
+        other.build("based", &context, &[&given]);
+        assert_eq!(other.sh("based", "cat /mine /env"), "of the layout\nyes");
+    }
+    let given = format!("--build-context=alpine=oci-layout://{}:other", layout.display());
+    let error = other.fails(1, &["build", &given, context.to_str().unwrap()]);
+    assert!(error.contains("there is no such image in the layout"), "{error}");
+    let blob = tool("sh", &["-c", &format!("ls -S {}/blobs/sha256/* | head -1", layout.display())]);
+    fs::write(blob, "not what the digest says").unwrap();
+    let third = Kiln::new();
+    let given = format!("--build-context=alpine=oci-layout://{}", layout.display());
+    assert!(third.fails(1, &["build", &given, context.to_str().unwrap()]).contains("sha256:"));
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kiln_builder::outside::{self, is_archive};
 use kiln_builder::workspace::View;
 use kiln_builder::{ContextSource, Event, Layers, Session, SessionError, StepId, pull};
+use kiln_cache::Lease;
 use kiln_graph::SourceOp;
 use kiln_graph::url::redact;
 use kiln_parser::remote;
@@ -21,7 +22,7 @@ use crate::progress::{ProgressSink, Silent};
 use crate::{CancellationToken, Engine, Error, Result};
 
 /// The name of a downloaded context in its own filesystem, as BuildKit gives it.
-const DOWNLOADED: &str = "context";
+pub(super) const DOWNLOADED: &str = "context";
 /// The build argument that keeps `.git` in a context.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 /// The number of the step that fetches the context, far from those that look up bases.
@@ -32,6 +33,8 @@ const CONTEXT_STEP: u32 = 1 << 20;
 pub(crate) struct Contexts {
     pub(super) folders: BTreeMap<String, PathBuf>,
     pub(super) layers: BTreeMap<String, Layers>,
+    /// What keeps images that were taken into the store for the build.
+    pub(super) leases: Vec<Arc<Lease>>,
 }
 
 impl ContextSource for Contexts {

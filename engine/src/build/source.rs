@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_graph::url::redact;
-use kiln_parser::SourceFile;
 use kiln_parser::ignore::{self, MAX_IGNORE_FILE};
 use kiln_parser::source::MAX_SOURCE;
+use kiln_parser::{NamedContexts, SourceFile};
 use kiln_sys::fs::Root;
 
 use super::BuildRequest;
@@ -19,7 +19,7 @@ use crate::progress::ProgressSink;
 use crate::{Engine, Error, Result};
 
 /// Names of the ignore file in a context, and what they are called beside a Dockerfile.
-const IGNORE_FILES: [&str; 2] = [".dockerignore", ".containerignore"];
+pub(super) const IGNORE_FILES: [&str; 2] = [".dockerignore", ".containerignore"];
 
 /// What a build is described by.
 pub(super) struct Source {
@@ -28,6 +28,8 @@ pub(super) struct Source {
     pub(super) ignore: Vec<String>,
     /// Where the build's files are.
     pub(super) contexts: Contexts,
+    /// What stands in for stages and images.
+    pub(super) named: NamedContexts,
 }
 
 /// A Dockerfile that was found.
@@ -68,7 +70,9 @@ impl Engine {
             }
         };
         let file = SourceFile::from_bytes(found.name, &found.bytes);
-        Ok(Source { file, ignore, contexts: contexts(place) })
+        let mut contexts = contexts(place);
+        let named = self.named_contexts(&request.named_contexts, &mut contexts)?;
+        Ok(Source { file, ignore, contexts, named })
     }
 
     fn dockerfile(&self, request: &BuildRequest, place: &Place) -> Result<Found> {
@@ -143,7 +147,7 @@ fn display_name(request: &BuildRequest) -> String {
 }
 
 /// The lines of the first ignore file that is there.
-fn read_ignore(root: &Root, shown_root: &Path, names: &[String]) -> Result<Option<Vec<String>>> {
+pub(super) fn read_ignore(root: &Root, shown_root: &Path, names: &[String]) -> Result<Option<Vec<String>>> {
     for name in names {
         let Some(bytes) = read_beneath(root, shown_root, Path::new(name), MAX_IGNORE_FILE)? else { continue };
         let shown = shown_root.join(name);

@@ -33,7 +33,7 @@ impl<'a> Constants<'a> {
             complete,
         };
         match &stage.base {
-            Base::Scratch => new(&[], true),
+            Base::Scratch | Base::Files(_) => new(&[], true),
             Base::Stage(index) => earlier.get(*index).cloned().unwrap_or_else(|| new(&[], true)),
             Base::Image(image) => match bases.get(image) {
                 Some(found) => new(&found.config.config.env, true),

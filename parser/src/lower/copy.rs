@@ -119,6 +119,7 @@ impl Lowerer<'_> {
         match dependencies::resolve(self.plan, stage, &scope.from(self.plan, from)?, scope.node.span)? {
             From::Nothing => Ok(None),
             From::Stage(index) => Ok(self.states[index].as_ref().and_then(|state| state.edge)),
+            From::Files(source) => self.named_context(&source, scope.node.span).map(Some),
             From::Image(image) => {
                 let found = self.bases.get(&image);
                 let reference =

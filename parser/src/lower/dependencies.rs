@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use kiln_graph::SourceOp;
+
 use super::BaseConfigs;
 use super::constants::Constants;
 use super::stage::{MAX_INHERITED, too_much_inherited};
 use crate::ast::Instruction;
 use crate::expand::Budget;
 use crate::parse::parse_trigger;
-use crate::plan::{Base, BaseImage, Plan, SCRATCH, StagePlan, base_image};
+use crate::plan::{Base, BaseImage, NamedContext, Plan, SCRATCH, StagePlan, base_image, context_image};
 use crate::{Diagnostic, Node, Span};
 
 /// Most triggers that one base may carry.
@@ -25,6 +27,8 @@ pub(super) enum From {
     Nothing,
     Stage(usize),
     Image(BaseImage),
+    /// A named context.
+    Files(SourceOp),
 }
 
 /// What a stage needs, and where it says so.
@@ -72,7 +76,9 @@ fn triggers(plan: &Plan, bases: &BaseConfigs) -> Result<Vec<Vec<Node>>, Diagnost
     let mut left = MAX_INSTRUCTIONS;
     for stage in &plan.stages {
         let texts = match &stage.base {
-            Base::Scratch => Vec::new(),
+            Base::Scratch | Base::Files(_) => Vec::new(),
+            // What stands for a stage is what the stage would have become.
+            _ if stage.is_context => Vec::new(),
             Base::Stage(index) => own_triggers(&plan.stages[*index]),
             Base::Image(image) => bases
                 .get(image)
@@ -133,7 +139,7 @@ fn links(plan: &Plan, bases: &BaseConfigs, triggers: &[Vec<Node>]) -> Result<Vec
 
 fn base_link(stage: &StagePlan) -> Option<Link> {
     let from = match &stage.base {
-        Base::Scratch => return None,
+        Base::Scratch | Base::Files(_) => return None,
         Base::Image(image) => From::Image(image.clone()),
         Base::Stage(index) => From::Stage(*index),
     };
@@ -163,7 +169,12 @@ pub(super) fn resolve(plan: &Plan, stage: &StagePlan, text: &str, span: Span) ->
     match earlier.iter().rfind(named).or_else(|| later.iter().find(named)) {
         Some(found) => Ok(From::Stage(found.index)),
         None if text == SCRATCH => Ok(From::Nothing),
-        None => base_image(text, &plan.options.platform, span).map(From::Image),
+        None => match plan.options.contexts.get(text) {
+            Some(NamedContext::Files(source)) => Ok(From::Files(source.clone())),
+            Some(NamedContext::Image(image)) => Ok(From::Image(context_image(image, &plan.options.platform))),
+            Some(NamedContext::Scratch) => Ok(From::Nothing),
+            None => base_image(text, &plan.options.platform, span).map(From::Image),
+        },
     }
 }
 
@@ -211,7 +222,7 @@ fn reach(plan: &Plan, links: &[Vec<Link>]) -> Result<Vec<bool>, Diagnostic> {
             match from {
                 From::Stage(other) if *other < index => needed[*other] = true,
                 From::Stage(_) => return Err(later(text, *span)),
-                From::Nothing | From::Image(_) => {}
+                From::Nothing | From::Image(_) | From::Files(_) => {}
             }
         }
     }

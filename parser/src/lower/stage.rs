@@ -136,6 +136,11 @@ impl Lowerer<'_> {
                 self.inherit(&parent, stage)?;
                 parent
             }
+            Base::Files(source) => {
+                let mut state = StageState::scratch(&stage.platform);
+                state.edge = Some(self.context_as_base(source, stage)?);
+                state
+            }
             Base::Image(image) => {
                 let found = self.bases.get(image).cloned();
                 let reference =

@@ -1,5 +1,6 @@
 //! Stages with their bases known.
 
+use kiln_graph::SourceOp;
 use kiln_oci::{Platform, Reference};
 
 use super::{BaseImage, GlobalArgs, Plan, PlanOptions};
@@ -26,6 +27,8 @@ pub(crate) struct StagePlan {
     pub(crate) platform: Platform,
     pub(crate) span: Span,
     pub(crate) nodes: Vec<Node>,
+    /// Whether a context stands for it.
+    pub(crate) is_context: bool,
 }
 
 /// What a stage begins with.
@@ -33,6 +36,8 @@ pub(crate) struct StagePlan {
 pub(crate) enum Base {
     Scratch,
     Image(BaseImage),
+    /// A context with files and no configuration.
+    Files(SourceOp),
     Stage(usize),
 }
 
@@ -124,13 +129,18 @@ impl Scope<'_> {
             Some(text) => self.platform(text, stage.span)?,
             None => self.options.platform.clone(),
         };
-        let base = self.base(&image, &platform, stage.span, earlier);
+        // A context of its name stands for the whole stage.
+        let context = stage.from.name.as_deref().and_then(|name| self.options.contexts.get(name));
+        let base = match context {
+            Some(context) => Ok(context.base(&platform)),
+            None => self.base(&image, &platform, stage.span, earlier),
+        };
         let base = base.map_err(|error| self.explain(error, &stage.from.image))?;
         let platform = match base {
             Base::Stage(index) => earlier[index].platform.clone(),
             // Nothing is for every platform.
             Base::Scratch => self.options.platform.clone(),
-            Base::Image(_) => platform,
+            Base::Image(_) | Base::Files(_) => platform,
         };
         Ok(StagePlan {
             index: earlier.len(),
@@ -139,7 +149,8 @@ impl Scope<'_> {
             base,
             platform,
             span: stage.span,
-            nodes: stage.instructions.clone(),
+            nodes: if context.is_some() { Vec::new() } else { stage.instructions.clone() },
+            is_context: context.is_some(),
         })
     }
 
@@ -153,6 +164,7 @@ impl Scope<'_> {
             platform: self.options.platform.clone(),
             span: stage.span,
             nodes: Vec::new(),
+            is_context: false,
         }
     }
 
@@ -178,7 +190,10 @@ impl Scope<'_> {
                 Diagnostic::error(span, message).with_help(Some(format!("did you mean `FROM {lower}`?")))
             );
         }
-        base_image(image, platform, span).map(Base::Image)
+        match self.options.contexts.get(image) {
+            Some(context) => Ok(context.base(platform)),
+            None => base_image(image, platform, span).map(Base::Image),
+        }
     }
 
     fn expand(&self, text: &str, span: Span) -> Result<String, Diagnostic> {
