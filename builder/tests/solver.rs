@@ -167,13 +167,17 @@ async fn a_failure_names_its_step_and_is_not_remembered() {
 async fn a_failure_ends_its_siblings_and_is_the_one_told() {
     let world = World::new();
     world.hold("slow");
+    world.hold("bad");
     let mut graph = Graph::new(&world);
     let slow = graph.step(Step::named("slow"), &[]);
     let bad = graph.step(Step::named("bad").failing(), &[]);
     graph.step(Step::named("join"), &[slow, bad]);
     let recorder = Recorder::new();
-    let solver = world.solver();
-    let error = tokio::time::timeout(LONG, solver.solve(job_watched(graph, &recorder))).await.unwrap();
+    let (solver, job) = (world.solver(), job_watched(graph, &recorder));
+    let solving = tokio::spawn(async move { solver.solve(job).await });
+    world.started("slow").await;
+    world.release("bad");
+    let error = tokio::time::timeout(LONG, solving).await.unwrap().unwrap();
     assert_eq!(error.unwrap_err().step, "bad");
     assert_eq!(world.cancelled(), ["slow"]);
     assert_eq!(recorder.last(0), Some(EventKind::Cancelled));
