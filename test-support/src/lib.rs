@@ -1,6 +1,7 @@
-//! Fakes, tree and tar DSLs, an in-process registry and a probe binary, for tests.
+//! Fakes, tree and tar DSLs, an in-process registry, a probe binary and the conformance cases, for tests.
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 pub mod registry;
 pub mod web;
