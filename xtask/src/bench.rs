@@ -5,8 +5,6 @@
 //! is touched once: on a virtual machine the first use of a page waits for the host, which has nothing to do with whoever
 //! happens to be measured at that moment.
 
-mod field;
-mod peers;
 mod work;
 
 use std::path::Path;
@@ -14,7 +12,8 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 
-use field::Field;
+use crate::field::{Field, Profile};
+use crate::peers;
 
 /// What to measure and how often.
 #[derive(Args)]
@@ -55,7 +54,7 @@ impl Unit {
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
-    let field = Field::new(root)?;
+    let field = Field::new(root, Profile::Release)?;
     let peers = if options.alone { Vec::new() } else { peers::present(&field) };
     println!("state roots on {}", field.describe());
     for work in work::all().iter().filter(|w| w.name().contains(&options.only)) {

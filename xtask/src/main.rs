@@ -4,6 +4,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod conformance;
+mod field;
+mod peers;
 mod tidy;
 
 use std::path::PathBuf;
@@ -27,6 +30,8 @@ enum Task {
     Longest,
     /// Measure kiln beside its peers on a fresh journalled ext4 and print ratios (needs root)
     Bench(bench::Options),
+    /// Build every conformance case by kiln and by Docker's engine and compare what they made (needs root)
+    Conformance(conformance::Options),
     /// Everything CI runs: format, lints, documentation, all tests
     Ci,
     /// Make and serve the base images; prints the kiln configuration that uses them
@@ -54,6 +59,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::check(&root()),
         Task::Longest => tidy::longest(&root()),
         Task::Bench(options) => bench::run(&root(), &options),
+        Task::Conformance(options) => conformance::run(&root(), &options),
         Task::Ci => shell(&mut Command::new(root().join("dev/test"))),
         Task::BaseImages { what } => shell(Command::new(root().join("dev/base-images")).arg(what)),
         Task::Bless => shell(Command::new("cargo").args(["test", "--workspace"]).env("UPDATE_EXPECT", "1")),

@@ -26,7 +26,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("service", &["engine", "graph", "oci"]),
     ("cli", &["engine", "service"]),
     ("test-support", &["oci", "runtime", "snapshot", "sys"]),
-    ("xtask", &[]),
+    ("xtask", &["test-support"]),
 ];
 
 /// External crates are counted so that one more is a decision.

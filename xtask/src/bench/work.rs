@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::field::{Field, run, settle};
-use super::peers::{Kind, Peer};
 use super::{Row, Unit};
+use crate::field::{Field, run, settle};
+use crate::peers::{Kind, Peer};
 
 const STEPS: u32 = 30;
 

@@ -1,12 +1,13 @@
 //! The peers from Debian's packages: Docker's engine (classic builder and BuildKit), buildah, podman and runc.
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::field::{Field, run};
+use crate::field::{Field, run};
 
 /// A peer that the machine has.
 pub(crate) struct Peer {
@@ -25,7 +26,8 @@ pub(crate) enum Kind {
     Runc,
 }
 
-struct Daemon(Child);
+/// A daemon that ends with its value.
+pub(crate) struct Daemon(pub(crate) Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
@@ -69,7 +71,8 @@ impl Kind {
 }
 
 impl Peer {
-    fn open(kind: Kind, field: &Field) -> Result<Peer> {
+    /// Starts what it needs; an error says why it cannot be used.
+    pub(crate) fn open(kind: Kind, field: &Field) -> Result<Peer> {
         Command::new(kind.program())
             .arg("--version")
             .stdout(Stdio::null())
@@ -123,7 +126,7 @@ impl Peer {
     }
 
     /// A folder of the peer's.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -133,7 +136,7 @@ impl Peer {
 }
 
 /// Docker's engine with nothing of the host's network touched.
-fn dockerd(folder: &std::path::Path, registry: &str) -> Result<Daemon> {
+fn dockerd(folder: &Path, registry: &str) -> Result<Daemon> {
     let at = |name: &str| folder.join(name).display().to_string();
     let child = Command::new("dockerd")
         .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")])
@@ -145,13 +148,19 @@ fn dockerd(folder: &std::path::Path, registry: &str) -> Result<Daemon> {
         .spawn()
         .context("cannot start dockerd")?;
     let daemon = Daemon(child);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while std::os::unix::net::UnixStream::connect(folder.join("docker.sock")).is_err() {
+    wait_for_socket(&folder.join("docker.sock"), &folder.join("log"))?;
+    Ok(daemon)
+}
+
+/// Waits until a daemon listens; an error has the last line of its log.
+pub(crate) fn wait_for_socket(socket: &Path, log: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while UnixStream::connect(socket).is_err() {
         if Instant::now() > deadline {
-            let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-            bail!("dockerd does not answer: {}", log.lines().last().unwrap_or_default());
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            bail!("nobody answers at {}: {}", socket.display(), log.lines().last().unwrap_or_default());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(daemon)
+    Ok(())
 }

@@ -12,7 +12,16 @@ const IMAGE_BYTES: u64 = 16 << 30;
 const RESERVE: usize = 1 << 30;
 const PAGE: usize = 4096;
 
-/// Everything a measurement needs; unmounted and removed on drop.
+/// How kiln is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As it is given to people.
+    Release,
+    /// As a developer has it already.
+    Dev,
+}
+
+/// Everything a measurement or a comparison needs; unmounted and removed on drop.
 pub(crate) struct Field {
     kiln: PathBuf,
     config: PathBuf,
@@ -22,18 +31,21 @@ pub(crate) struct Field {
 
 impl Field {
     /// Builds kiln, serves the base images and mounts the ground.
-    pub(crate) fn new(root: &Path) -> Result<Self> {
-        run(Command::new("cargo")
-            .args(["build", "--release", "--quiet", "--package", "kiln-cli"])
-            .current_dir(root))?;
+    pub(crate) fn new(root: &Path, profile: Profile) -> Result<Self> {
+        let (option, folder) = match profile {
+            Profile::Release => (Some("--release"), "release"),
+            Profile::Dev => (None, "debug"),
+        };
+        let mut build = Command::new("cargo");
+        run(build.args(["build", "--quiet", "--package", "kiln-cli"]).args(option).current_dir(root))?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let kiln = target.join("release/kiln");
+        let kiln = target.join(folder).join("kiln");
         let up = Command::new(root.join("dev/base-images")).arg("up").env("KILN", &kiln).output()?;
         if !up.status.success() {
             bail!("dev/base-images up failed: {}", String::from_utf8_lossy(&up.stderr));
         }
         let config = PathBuf::from(String::from_utf8_lossy(&up.stdout).trim());
-        let base = std::env::temp_dir().join(format!("kiln-bench-{}", std::process::id()));
+        let base = std::env::temp_dir().join(format!("kiln-field-{}", std::process::id()));
         let field = Field { kiln, config, image: base.with_extension("ext4"), mount: base };
         field.mount_fresh()?;
         touch_free_memory()?;
