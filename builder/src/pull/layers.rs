@@ -65,7 +65,8 @@ pub async fn fetch(
         let way = if index == first { Way::Unpack } else { Way::Store };
         let permits = &permits;
         arriving.push_back(async move {
-            if new {
+            // A layer that was made on nothing here is put on the others when they are there.
+            if new && !stores.store.layers.stands_alone(&image.diff_ids()[index])? {
                 let _permit = permits.acquire().await;
                 download(stores, image, index, way, lease, reporter).await?;
             }

@@ -29,6 +29,11 @@ impl LayerStore {
         })
     }
 
+    /// Whether the layer has a snapshot on nothing, of which others can be made.
+    pub fn stands_alone(&self, diff_id: &DiffId) -> Result<bool> {
+        self.has_snapshot(&name_of(&alone(diff_id)))
+    }
+
     /// Makes the snapshot of `chains[index]` of the layer's snapshot on nothing, which is packed and unpacked again; the diff
     /// ID is verified on the way. Its parents' must be there.
     pub(super) fn restack(
@@ -41,7 +46,7 @@ impl LayerStore {
         let (diff_id, chain) = (&diff_ids[index], &chains[index]);
         let alone = alone(diff_id);
         lease.hold(&Resource::Snapshot(name_of(&alone)))?;
-        if *chain == alone || !self.has_snapshot(&name_of(&alone))? {
+        if *chain == alone || !self.stands_alone(diff_id)? {
             return Err(Error::not_found("layer", diff_id));
         }
         let descriptor = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), diff_id.0.clone(), 0);
