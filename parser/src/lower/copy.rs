@@ -1,5 +1,6 @@
 //! `COPY` and `ADD` to a file operation.
 
+use kiln_graph::glob::Pattern;
 use kiln_graph::url::redact;
 use kiln_graph::{
     ActionInput, ChmodSpec, CopyAction, Edge, FileAction, FileOp, MergeOp, Op, Owner, VertexMeta,
@@ -13,6 +14,9 @@ use super::stage::StageState;
 use crate::Diagnostic;
 use crate::ast::{Add, Copy, Sources};
 use crate::plan::StagePlan;
+
+/// Why a list may be none.
+const NO_JSON: &str = "a list must be JSON, with double quotes; anything else is read as words";
 
 /// A copy in the making: what all its actions share.
 struct Request {
@@ -337,7 +341,16 @@ fn request(
 }
 
 fn expand_paths(scope: &Scope<'_>, sources: &Sources) -> Result<Vec<String>, Diagnostic> {
-    sources.paths.iter().map(|path| scope.word(path)).collect()
+    let paths = sources.paths.iter().map(|path| {
+        let path = scope.word(path)?;
+        if !is_remote(&path) {
+            let help = || path.starts_with('[').then(|| NO_JSON.to_owned());
+            Pattern::with_double_star(&path)
+                .map_err(|error| scope.error(error.to_string()).with_help(help()))?;
+        }
+        Ok(path)
+    });
+    paths.collect()
 }
 
 fn input_index(inputs: &mut Vec<Edge>, edge: Edge) -> ActionInput {
