@@ -6,6 +6,7 @@ mod harness;
 
 mod build;
 mod build_contexts;
+mod build_copy;
 mod build_errors;
 mod build_language;
 mod build_remote;
