@@ -29,7 +29,7 @@ fn every_case_makes_what_is_recorded() {
             Ok(Some(picture)) if update => recorded.set(case, picture),
             Ok(picture) if picture.as_ref() == recorded.get(case) => {}
             Ok(picture) => {
-                wrong.push(format!("{}: {picture:#?}\nrecorded: {:#?}", case.id(), recorded.get(case)))
+                wrong.push(format!("{}: {picture:#?}\nrecorded: {:#?}", case.id(), recorded.get(case)));
             }
             Err(problem) => wrong.push(format!("{}: {problem}", case.id())),
         }
