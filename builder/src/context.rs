@@ -1,6 +1,7 @@
 //! A local context: a directory of whoever asked, read in place and hidden in part by ignore rules.
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use kiln_graph::ignore::IgnoreFile;
 use kiln_oci::Digest;
 use kiln_snapshot::checksum::Memo;
 use kiln_snapshot::filter::{Filter, Verdict};
-use kiln_sys::fs::Root;
+use kiln_sys::fs::{self, Root};
 
 use crate::error::Cause;
 
@@ -78,6 +79,23 @@ impl LocalFiles {
     pub fn hidden_by(&self, path: &Path) -> Option<u32> {
         let decision = self.exclude.decide(path.as_os_str().as_bytes());
         decision.line.filter(|_| decision.excluded)
+    }
+
+    /// Whether the rules show what is at a path relative to the context's root, or something in it.
+    pub fn shows(&self, path: &Path) -> bool {
+        let is_dir = || fs::fstat(self.root.resolve(path, true)?.as_fd()).map(|stat| stat.is_dir());
+        path == Path::new(".")
+            || self.verdict(path.as_os_str().as_bytes(), is_dir().unwrap_or(false)) != Verdict::Prune
+    }
+
+    /// The error of a path, as it was written and relative to the context's root, that is not there or hidden.
+    pub fn missing(&self, written: &str, path: &Path) -> Cause {
+        let place = match self.name.as_str() {
+            "context" => "the build context".to_owned(),
+            name => format!("the context `{name}`"),
+        };
+        let hint = self.hidden_by(path).map(|line| format!(".dockerignore line {line} excludes it"));
+        Cause::NotFound { path: written.to_owned(), place, hint }
     }
 
     /// The rules as seen from the directory `prefix` inside.

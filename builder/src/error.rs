@@ -208,3 +208,18 @@ impl std::error::Error for BuildError {
         Some(&*self.failure.cause)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Item 100 of the language's subtle points.
+    #[test]
+    fn a_process_that_had_no_memory_is_told_apart() {
+        let exit = |oom_killed| Cause::Exit { command: "make".to_owned(), code: 137, oom_killed };
+        assert_eq!(exit(false).to_string(), "process `make` did not complete successfully: exit code: 137");
+        assert_eq!(exit(false).hint(), None);
+        assert!(exit(true).to_string().ends_with("exit code: 137: killed because it ran out of memory"));
+        assert_eq!(exit(true).hint(), Some(OUT_OF_MEMORY));
+    }
+}

@@ -142,6 +142,15 @@ impl Preparing<'_> {
     }
 }
 
+/// The error of a mount whose source is not in `value`.
+pub fn missing(source: &str, value: &Value) -> Cause {
+    let Value::Files(files) = value else {
+        let place = "the filesystem that the mount is from".to_owned();
+        return Cause::NotFound { path: source.to_owned(), place, hint: None };
+    };
+    files.missing(source, &relative(source))
+}
+
 /// A filesystem in memory that nobody else sees.
 fn memory(executable: bool) -> Result<Root, Cause> {
     let mut flags = MountFlags::NOSUID | MountFlags::NODEV;

@@ -206,14 +206,11 @@ impl Source<'_> {
     }
 
     fn missing(&self, written: &str, path: &Path) -> Cause {
-        let place = match self.files {
-            Some(files) if files.name == "context" => "the build context".to_owned(),
-            Some(files) => format!("the context `{}`", files.name),
-            None => "the filesystem that is copied from".to_owned(),
+        let Some(files) = self.files else {
+            let place = "the filesystem that is copied from".to_owned();
+            return Cause::NotFound { path: written.to_owned(), place, hint: None };
         };
-        let line = self.files.and_then(|files| files.hidden_by(path));
-        let hint = line.map(|line| format!(".dockerignore line {line} excludes it"));
-        Cause::NotFound { path: written.to_owned(), place, hint }
+        files.missing(written, path)
     }
 }
 

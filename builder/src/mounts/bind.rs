@@ -7,7 +7,7 @@ use kiln_snapshot::copy::{CopyOptions, Parents, copy};
 use kiln_sys::fs::{Owner, Root};
 use kiln_sys::mount::clone_beneath;
 
-use super::{Guard, Preparing, relative};
+use super::{Guard, Preparing, missing, relative};
 use crate::context::LocalFiles;
 use crate::error::Cause;
 use crate::stores::Stores;
@@ -26,7 +26,8 @@ impl Preparing<'_> {
         target: &str,
         readonly: bool,
     ) -> Result<(), Cause> {
-        let (root, guard) = match &self.value(input)? {
+        let value = self.value(input)?;
+        let (root, guard) = match &value {
             Value::Layers(layers) if readonly => viewed(self.stores, layers)?,
             Value::Layers(layers) => {
                 let workspace = Workspace::on(&self.stores.store, layers)?;
@@ -34,7 +35,10 @@ impl Preparing<'_> {
             }
             Value::Files(files) => copied(self.stores, files, source)?,
         };
-        let tree = clone_beneath(&root, &relative(source)).map_err(|_| missing(source))?;
+        let tree = clone_beneath(&root, &relative(source)).map_err(|error| match error.is_not_found() {
+            true => missing(source, &value),
+            false => error.into(),
+        })?;
         self.push(MountKind::Tree(Tree(Arc::new(tree))), target, readonly);
         self.prepared.guards.push(guard);
         Ok(())
@@ -52,6 +56,9 @@ pub(super) fn copied(stores: &Stores, files: &LocalFiles, source: &str) -> Resul
     let workspace = Workspace::on(&stores.store, &Layers::scratch())?;
     let root = workspace.root()?;
     let path = relative(source);
+    if !files.shows(&path) {
+        return Err(files.missing(source, &path));
+    }
     let beneath = files.beneath(&path);
     let options = CopyOptions {
         owner: Some(ROOT),
@@ -62,9 +69,4 @@ pub(super) fn copied(stores: &Stores, files: &LocalFiles, source: &str) -> Resul
     };
     copy(&files.root, &path, &root, &path, &options)?;
     Ok((root, Box::new(workspace) as Guard))
-}
-
-/// The path that a mount shows is not there.
-pub(super) fn missing(source: &str) -> Cause {
-    Cause::NotFound { path: source.to_owned(), place: "the source of a mount".to_owned(), hint: None }
 }

@@ -100,7 +100,9 @@ impl Preparing<'_> {
     pub(super) fn cache(&mut self, mount: &Mount, taken: &Taken) -> Result<(), Cause> {
         let Some(mount) = CacheMount::of(mount) else { return Ok(()) };
         let key = (mount.id.to_owned(), self.beginning(&mount)?);
-        let Some(dir) = taken.get(&key) else { return Err(bind::missing(mount.target)) };
+        let Some(dir) = taken.get(&key) else {
+            return Err(Cause::Invalid(format!("the cache mount `{}` was not taken", mount.id)));
+        };
         let (root, path) = (Root::open(dir.path())?, relative(mount.inside()));
         // Another process may change the directory now: what was found is bound, not what is there later.
         let tree = match clone_beneath(&root, &path) {

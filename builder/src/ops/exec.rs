@@ -225,6 +225,7 @@ fn digest_of_paths(stores: &Stores, value: &Value, paths: &[String]) -> Result<D
     for path in paths {
         let relative = mounts::relative(path);
         let digest = match value {
+            Value::Files(files) if !files.shows(&relative) => None,
             Value::Files(files) => {
                 let beneath = files.beneath(&relative);
                 let options =
@@ -236,9 +237,7 @@ fn digest_of_paths(stores: &Stores, value: &Value, paths: &[String]) -> Result<D
                 checksum::checksum(&view.root()?, &relative, &ChecksumOptions::default())?
             }
         };
-        let missing =
-            || Cause::NotFound { path: path.clone(), place: "the source of a mount".to_owned(), hint: None };
-        all.update(digest.ok_or_else(missing)?.as_str().as_bytes());
+        all.update(digest.ok_or_else(|| mounts::missing(path, value))?.as_str().as_bytes());
     }
     Ok(all.finish())
 }

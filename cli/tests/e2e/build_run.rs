@@ -49,9 +49,26 @@ RUN --mount=type=cache,id=/c,source=all,target=/m test -L /m/out -a ! -e /m/etc
         let text = format!("{dockerfile}RUN --mount=type=bind,from=files,source={source},target=/m ls /m\n");
         let context = kiln.context(&format!("bad{n}"), &[("Dockerfile", &text)]);
         let said = kiln.fails(1, &["build", "--progress", "plain", context.to_str().unwrap()]);
-        assert!(said.contains(source) && said.contains("is not in the source of a mount"), "{said}");
+        assert!(
+            said.contains(source) && said.contains("is not in the filesystem that the mount is from"),
+            "{said}"
+        );
         assert!(!said.contains("of the host"), "{said}");
     }
+}
+
+#[test]
+fn a_source_that_is_hidden_says_by_what() {
+    let kiln = Kiln::new();
+    let files = [
+        ("Dockerfile", "FROM busybox\nRUN --mount=source=notes.md,target=/n cat /n\n"),
+        (".dockerignore", "*.md\n"),
+        ("notes.md", ""),
+    ];
+    let context = kiln.context("c", &files);
+    let said = kiln.fails(1, &["build", "--progress", "plain", context.to_str().unwrap()]);
+    assert!(said.contains("`/notes.md` is not in the build context"), "{said}");
+    assert!(said.contains("hint: .dockerignore line 1 excludes it"), "{said}");
 }
 
 /// Safety table B03.
