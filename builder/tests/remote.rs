@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use futures_util::future::BoxFuture;
+use kiln_builder::SshAgent;
+use kiln_builder::session::{Nothing, SshAgents};
 use kiln_builder::{
     BuildJob, BuildOutput, Builder, Entitlements, Export, Secrets, Session, SessionError, Silent, Target,
 };
@@ -23,6 +26,10 @@ struct Shop {
     dir: TempDir,
     builder: Builder,
     secrets: BTreeMap<String, String>,
+    /// Where programs are.
+    path: String,
+    ssh: Arc<dyn SshAgents>,
+    cancel: CancellationToken,
 }
 
 struct Given(BTreeMap<String, String>);
@@ -37,7 +44,15 @@ impl Shop {
     fn new() -> Shop {
         let dir = TempDir::new().unwrap();
         let builder = Builder::new(common::stores(&dir));
-        Shop { dir, builder, secrets: BTreeMap::new() }
+        let path = std::env::var("PATH").unwrap_or_default();
+        Shop {
+            dir,
+            builder,
+            secrets: BTreeMap::new(),
+            path,
+            ssh: Arc::new(Nothing),
+            cancel: CancellationToken::new(),
+        }
     }
 
     fn with_secret(mut self, id: impl Into<String>, value: &str) -> Shop {
@@ -60,20 +75,19 @@ impl Shop {
         let root = definition.add(Op::Source(source), Vec::new(), VertexMeta::named("source")).unwrap();
         let config = ImageConfig::empty(platform.clone());
         let secrets = Arc::new(Given(self.secrets.clone()));
-        let path = std::env::var("PATH").unwrap_or_default();
-        let environment = Arc::new(BTreeMap::from([("PATH".to_owned(), path)]));
+        let environment = Arc::new(BTreeMap::from([("PATH".to_owned(), self.path.clone())]));
         let job = BuildJob {
             definition: Arc::new(definition),
             targets: vec![Target { platform, root: Some(root.output()), config }],
             multi_platform: false,
             exports,
-            session: Session { secrets, environment, ..Session::empty() },
+            session: Session { secrets, environment, ssh: self.ssh.clone(), ..Session::empty() },
             allow: Entitlements::default(),
             progress: Arc::new(Silent),
             jobs: 1,
             no_cache: false,
             epoch: None,
-            cancel: CancellationToken::new(),
+            cancel: self.cancel.clone(),
         };
         let error = |error: kiln_builder::BuildError| format!("{error} {:?} {error:?}", error.hint());
         self.builder.build(job).await.map_err(error)
@@ -460,4 +474,90 @@ async fn a_branch_that_moves_between_looking_and_fetching_stays_what_it_was() {
     let shop = Shop::new();
     let out = shop.fetch(by_commit).await.unwrap();
     assert_eq!(read(&out, "file"), "one");
+}
+
+/// An agent that says that it has no keys, and counts how often it was asked.
+struct Empty(Arc<AtomicUsize>);
+
+impl SshAgents for Empty {
+    fn agent(&self, id: &str) -> Result<Option<Arc<dyn SshAgent>>, SessionError> {
+        Ok((id == "default").then(|| Arc::new(Empty(self.0.clone())) as Arc<dyn SshAgent>))
+    }
+}
+
+impl SshAgent for Empty {
+    fn answer(&self, _request: Vec<u8>) -> BoxFuture<'_, std::io::Result<Vec<u8>>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(vec![12, 0, 0, 0, 0]) })
+    }
+}
+
+/// What stands for `ssh`: asks the agent for its keys, and runs on this machine what it should run elsewhere.
+const SSH: &str = r#"#!/usr/bin/env python3
+import os, socket, sys
+agent = socket.socket(socket.AF_UNIX)
+agent.connect(os.environ["SSH_AUTH_SOCK"])
+agent.sendall(b"\0\0\0\1\x0b")
+assert agent.recv(9) == b"\0\0\0\5\x0c\0\0\0\0"
+assert "git@host.invalid" in sys.argv and "StrictHostKeyChecking=accept-new" in sys.argv
+os.execvp("sh", ["sh", "-c", sys.argv[-1]])
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_finds_the_agent_of_the_session() {
+    let repositories = Repositories::new();
+    repositories.make("r", &[("file", "by ssh")]);
+    let asked = Arc::<AtomicUsize>::default();
+    let mut shop = Shop::new();
+    shop.ssh = Arc::new(Empty(asked.clone()));
+    let programs = repositories.path("programs");
+    std::fs::create_dir(&programs).unwrap();
+    std::fs::write(programs.join("ssh"), SSH).unwrap();
+    std::fs::set_permissions(programs.join("ssh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    shop.path = format!("{}:{}", programs.display(), shop.path);
+    let remote = format!("ssh://git@host.invalid{}", repositories.path("r").display());
+    let out = shop.fetch(repository(remote, None)).await.unwrap();
+    assert_eq!(read(&out, "file"), "by ssh");
+    assert!(asked.load(Ordering::SeqCst) > 0);
+}
+
+/// Processes whose command line has `text`.
+fn processes_with(text: &str) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(text)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_is_given_up_leaves_nothing_and_shows_no_secret() {
+    let (told, asked) = std::sync::mpsc::channel();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (told, held) = (Mutex::new(told), Mutex::new(held));
+    let web = Web::start(move |_| {
+        told.lock().unwrap().send(()).ok();
+        // Until the test is over.
+        held.lock().unwrap().recv().ok();
+        Reply::status(500)
+    });
+    let shop = Shop::new().with_secret("GIT_AUTH_TOKEN", "hunter2");
+    let url = format!("{}/given-up.git", web.origin().replace("://", "://me:hunter3@"));
+    let cancel = shop.cancel.clone();
+    let host = web.host();
+    let watcher = std::thread::spawn(move || {
+        asked.recv().unwrap();
+        let running = processes_with(&host);
+        cancel.cancel();
+        running
+    });
+    let error = shop.fetch(repository(url, None)).await.unwrap_err();
+    let running = watcher.join().unwrap();
+    assert!(error.contains("cancelled"), "{error}");
+    assert!(!running.is_empty() && !running.iter().any(|line| line.contains("hunter")), "{running:?}");
+    drop(release);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !processes_with(&web.host()).is_empty() || shop.snapshots() > 0 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", processes_with(&web.host()));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

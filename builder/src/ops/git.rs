@@ -2,9 +2,10 @@
 //!
 //! It is fetched by the `git` program. No library does all of it: `gix` fetches and checks out and does not update
 //! submodules, and runs `ssh` as a program too; `git2` brings a TLS and an SSH library of its own. The program is kept
-//! apart from this machine instead (`program`), and what the server says is checked (`resolve`).
+//! apart from this machine instead (`isolation`), and what the server says is checked (`resolve`).
 
 mod checkout;
+mod isolation;
 mod program;
 mod resolve;
 

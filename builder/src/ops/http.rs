@@ -3,12 +3,13 @@
 //! A file with a known digest is fetched when nothing with that digest is remembered. Any other is asked for in each
 //! build, with what is known of the last answer, so that a server sends an unchanged file once.
 
+mod remembered;
+
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use kiln_cache::{Part, Record};
 use kiln_graph::url::redact;
 use kiln_graph::{ChmodSpec, Owner, Principal};
 use kiln_oci::{Digest, Digester};
@@ -206,51 +207,6 @@ impl HttpOp {
         let uid = number(&owner.user)?.unwrap_or(0);
         Ok(fs::Owner { uid, gid: number(&owner.group)?.unwrap_or(uid) })
     }
-}
-
-/// What is remembered of the answers of a server: a build record under the URL, its parts the validators.
-impl HttpOp {
-    fn record_key(&self) -> Digest {
-        let Wanted { url, checksum: _, filename, mode, owner } = &self.wanted;
-        let mode = mode.as_ref().map(ToString::to_string);
-        Digest::of(format!("answer {:?} {filename:?} {mode:?} {owner:?}", redact(url)).as_bytes())
-    }
-
-    async fn known(&self) -> Result<Option<Fetched>, Cause> {
-        let (stores, key) = (self.stores.clone(), self.record_key());
-        let record = blocking(move || Ok(stores.store.records.lookup(&key)?)).await?;
-        Ok(record.and_then(fetched_of))
-    }
-
-    async fn remember(&self, fetched: Fetched) -> Result<Fetched, Cause> {
-        if fetched.validators.is_empty() {
-            return Ok(fetched);
-        }
-        let part = |name: &str, value: &str| Part { name: name.to_owned(), value: value.to_owned() };
-        let Validators { etag, last_modified } = &fetched.validators;
-        let digest = Some(part(DIGEST, fetched.digest.as_str()));
-        let etag = etag.as_ref().map(|etag| part(ETAG, etag));
-        let modified = last_modified.as_ref().map(|date| part(MODIFIED, date));
-        let record = Record {
-            layers: fetched.layers.stack().to_vec(),
-            scope: redact(&self.wanted.url),
-            parts: [digest, etag, modified].into_iter().flatten().collect(),
-        };
-        let (stores, key) = (self.stores.clone(), self.record_key());
-        blocking(move || Ok(stores.store.records.save(&key, &record)?)).await?;
-        Ok(fetched)
-    }
-}
-
-const DIGEST: &str = "digest";
-const ETAG: &str = "etag";
-const MODIFIED: &str = "last-modified";
-
-fn fetched_of(record: Record) -> Option<Fetched> {
-    let part = |name: &str| record.parts.iter().find(|part| part.name == name).map(|part| part.value.clone());
-    let digest = part(DIGEST)?.parse().ok()?;
-    let validators = Validators { etag: part(ETAG), last_modified: part(MODIFIED) };
-    Some(Fetched { digest, validators, layers: Layers::new(record.layers) })
 }
 
 impl Op for HttpOp {
