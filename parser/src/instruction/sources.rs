@@ -27,9 +27,16 @@ pub(super) fn sources(line: &mut Line<'_>) -> Result<Sources, Problem> {
     if !is_json && heredoc::word(&dest).is_some() {
         return Err(Problem::new(format!("{} cannot accept a heredoc as a destination", line.keyword)));
     }
-    if !is_json {
-        words.retain(|word| heredoc::word(word).is_none());
-    }
     let heredocs = if is_json { Vec::new() } else { std::mem::take(&mut line.heredocs) };
+    if !is_json {
+        let count = words.len();
+        words.retain(|word| heredoc::word(word).is_none());
+        if count - words.len() != heredocs.len() {
+            return Err(Problem {
+                message: format!("{} takes the name of a heredoc without spaces", line.keyword),
+                help: Some("it is `<<EOF`, not `<< EOF`".to_owned()),
+            });
+        }
+    }
     Ok(Sources { paths: words, heredocs, dest })
 }
