@@ -71,18 +71,20 @@ impl ChmodSpec {
         match self {
             ChmodSpec::Octal(mode) => *mode,
             ChmodSpec::Symbolic(clauses) => {
-                clauses.changes.iter().fold(mode & ALL, |mode, change| change.apply(mode, is_dir))
+                let original = mode & ALL;
+                clauses.changes.iter().fold(original, |mode, change| change.apply(mode, original, is_dir))
             }
         }
     }
 }
 
 impl Change {
-    fn apply(self, mode: u32, is_dir: bool) -> u32 {
+    /// `X` asks for the bits that were there at first, as BuildKit has it, and not for those of an earlier change.
+    fn apply(self, mode: u32, original: u32, is_dir: bool) -> u32 {
         let bits = match self.what {
             What::Of(class) => spread((mode >> shift(class)) as u8 & 7, self.who),
             What::Letters { bits, conditional_x, set_id, sticky } => {
-                let x = u8::from(conditional_x && (is_dir || mode & 0o111 != 0));
+                let x = u8::from(conditional_x && (is_dir || original & 0o111 != 0));
                 spread(bits | x, self.who) | special(self.who, set_id, sticky)
             }
         };
@@ -203,6 +205,8 @@ mod tests {
         assert_eq!(apply("u=rw-w+x", 0o000, false), 0o500);
         assert_eq!(apply("+x", 0o644, false), 0o755);
         assert_eq!(apply("o=", 0o777, false), 0o770);
+        assert_eq!(apply("u+x,g+X", 0o644, false), 0o744);
+        assert_eq!(apply("go=u-w", 0o750, false), 0o755);
     }
 
     #[test]

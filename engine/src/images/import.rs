@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Read};
 
 use kiln_cache::{Arriving, Resource, Store};
-use kiln_oci::compression::decompress;
+use kiln_oci::compression::decompress_archive;
 use kiln_oci::{Descriptor, DiffId, Digest, History, ImageConfig, Manifest, MediaType, Platform, Reference};
 
 use super::Images;
@@ -55,7 +55,7 @@ impl Images<'_> {
 fn import_layer(store: &Store, lease: &kiln_cache::Lease, tar: impl Read) -> Result<Descriptor> {
     let fail = |error: io::Error| Error::invalid("cannot read the root filesystem").caused_by(error);
     let mut ingest = store.content.ingest()?;
-    io::copy(&mut decompress(BufReader::with_capacity(256 << 10, tar)), &mut ingest).map_err(fail)?;
+    io::copy(&mut decompress_archive(BufReader::with_capacity(256 << 10, tar)), &mut ingest).map_err(fail)?;
     lease.hold(&Resource::Blob(ingest.digest()))?;
     let blob = ingest.commit(None)?;
     let descriptor = Descriptor::new(MediaType::OCI_LAYER, blob.digest.clone(), blob.size);
