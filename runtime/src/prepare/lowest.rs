@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kiln_sys::mount::{Mount, MountOption};
 
@@ -18,12 +19,14 @@ const LOWER: &str = "lowerdir+";
 /// What overlayfs stacks at most; a root file system that is as deep does with stubs.
 const MAX_LOWERS: usize = 500;
 
-/// Makes the folder where it is missing; several processes may do so at once.
+/// Makes the folder where it is missing; several processes, and threads of one, may do so at once.
 pub fn make(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    let new = PathBuf::from(format!("{}.{}", folder.display(), std::process::id()));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let new = PathBuf::from(format!("{}.{}-{number}", folder.display(), std::process::id()));
     for name in FOLDERS {
         fs::create_dir_all(new.join(name))?;
     }
@@ -74,10 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_once() {
+    fn it_is_made_once_by_all_who_need_it() {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("stubs");
-        make(&folder).unwrap();
+        std::thread::scope(|scope| {
+            (0..8).for_each(|_| drop(scope.spawn(|| make(&folder).unwrap())));
+        });
         make(&folder).unwrap();
         assert!(folder.join("etc/hosts").is_file() && folder.join("proc").is_dir());
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
