@@ -5,6 +5,7 @@ mod logs;
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -17,7 +18,7 @@ use super::{Digests, Op};
 use crate::error::Cause;
 use crate::flight::Crowd;
 use crate::mounts::{self, Prepared};
-use crate::progress::{LogStream, Silent};
+use crate::progress::{EventKind, LogStream, Reporter, Silent};
 use crate::pull;
 use crate::session::Session;
 use crate::solver::blocking;
@@ -29,6 +30,9 @@ use crate::workspace::View;
 const HOSTNAME: &str = "buildkitsandbox";
 /// How long the rest of a log may take once the process has ended and everything in its container is dead.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a step waits for a cache directory before it says so.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs a process.
 #[derive(Debug)]
@@ -90,10 +94,7 @@ impl Op for Exec {
             for layers in inputs.iter().filter_map(Value::layers) {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
-            let (stores, op, cancel) = (self.stores.clone(), self.op.clone(), crowd.cancel().clone());
-            let session = crowd.session().unwrap_or_else(Session::empty);
-            let ready = move || Ready::new(&stores, &op, &inputs, &session, &|| cancel.is_cancelled());
-            let Ready { spec, stdio, output, prepared, sandbox } = blocking(ready).await?;
+            let Ready { spec, stdio, output, prepared, sandbox } = self.get_ready(inputs, crowd).await?;
             let status = self.execute(spec, stdio, output, crowd).await?;
             crowd.check()?;
             self.judge(status)?;
@@ -107,6 +108,33 @@ impl Op for Exec {
 }
 
 impl Exec {
+    /// Gets the container ready; one that has to wait for a cache directory says so.
+    async fn get_ready(&self, inputs: Vec<Value>, crowd: &Crowd) -> Result<Ready, Cause> {
+        let (stores, op, cancel) = (self.stores.clone(), self.op.clone(), crowd.cancel().clone());
+        let session = crowd.session().unwrap_or_else(Session::empty);
+        let waits = Arc::new(AtomicBool::new(false));
+        let waiting = waits.clone();
+        let ready = blocking(move || {
+            // Asked only by who waits.
+            let cancelled = || {
+                waiting.store(true, Ordering::Relaxed);
+                cancel.is_cancelled()
+            };
+            Ready::new(&stores, &op, &inputs, &session, &cancelled)
+        });
+        tokio::pin!(ready);
+        loop {
+            match tokio::time::timeout(PATIENCE, &mut ready).await {
+                Ok(ready) => return ready,
+                Err(_) if waits.swap(false, Ordering::Relaxed) => break,
+                Err(_) => {}
+            }
+        }
+        let bytes = b"waiting for a cache mount that another step holds\n".to_vec();
+        crowd.report(EventKind::Log { stream: LogStream::Stderr, bytes });
+        ready.await
+    }
+
     /// Runs the container to its end while its log is passed on.
     async fn execute(
         &self,
