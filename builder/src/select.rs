@@ -206,11 +206,17 @@ impl Source<'_> {
     }
 
     fn missing(&self, written: &str, path: &Path) -> Cause {
-        let Some(files) = self.files else {
-            let place = "the filesystem that is copied from".to_owned();
-            return Cause::NotFound { path: written.to_owned(), place, hint: None };
+        let mut cause = match self.files {
+            Some(files) => files.missing(written, path),
+            None => {
+                let place = "the filesystem that is copied from".to_owned();
+                Cause::NotFound { path: written.to_owned(), place, hint: None }
+            }
         };
-        files.missing(written, path)
+        if let Cause::NotFound { hint: hint @ None, .. } = &mut cause {
+            *hint = crate::meant::hint(written, path, |dir| self.names(dir, "*").unwrap_or_default());
+        }
+        cause
     }
 }
 

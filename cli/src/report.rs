@@ -38,14 +38,15 @@ pub(crate) fn print(error: &Error) {
     let _ = std::io::stderr().write_all(render(error, styles).as_bytes());
 }
 
-/// `error: …`, the detail, `hint: …`; `styles` are those of error, hint and the end of both.
+/// The detail, `error: …`, `hint: …`, so that what matters most is where the eye is; `styles` are those of error, hint and the end of both.
 fn render(error: &Error, styles: Option<(&str, &str, &str)>) -> String {
     let (red, blue, end) = styles.unwrap_or_default();
-    let mut lines = format!("{red}error:{end} {}\n", text::neutral(&error.chain()));
+    let mut lines = String::new();
     if let Some(detail) = &error.detail {
         lines.push_str(text::neutral(detail).trim_end_matches('\n'));
         lines.push('\n');
     }
+    lines.push_str(&format!("{red}error:{end} {}\n", text::neutral(&error.chain())));
     for hint in error.hint.iter().flat_map(|hint| hint.lines()) {
         lines.push_str(&format!("{blue}hint:{end} {}\n", text::neutral(hint)));
     }
@@ -79,9 +80,9 @@ mod tests {
             .with_detail("Dockerfile:3\n   3 | >>> COPY src/ /app\n")
             .with_hint(".dockerignore line 3 excludes it");
         let expected = "\
-error: COPY src/ /app: `src/` is not in the build context
 Dockerfile:3
    3 | >>> COPY src/ /app
+error: COPY src/ /app: `src/` is not in the build context
 hint: .dockerignore line 3 excludes it
 ";
         assert_eq!(render(&error, None), expected);

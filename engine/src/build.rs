@@ -11,6 +11,7 @@ pub mod debug;
 pub(crate) mod failure;
 mod findings;
 mod input;
+mod look_alike;
 mod named;
 mod oci_layout;
 mod platforms;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use kiln_builder::{BuildJob, Session, Target};
 use kiln_graph::{Definition, ExtraHost, Network};
 use kiln_oci::{Digest, ImageConfig, Platform, Reference};
+use kiln_parser::plan::undeclared_args;
 use kiln_parser::{
     BaseConfigs, Diagnostic, Dockerfile, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile,
 };
@@ -216,6 +218,7 @@ impl Engine {
         let mut configs = BaseConfigs::new();
         let lowered = resolver.lower(&plans, &mut configs, &dockerfile, file, findings).await?;
         findings.add_of(&lowered);
+        findings.add(undeclared_args(&dockerfile, &request.build_args, &configs));
         Ok(Planned { dockerfile, platforms, plans, configs, lowered })
     }
 }

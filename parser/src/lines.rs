@@ -127,7 +127,7 @@ impl<'a> Lines<'a> {
         for heredoc in &mut heredocs {
             if !self.fill(heredoc, parts) {
                 let message = format!("unterminated heredoc `{}`", heredoc.name);
-                let help = format!("a line with nothing but `{}` ends it", heredoc.name);
+                let help = how_to_end(heredoc);
                 let diagnostic = Diagnostic::error(Span::new(first, self.number), message);
                 self.complaints.push(diagnostic.with_help(Some(help)));
                 break;
@@ -156,6 +156,16 @@ impl<'a> Lines<'a> {
         parts.push(Part { kind: PartKind::Body, bytes: start..self.text.len() });
         false
     }
+}
+
+/// What a heredoc without an end lacks.
+fn how_to_end(heredoc: &Heredoc) -> String {
+    let name = &heredoc.name;
+    if heredoc.content.lines().any(|line| line.trim() == name) {
+        let chomp = if heredoc.chomp { "" } else { "; `<<-` allows tabs" };
+        return format!("the `{name}` that ends it has no blanks around it{chomp}");
+    }
+    format!("a line with nothing but `{name}` ends it")
 }
 
 impl Iterator for Lines<'_> {

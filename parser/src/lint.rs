@@ -43,6 +43,7 @@ use crate::{Diagnostic, Dockerfile, Span};
 pub use config::{Config, ConfigError};
 pub(crate) use place::Place;
 pub(crate) use scene::{BaseScene, FileScene, FromScene, InstructionScene};
+pub use suggest::suggest;
 
 /// Most findings that are kept of one build.
 const MAX_FINDINGS: usize = 1000;

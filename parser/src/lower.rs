@@ -57,6 +57,11 @@ impl BaseConfigs {
         self.0.insert(image, found);
     }
 
+    /// The triggers of all that were found.
+    pub(crate) fn triggers(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flat_map(|found| found.config.config.on_build.iter().map(String::as_str))
+    }
+
     /// What was found for `image`.
     pub fn get(&self, image: &BaseImage) -> Option<&ResolvedBase> {
         self.0.get(image)

@@ -12,6 +12,9 @@ use crate::{Diagnostic, Instruction, Severity, SourceFile, Span};
 /// Most instructions of a file.
 const MAX_INSTRUCTIONS: usize = 32_768;
 
+/// What a file without a stage lacks.
+const BEGINNING: &str = "a Dockerfile begins with `FROM image`";
+
 /// The tree of a file and all complaints about it, in the order of lines. Never fails: what has no sense is left out
 /// of the tree and complained about. Takes time and memory proportional to the text.
 pub fn parse(source: &SourceFile) -> (Dockerfile, Vec<Diagnostic>) {
@@ -53,6 +56,7 @@ fn tree(text: &str, complaints: &mut Complaints) -> Dockerfile {
     let mut file = Dockerfile { directives, ..Dockerfile::default() };
     let mut lines = Lines::new(text, escape, count);
     let mut instructions = 0;
+    let mut above = String::new();
     while let Some(line) = lines.next() {
         complaints.extend(lines.complaints());
         let span = line.span;
@@ -62,9 +66,12 @@ fn tree(text: &str, complaints: &mut Complaints) -> Dockerfile {
             complaints.push(Diagnostic::error(span, message));
             break;
         }
+        let text = line.text.clone();
         if let Err(problem) = place(&mut file, line, escape, complaints) {
-            complaints.push(Diagnostic::error(span, problem.message).with_help(problem.help));
+            let help = unfinished(&above, escape).or(problem.help);
+            complaints.push(Diagnostic::error(span, problem.message).with_help(help));
         }
+        above = text;
         if complaints.is_full() {
             break;
         }
@@ -76,7 +83,7 @@ fn tree(text: &str, complaints: &mut Complaints) -> Dockerfile {
         } else {
             "no build stage in the file: it needs a FROM"
         };
-        complaints.push(Diagnostic::global(message));
+        complaints.push(Diagnostic::global(message).with_help(Some(BEGINNING.to_owned())));
     }
     file.pieces = lines.finish().finish();
     file
@@ -115,8 +122,23 @@ fn place(
     Ok(())
 }
 
+/// What is odd about the end of the instruction above one that has no sense.
+fn unfinished(above: &str, escape: char) -> Option<String> {
+    let above = above.trim_end();
+    if let Some((_, behind)) = above.rsplit_once(escape)
+        && behind.trim_start().starts_with('#')
+    {
+        return Some(format!(
+            "nothing may follow the `{escape}` that continues a line; a comment stands on its own line"
+        ));
+    }
+    let end = ["&&", "||", "|", ","].into_iter().find(|end| above.ends_with(end))?;
+    Some(format!("the line above ends with `{end}`: a `{escape}` behind it continues it"))
+}
+
 fn before_from() -> Problem {
-    Problem::new("no build stage in current context: only ARG may stand before FROM")
+    let message = "no build stage in current context: only ARG may stand before FROM".to_owned();
+    Problem { message, help: Some(BEGINNING.to_owned()) }
 }
 
 /// Reads a trigger that a base image carries; it happens at the line of its FROM.
@@ -158,6 +180,17 @@ mod tests {
     fn every_complaint_is_told() {
         let found = messages("FROM a\nRUNN x\nCOPY y\nSHELL z\n");
         assert_eq!(found.len(), 3, "{found:?}");
+    }
+
+    #[test]
+    fn a_line_that_was_meant_to_go_on_is_pointed_at() {
+        let help = |text: &str| {
+            let (_, found) = parse(&SourceFile::new("Dockerfile", text));
+            found.into_iter().find_map(|found| found.help).unwrap_or_default()
+        };
+        assert!(help("FROM a\nRUN b &&\n  cd x\n").starts_with("the line above ends with `&&`"));
+        assert!(help("FROM a\nRUN b \\ # c\n  cd x\n").starts_with("nothing may follow"));
+        assert_eq!(help("FROM a\nRUN b\n  make x\n"), "");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod args;
 mod contexts;
 mod stages;
+mod undeclared;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub(crate) use args::{GlobalArgs, is_proxy};
 pub(crate) use contexts::image as context_image;
 pub use contexts::{NamedContext, NamedContexts};
 pub(crate) use stages::{Base, SCRATCH, StagePlan, base_image};
+pub use undeclared::undeclared_args;
 
 /// What the caller of a build wants.
 #[derive(Debug, Clone)]

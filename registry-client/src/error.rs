@@ -98,7 +98,9 @@ impl Error {
     pub(crate) fn transport(method: &Method, url: &Url, error: reqwest::Error) -> Self {
         let message = if error.is_connect() { "cannot connect" } else { "the connection failed" };
         // The error's own text would show the URL with its query.
-        Error::new(ErrorKind::Unavailable, method, url, message).with_source(error.without_url())
+        let hint = error.is_connect().then_some("is the network up, and the registry's address right?");
+        let new = Error::new(ErrorKind::Unavailable, method, url, message);
+        Error { hint: hint.map(Into::into), ..new.with_source(error.without_url()) }
     }
 
     /// Whether no connection could be made.

@@ -61,6 +61,16 @@ pub enum Error {
         /// Whether an emulator is registered and not found in the container.
         emulator_is_missing: bool,
     },
+    /// A user or a group has no entry in the container's files.
+    #[error("unable to find {what} `{name}`: no matching entry in the image's {file} file")]
+    Unlisted {
+        /// `user` or `group`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// `passwd` or `group`.
+        file: &'static str,
+    },
     /// The request itself makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -102,6 +112,12 @@ impl Error {
             Self::Foreign { emulator_is_missing: true, .. } => Some(
                 "the emulator that is registered must be so with the flag `F`, or it is not found in a container",
             ),
+            Self::Unlisted { .. } => {
+                Some("make it in the image, or give its number, which need not be listed")
+            }
+            Self::NotFound { reason, .. } if reason.contains("$PATH") => {
+                Some("install it in the image, or give its absolute path")
+            }
             _ => None,
         }
     }

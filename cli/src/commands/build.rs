@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kiln_engine::build::{BuildRequest, BuildResult, Destination, Entitlements, Export};
 use kiln_engine::oci::Reference;
+use kiln_engine::oci::reference::ReferenceError;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -118,8 +119,15 @@ pub(super) fn fetching() -> BTreeMap<String, String> {
         .collect()
 }
 
+fn not_a_name(text: &str, error: ReferenceError) -> Error {
+    let lower = text.to_lowercase();
+    let hint = format!("`-t {lower}` would do");
+    let error = Error::from(error);
+    if lower != text && lower.parse::<Reference>().is_ok() { error.with_hint(hint) } else { error }
+}
+
 fn name(text: &str) -> Result<Reference> {
-    let reference: Reference = text.parse()?;
+    let reference: Reference = text.parse().map_err(|error| not_a_name(text, error))?;
     if reference.digest().is_some() {
         return Err(Error::invalid(format!("`-t {text}`: a name to give has a tag and no digest")));
     }
@@ -129,6 +137,9 @@ fn name(text: &str) -> Result<Reference> {
 pub(super) fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {
     let mut arguments = BTreeMap::new();
     for text in texts {
+        if text.starts_with('=') {
+            return wrong("--build-arg", text, "it has no name");
+        }
         if let Some(variable) = assignment::from_environment(text)? {
             let (name, value) = assignment::pair(&variable);
             arguments.insert(name, value);

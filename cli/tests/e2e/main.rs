@@ -21,6 +21,7 @@ mod images;
 mod interop;
 mod lsp;
 mod main_job;
+mod mistakes;
 mod network;
 mod platforms;
 mod run;

@@ -7,7 +7,7 @@ use kiln_builder::progress::StepReporter;
 use kiln_builder::{Event, EventKind, ProgressSink, StepId, pull};
 use kiln_oci::{Platform, Reference};
 use kiln_parser::{
-    BaseConfigs, BaseImage, Dockerfile, Lowered, Lowering, Plan, ResolvedBase, SourceFile, Span,
+    BaseConfigs, BaseImage, Dockerfile, Instruction, Lowered, Lowering, Plan, ResolvedBase, SourceFile, Span,
 };
 
 use super::failure;
@@ -117,12 +117,8 @@ impl<'a> Resolver<'a> {
         let this = &*self;
         let look_ups = wanted.iter().zip(first..).map(|(image, number)| async move {
             this.find(image, number).await.map_err(|error| {
-                failure::of_base(
-                    error,
-                    &image.reference.familiar(),
-                    span_of(dockerfile, &image.reference),
-                    file,
-                )
+                let span = span_of(dockerfile, &image.reference);
+                failure::of_base(error, &image.reference, dockerfile, span, file)
             })
         });
         let found = futures_util::future::try_join_all(look_ups).await?;
@@ -192,12 +188,16 @@ impl Local {
     }
 }
 
-/// The FROM that names an image; one that names it through an argument is the first that names no stage.
+/// The instruction that names an image: a FROM, else a `--from`, else the first FROM that names it by an argument.
 fn span_of(dockerfile: &Dockerfile, image: &Reference) -> Option<Span> {
     let names =
         |text: &str| text.parse::<Reference>().is_ok_and(|written| written.with_default_tag() == *image);
     let stages = &dockerfile.stages;
-    let exact = stages.iter().find(|stage| names(&stage.from.image));
+    let from = stages.iter().find(|stage| names(&stage.from.image)).map(|stage| stage.span);
+    let nodes = || stages.iter().flat_map(|stage| &stage.instructions);
+    let copy = || {
+        nodes().find(|node| matches!(&node.instruction, Instruction::Copy(copy) if copy.from.as_deref().is_some_and(names)))
+    };
     let with_argument = || stages.iter().find(|stage| stage.from.image.contains('$'));
-    exact.or_else(with_argument).map(|stage| stage.span)
+    from.or_else(|| copy().map(|node| node.span)).or_else(|| with_argument().map(|stage| stage.span))
 }

@@ -89,8 +89,11 @@ pub(super) fn open_folder(path: &Path) -> Result<Root> {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => return Err(Error::invalid(format!("the context `{}` is not a folder", path.display()))),
         Err(error) => {
-            let message = format!("cannot read the context `{}`", path.display());
-            return Err(Error::not_found(message).caused_by(error));
+            let shown = path.display().to_string();
+            let new = Error::not_found(format!("cannot read the context `{shown}`")).caused_by(error);
+            let hint = format!("a context is a folder, `.` the one at hand; `-t {shown}` names an image");
+            // What is no path may have been meant as a name.
+            return Err(if shown.contains('/') { new } else { new.with_hint(hint) });
         }
     }
     let failed = |error| Error::internal(format!("cannot read the context `{}`", path.display()), error);

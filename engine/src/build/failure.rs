@@ -1,9 +1,13 @@
 //! What goes wrong in a build, as an error with the lines that are to blame.
 
-use kiln_builder::{BuildError, Cause};
-use kiln_parser::diagnostic::excerpt;
-use kiln_parser::{Diagnostic, SourceFile, Span};
+mod hints;
 
+use kiln_builder::{BuildError, Cause};
+use kiln_oci::Reference;
+use kiln_parser::diagnostic::excerpt;
+use kiln_parser::{Diagnostic, Dockerfile, SourceFile, Span};
+
+use super::look_alike::{common_image, nearest};
 use crate::error::convert::chain;
 use crate::{Error, ErrorKind};
 
@@ -26,22 +30,30 @@ pub(crate) fn of_diagnostics(diagnostics: &[Diagnostic], file: &SourceFile) -> E
     error
 }
 
-/// An image that a FROM names cannot be had.
-pub(super) fn of_base(mut error: Error, image: &str, span: Option<Span>, file: &SourceFile) -> Error {
-    error.message = format!("cannot get the base image `{image}`: {}", error.message);
+/// An image that a FROM or a `--from` names cannot be had.
+pub(super) fn of_base(
+    mut error: Error,
+    image: &Reference,
+    dockerfile: &Dockerfile,
+    span: Option<Span>,
+    file: &SourceFile,
+) -> Error {
+    let name = image.familiar();
+    error.message = format!("cannot get the base image `{name}`: {}", error.message);
     error.detail = span.map(|span| excerpt(file, span));
+    let written = image.familiar_name();
+    let stages = dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_deref());
+    let meant = nearest(&written, stages).or_else(|| common_image(&written));
+    if error.kind == ErrorKind::NotFound {
+        let nothing =
+            || "no image of this name and tag is there; `kiln images` lists those that are here".to_owned();
+        error.hint.get_or_insert_with(nothing);
+    }
+    if let Some(meant) = meant {
+        let hint = error.hint.map(|hint| format!("\n{hint}")).unwrap_or_default();
+        error.hint = Some(format!("did you mean `{meant}`?{hint}"));
+    }
     error
-}
-
-/// What shells say of a program for another machine.
-const FOREIGN: &str = "exec format error";
-
-fn foreign_hint() -> String {
-    let host = kiln_oci::Platform::host();
-    format!(
-        "the step executes a file that is no program for `{host}`: one for another machine, which needs an emulator \
-         (`apt-get install qemu-user-static binfmt-support`), or a script without its first line, `#!…`"
-    )
 }
 
 /// A step that failed: the end of its log, and its lines.
@@ -50,11 +62,23 @@ pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
         return cancelled();
     }
     let mut error = of_cause(&build.failure.cause);
-    error.message = format!("{}: {}", build.step, error.message);
-    let mut detail = String::new();
-    if build.failure.log.iter().any(|line| line.to_ascii_lowercase().contains(FOREIGN)) {
-        error.hint.get_or_insert_with(foreign_hint);
+    let why = match &*build.failure.cause {
+        // The lines below name the command.
+        Cause::Exit { code, oom_killed, .. } => {
+            let of_args = || hints::of_global_args(file, build.span?);
+            error.hint = error.hint.or_else(|| hints::of_exit(*code, &build.failure.log)).or_else(of_args);
+            let why = if *oom_killed { ": killed because it ran out of memory" } else { "" };
+            format!("did not complete successfully: exit code: {code}{why}")
+        }
+        _ => error.message,
+    };
+    if let Cause::NotFound { hint: None, .. } = &*build.failure.cause
+        && build.step.contains("../")
+    {
+        error.hint = Some(hints::OUTSIDE.to_owned());
     }
+    error.message = format!("{}: {why}", build.step);
+    let mut detail = String::new();
     if !build.failure.log.is_empty() {
         let lines: Vec<&str> = build.failure.log.iter().map(|line| line.trim_end_matches('\n')).collect();
         detail = format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n"));

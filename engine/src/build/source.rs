@@ -91,7 +91,10 @@ impl Engine {
                 // A Dockerfile may be outside the context; a link in its folder does not lead out of that.
                 let (folder, names) = split(path);
                 let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-                let root = Root::open(folder).map_err(|error| missing(path).caused_by(error))?;
+                let root = Root::open(folder).map_err(|error| match error.is_not_found() {
+                    true => missing(path),
+                    false => missing(path).caused_by(error),
+                })?;
                 let found = read(&root, folder, Path::new(""), &borrowed(&names))?;
                 let inside = match &request.context {
                     Context::Folder(context) => path.strip_prefix(context).unwrap_or(path),
@@ -112,7 +115,28 @@ fn read(root: &Root, shown_root: &Path, folder: &Path, names: &[&str]) -> Result
         let ignore = read_ignore(root, shown_root, &own)?;
         return Ok(Found { name: path.display().to_string(), bytes, ignore });
     }
-    Err(missing(&shown_root.join(folder).join(names.first().unwrap_or(&""))))
+    let error = missing(&shown_root.join(folder).join(names.first().unwrap_or(&"")));
+    Err(match look_alikes(root, folder) {
+        Some(others) => error.with_hint(format!("there is `{others}`: `-f` names it")),
+        None => error,
+    })
+}
+
+/// Files of a folder that look like Dockerfiles.
+fn look_alikes(root: &Root, folder: &Path) -> Option<String> {
+    const SHOWN: usize = 3;
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let dir = root.open_dir(folder).ok()?;
+    let entries = kiln_sys::fs::read_dir(std::os::fd::AsFd::as_fd(&dir)).ok()?.into_iter();
+    let names = entries.filter_map(|entry| entry.name.into_string().ok());
+    let is_like = |name: &String| {
+        let name = name.to_lowercase();
+        name.contains("dockerfile") && !name.ends_with(".dockerignore")
+    };
+    let mut names: Vec<String> = names.filter(is_like).collect();
+    names.sort();
+    names.truncate(SHOWN);
+    (!names.is_empty()).then(|| names.join("`, `"))
 }
 
 /// `-f DIR/NAME`; `Dockerfile` may be written in lower case.
@@ -127,8 +151,9 @@ fn borrowed(names: &[String]) -> Vec<&str> {
 }
 
 fn missing(path: &Path) -> Error {
-    Error::not_found(format!("there is no Dockerfile at `{}`", path.display()))
-        .with_hint("`-f` names another one; the last argument is the context folder")
+    Error::not_found(format!("there is no Dockerfile at `{}`", path.display())).with_hint(
+        "`-f` names another one, from the folder at hand on; the last argument is the context folder",
+    )
 }
 
 /// As short as it is clear: relative to the context where it is inside.
@@ -169,8 +194,8 @@ fn read_beneath(root: &Root, shown_root: &Path, path: &Path, limit: usize) -> Re
                 .with_hint("a link that leads out of the folder is not followed: copy the file"))
         }
         Ok(None) => Ok(None),
-        Err(error) if root.open_dir(path).is_ok() => {
-            Err(Error::invalid(format!("`{}` is not a file", shown.display())).caused_by(error))
+        Err(_) if root.open_dir(path).is_ok() => {
+            Err(Error::invalid(format!("`{}` is a folder, not a file", shown.display())))
         }
         Err(error) => Err(Error::invalid(format!("cannot read `{}`", shown.display())).caused_by(error)),
     }
@@ -251,7 +276,7 @@ mod tests {
         std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
         assert_eq!(found(&root, &["link"]).unwrap().0, "link");
         std::fs::create_dir(dir.path().join("folder")).unwrap();
-        assert_eq!(why(&["folder"]), "`c/folder` is not a file");
+        assert_eq!(why(&["folder"]), "`c/folder` is a folder, not a file");
     }
 
     #[test]

@@ -46,16 +46,35 @@ fn rewrap(kind: ErrorKind, error: &(dyn std::error::Error + 'static), hint: Opti
 
 /// An error and its causes on one line; a cause that is already in the text is not repeated.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = plain(&error.to_string());
     let mut next = error.source();
     while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
+        let cause_text = plain(&cause.to_string());
+        if !cause_text.is_empty() && !text.ends_with(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
         next = cause.source();
     }
     text
+}
+
+/// A text without what only the author of a library can use: the number of a system's error, the layers of an HTTP
+/// client.
+fn plain(text: &str) -> String {
+    const LAYERS: [&str; 5] = [
+        "error sending request",
+        "client error (Connect)",
+        "dns error",
+        "error resolving DNS",
+        "tcp connect error",
+    ];
+    let parts = text.split(": ").filter(|part| !LAYERS.contains(part)).map(|part| {
+        match part.split_once(" (os error ") {
+            Some((what, number)) if number.trim_end_matches(')').parse::<i32>().is_ok() => what,
+            _ => part,
+        }
+    });
+    parts.collect::<Vec<_>>().join(": ")
 }
 
 /// The kind of a registry's error.

@@ -1,6 +1,6 @@
 //! What is accepted because BuildKit accepts it, but can hardly be meant.
 
-use super::{Instruction, Problem, parse};
+use super::{CommandLine, Instruction, Problem, parse};
 use crate::flags::{Split, split};
 use crate::heredoc;
 
@@ -12,6 +12,11 @@ pub(crate) fn doubts(line: &Split<'_>, instruction: &Instruction) -> Vec<Problem
         | Instruction::Healthcheck(super::Healthcheck::None) => {
             line.flags.iter().map(|flag| ignored_flag(line.keyword, flag)).collect()
         }
+        Instruction::Cmd(command) | Instruction::Entrypoint(command) => {
+            like_json(command).into_iter().collect()
+        }
+        Instruction::Run(run) => like_json(&run.command).into_iter().collect(),
+        Instruction::Workdir(_) | Instruction::User(_) => comment_behind(line.rest).into_iter().collect(),
         Instruction::Onbuild(_) => broken_trigger(line.rest).into_iter().collect(),
         _ => Vec::new(),
     }
@@ -23,6 +28,25 @@ fn ignored_flag(keyword: &str, flag: &str) -> Problem {
         message: format!("flag `{name}` is ignored: {} takes none here", keyword.to_ascii_uppercase()),
         help: Some("take it away".to_owned()),
     }
+}
+
+/// A list with the wrong quotes is a text for the shell, which finds no program of such a name.
+fn like_json(command: &CommandLine) -> Option<Problem> {
+    let CommandLine::Shell(text) = command else { return None };
+    let first = text.strip_prefix('[')?.trim_start().chars().next()?;
+    matches!(first, '\'' | '“' | '”' | '‘' | '’').then(|| Problem {
+        message: "this is no JSON list, so a shell executes it as it stands".to_owned(),
+        help: Some("strings of a list stand in double quotes, `\"`".to_owned()),
+    })
+}
+
+/// A comment stands on lines of its own; behind an instruction it is a part of it.
+fn comment_behind(text: &str) -> Option<Problem> {
+    let (_, comment) = text.split_once(" #")?;
+    Some(Problem {
+        message: format!("`#{comment}` is not a comment but a part of the value"),
+        help: Some("a comment stands on a line of its own".to_owned()),
+    })
 }
 
 /// A trigger is read where it fires; with a backslash as escape, whatever this file says.

@@ -49,8 +49,14 @@ fn port(spec: &str) -> Result<impl Iterator<Item = String>, Problem> {
         return Err(Problem::new(format!("`{spec}`: invalid IP address `{address}`")));
     }
     let ports = port_range(range).ok_or_else(|| Problem {
-        message: format!("`{spec}`: invalid port `{range}`"),
-        help: Some("a port is a number up to 65535, a range two of them: `8000-8010`".to_owned()),
+        message: match spec == range {
+            true => format!("invalid port `{range}`"),
+            false => format!("`{spec}`: invalid port `{range}`"),
+        },
+        help: Some(match range.starts_with('#') {
+            true => "a comment stands on a line of its own".to_owned(),
+            false => "a port is a number up to 65535, a range two of them: `8000-8010`".to_owned(),
+        }),
     })?;
     if let Some(host) = host {
         let wrong = || Problem::new(format!("`{spec}`: invalid host port `{host}`"));

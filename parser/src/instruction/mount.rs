@@ -116,7 +116,8 @@ fn kind_of(fields: &[String]) -> Result<MountKind, Problem> {
         Some("ssh") => MountKind::Ssh,
         Some(other) => {
             let kinds = ["bind", "cache", "tmpfs", "secret", "ssh"];
-            let help = nearest(other, &kinds).map(|known| format!("did you mean `{known}`?"));
+            let near = nearest(other, &kinds).map(|known| format!("did you mean `{known}`?"));
+            let help = near.or_else(|| Some(format!("it is one of `{}`", kinds.join("`, `"))));
             return Err(Problem { message: format!("unsupported mount type `{other}`"), help });
         }
     })

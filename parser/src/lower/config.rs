@@ -124,7 +124,7 @@ fn add_ports(state: &mut StageState, scope: &Scope<'_>, expose: &Expose) -> Resu
     for port in &expose.ports {
         specs.extend(scope.words(port)?);
     }
-    let ports = ports(&specs).map_err(|problem| scope.error(problem.message))?;
+    let ports = ports(&specs).map_err(|problem| scope.error(problem.message).with_help(problem.help))?;
     state.record(format!("EXPOSE {}", plain_list(&ports)));
     state.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
     Ok(())

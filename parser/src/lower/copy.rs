@@ -81,7 +81,9 @@ impl Lowerer<'_> {
             return Err(scope.error("checksum can't be specified for multiple sources"));
         }
         if checksum.is_some() && !paths.iter().all(|path| is_remote(path)) {
-            return Err(scope.error("checksum requires HTTP(S) or Git sources"));
+            return Err(scope.error("checksum requires HTTP(S) or Git sources").with_help(Some(
+                "a file of the context needs none: its content is what the cache goes by".to_owned(),
+            )));
         }
         let mut local = Vec::new();
         for path in paths {

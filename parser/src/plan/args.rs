@@ -14,6 +14,14 @@ pub(crate) fn is_proxy(name: &str) -> bool {
     PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
 }
 
+/// Whether an argument means something without an `ARG`: platforms, and what is for the builder itself.
+pub(super) fn is_predefined(name: &str) -> bool {
+    let of_platform =
+        |rest: &str| matches!(rest, "PLATFORM" | "OS" | "OSVERSION" | "ARCH" | "VARIANT" | "STAGE");
+    let platform = name.strip_prefix("BUILD").or_else(|| name.strip_prefix("TARGET"));
+    platform.is_some_and(of_platform) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+}
+
 /// What `FROM` may use and what an `ARG` without default inherits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GlobalArgs(BTreeMap<String, String>);

@@ -8,7 +8,7 @@ use crate::ast::{Dockerfile, Stage};
 use crate::expand::{Budget, Expander};
 use crate::instruction::nearest;
 use crate::lint::{Config, FileScene, FromScene, Linter};
-use crate::{Diagnostic, Node, Span};
+use crate::{Diagnostic, Instruction, Node, Span};
 
 /// Most stages of a file.
 const MAX_STAGES: usize = 1000;
@@ -51,7 +51,14 @@ pub(super) fn plan(file: &Dockerfile, options: &PlanOptions) -> Result<Plan, Vec
     let global = GlobalArgs::new(file, &options, &budget, &mut errors);
     let mut stages = Vec::with_capacity(file.stages.len());
     let mut linter = linter(file, &options, &budget)?;
-    let scope = Scope { global: &global, options: &options, budget: &budget, escape: file.directives.escape };
+    let declared = declared(file);
+    let scope = Scope {
+        declared,
+        global: &global,
+        options: &options,
+        budget: &budget,
+        escape: file.directives.escape,
+    };
     for stage in &file.stages {
         linter.from(&FromScene { file, stage, args: &global, budget: &budget });
         match scope.stage(stage, &stages) {
@@ -86,6 +93,15 @@ fn linter(file: &Dockerfile, options: &PlanOptions, budget: &Budget) -> Result<L
     Ok(linter)
 }
 
+/// The names of the arguments before the first `FROM`.
+fn declared(file: &Dockerfile) -> Vec<&str> {
+    let names = file.global_args.iter().filter_map(|node| match &node.instruction {
+        Instruction::Arg(arg) => Some(arg.arguments.iter().map(|(name, _)| name.as_str())),
+        _ => None,
+    });
+    names.flatten().collect()
+}
+
 fn check_size(file: &Dockerfile) -> Result<(), Diagnostic> {
     if file.stages.len() > MAX_STAGES {
         return Err(Diagnostic::global(format!("the file has more than {MAX_STAGES} stages")));
@@ -112,6 +128,8 @@ fn find_target(stages: &[StagePlan], options: &PlanOptions) -> Result<usize, Dia
 }
 
 struct Scope<'a> {
+    /// The names of the global arguments.
+    declared: Vec<&'a str>,
     global: &'a GlobalArgs,
     options: &'a PlanOptions,
     budget: &'a Budget,
@@ -217,12 +235,15 @@ impl Scope<'_> {
         error.with_help(help)
     }
 
-    /// A hint where a variable in `text` was declared under a similar name only.
+    /// A hint where a variable in `text` has no value, or was declared under a similar name only.
     fn undefined(&self, text: &str) -> Option<String> {
         let name = text.split('$').nth(1)?.trim_start_matches('{');
         let name = name.split(|c: char| !(c == '_' || c.is_alphanumeric())).next()?;
         if self.global.get(name).is_some() {
             return None;
+        }
+        if self.declared.contains(&name) {
+            return Some(format!("`{name}` has no value: give it a default, or `--build-arg {name}=…`"));
         }
         let known = nearest(name, &self.global.names().collect::<Vec<_>>())
             .map(|known| format!("did you mean `{known}`?"));
@@ -232,6 +253,11 @@ impl Scope<'_> {
 
 /// An image as text, in full form.
 pub(crate) fn base_image(text: &str, platform: &Platform, span: Span) -> Result<BaseImage, Diagnostic> {
-    let reference = text.parse::<Reference>().map_err(|error| Diagnostic::error(span, error.to_string()))?;
+    let lower =
+        || Some(text.to_lowercase()).filter(|lower| lower != text && lower.parse::<Reference>().is_ok());
+    let reference = text.parse::<Reference>().map_err(|error| {
+        let help = lower().map(|lower| format!("did you mean `{lower}`?"));
+        Diagnostic::error(span, error.to_string()).with_help(help)
+    })?;
     Ok(BaseImage { reference: reference.with_default_tag(), platform: platform.clone() })
 }

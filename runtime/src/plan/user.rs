@@ -81,9 +81,7 @@ fn passwd_entry(passwd: &str, user: &str) -> Result<Entry> {
     }
     match number {
         Some(uid) => Ok(Entry { name: String::new(), uid, gid: 0, home: "/".to_owned() }),
-        None => Err(Error::Invalid(format!(
-            "unable to find user `{user}`: no matching entry in the image's passwd file"
-        ))),
+        None => Err(Error::Unlisted { what: "user", name: user.to_owned(), file: "passwd" }),
     }
 }
 
@@ -92,9 +90,7 @@ fn group_id(table: &str, group: &str) -> Result<u32> {
         return Ok(number);
     }
     let found = groups(table).find(|(name, ..)| *name == group).map(|(_, gid, _)| gid);
-    found.ok_or_else(|| {
-        Error::Invalid(format!("unable to find group `{group}`: no matching entry in the image's group file"))
-    })
+    found.ok_or_else(|| Error::Unlisted { what: "group", name: group.to_owned(), file: "group" })
 }
 
 fn memberships(table: &str, user: &str) -> Vec<u32> {

@@ -48,8 +48,15 @@ fn entry(root: &Root, file: &str, what: &str, name: &str) -> Result<Vec<String>,
     };
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().find(|line| line.split(':').next() == Some(name));
-    let line = line.ok_or_else(|| unknown(what, name, &path, "it is not listed"))?;
+    let line = line.ok_or_else(|| unlisted(what, name, &path))?;
     Ok(line.split(':').map(|field| field.trim().to_owned()).collect())
+}
+
+fn unlisted(what: &str, name: &str, file: &str) -> Cause {
+    Cause::NotGiven {
+        what: format!("{what} `{name}` is not in the image's `{file}`"),
+        hint: format!("make the {what} in a RUN before, or give its number, which need not be listed"),
+    }
 }
 
 fn unknown(what: &str, name: &str, file: &str, reason: &str) -> Cause {
@@ -89,7 +96,7 @@ mod tests {
     fn unknown_names_are_errors_that_say_where() {
         let (_dir, root) = root();
         let error = |text: &str| lookup(Owner::parse(text).as_ref(), &root).unwrap_err().to_string();
-        assert_eq!(error("nobody"), "user `nobody` is not in the image's `/etc/passwd`: it is not listed");
+        assert_eq!(error("nobody"), "user `nobody` is not in the image's `/etc/passwd`");
         assert!(error("bad").contains("malformed"));
         assert!(error("web:nobody").contains("/etc/group"));
     }
