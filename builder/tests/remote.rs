@@ -449,23 +449,35 @@ async fn nothing_that_a_repository_says_is_executed() {
     assert!(!canary.exists());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_branch_that_moves_between_looking_and_fetching_stays_what_it_was() {
-    let repositories = Arc::new(Repositories::new());
-    let first = repositories.make("r", &[("file", "one")]);
-    let (root, mover) = (repositories.dir.path().to_owned(), Arc::clone(&repositories));
+/// What is in `file` on `main`, which moves between the look-up and the fetch.
+async fn fetch_while_it_moves(repositories: &Arc<Repositories>, is_modern: bool) -> String {
+    let (root, mover) = (repositories.dir.path().to_owned(), Arc::clone(repositories));
     let lookups = AtomicUsize::new(0);
     let web = Web::start(move |asked| {
         // The second look at the references is that of the fetch.
         if asked.path.ends_with("/info/refs") && lookups.fetch_add(1, Ordering::SeqCst) == 1 {
             mover.commit("r", &[("file", "two")]);
         }
-        git_backend(&root, asked)
+        let mut asked = asked.clone();
+        asked.headers.retain(|(name, _)| is_modern || name != "git-protocol");
+        git_backend(&root, &asked)
     });
-    let source = repository(format!("{}/r", web.origin()), Some("main"));
     let shop = Shop::new();
-    let out = shop.fetch(source).await.unwrap();
-    assert_eq!(read(&out, "file"), "one");
+    let out = shop.fetch(repository(format!("{}/r", web.origin()), Some("main"))).await.unwrap();
+    read(&out, "file")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_moves_between_looking_and_fetching_stays_what_it_was() {
+    let repositories = Arc::new(Repositories::new());
+    let first = repositories.make("r", &[("file", "one")]);
+    // Version 2 of the protocol gives out any commit, version 0 only what references name: then all of it is fetched.
+    for is_modern in [true, false] {
+        let out = fetch_while_it_moves(&repositories, is_modern).await;
+        assert_eq!(out, "one");
+        git(&repositories.path("r"), &["reset", "--quiet", "--hard", &first]);
+    }
+    repositories.commit("r", &[("file", "two")]);
     let by_commit = with(repository(repositories.url("r"), Some("main")), |it| {
         *it.checksum = Some(first);
         *it.fetch_by_commit = true;

@@ -59,12 +59,11 @@ async fn fetch(git: &Git, wanted: &Wanted, pinned: &Pinned, kept: Option<&str>) 
     let tip = pinned.tip();
     let mut first_error = None;
     for source in sources(wanted, pinned, kept) {
-        let shallow = source.iter().any(|arg| arg == "--depth=1");
-        if !shallow && git.tree().join(".git/shallow").exists() {
-            // What was fetched of the wrong commit has no history that could be completed.
-            git.run(&["update-ref", "-d", FETCHED]).await?;
-        }
-        let args: Vec<&str> = FETCH.into_iter().chain(source.iter().map(String::as_str)).collect();
+        let is_whole = !source.iter().any(|arg| arg == DEPTH);
+        // What was fetched before of another commit has its history cut; the commit may be beyond that.
+        let is_cut = is_whole && git.tree().join(".git/shallow").exists();
+        let words = FETCH.into_iter().chain(is_cut.then_some("--unshallow"));
+        let args: Vec<&str> = words.chain(source.iter().map(String::as_str)).collect();
         match git.run(&args).await {
             Err(Cause::Cancelled) => return Err(Cause::Cancelled),
             Err(error) => drop(first_error.get_or_insert(error)),
@@ -80,6 +79,8 @@ async fn fetch(git: &Git, wanted: &Wanted, pinned: &Pinned, kept: Option<&str>) 
     Err(first_error.unwrap_or_else(|| wanted.error(format!("the commit `{tip}` is not there any more"))))
 }
 
+/// Asks for a commit without its history.
+const DEPTH: &str = "--depth=1";
 /// Where a reference goes whose name is not kept.
 const FETCHED: &str = "refs/kiln/fetched";
 
@@ -89,7 +90,7 @@ fn sources(wanted: &Wanted, pinned: &Pinned, kept: Option<&str>) -> Vec<Vec<Stri
         let words = depth.into_iter().chain(["--end-of-options", "origin"]).chain(refspecs.iter().copied());
         words.map(str::to_owned).collect::<Vec<_>>()
     };
-    let depth = Some("--depth=1");
+    let depth = Some(DEPTH);
     let by_name = pinned.name.as_ref().filter(|_| !wanted.fetch_by_commit);
     let by_name = by_name.map(|name| format!("+{name}:{}", kept.unwrap_or(FETCHED)));
     let all = ["+refs/heads/*:refs/kiln/heads/*", "+refs/tags/*:refs/kiln/tags/*"];
