@@ -65,8 +65,7 @@ pub async fn fetch(
         let way = if index == first { Way::Unpack } else { Way::Store };
         let permits = &permits;
         arriving.push_back(async move {
-            // A layer that was made on nothing here is put on the others when they are there.
-            if new && !stores.store.layers.stands_alone(&image.diff_ids()[index])? {
+            if new && !is_ours(stores, image, index)? {
                 let _permit = permits.acquire().await;
                 download(stores, image, index, way, lease, reporter).await?;
             }
@@ -91,6 +90,14 @@ enum Way {
     Unpack,
     /// To the store, unpacked when what is beneath it is there.
     Store,
+}
+
+/// Whether a layer was made here on nothing, so that it is put on the others when they are there. A manifest of ours names
+/// a layer that nobody packed by its own digest.
+fn is_ours(stores: &Stores, image: &Image, index: usize) -> Result<bool, Cause> {
+    let diff_id = &image.diff_ids()[index];
+    let plain = image.manifest.layers[index].digest == diff_id.0;
+    Ok(plain && stores.store.layers.stands_alone(diff_id)?)
 }
 
 /// The lowest layer without a snapshot.
