@@ -14,6 +14,7 @@ pub mod export;
 pub mod flight;
 mod index;
 pub mod key;
+pub mod layout;
 mod meant;
 pub mod mounts;
 pub mod ops;

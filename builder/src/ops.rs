@@ -9,7 +9,7 @@ pub mod http;
 pub mod image;
 pub mod local;
 pub mod merge;
-mod unsupported;
+pub mod oci_layout;
 
 use std::sync::Arc;
 
@@ -104,11 +104,13 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> 
             };
             Arc::new(git::GitOp::new(stores.clone(), wanted, pins.clone()))
         }
+        kiln_graph::Op::Source(SourceOp::OciLayout { store, digest, platform }) => Arc::new(
+            oci_layout::OciLayoutOp::new(stores.clone(), store.clone(), digest.clone(), platform.clone()),
+        ),
         kiln_graph::Op::Exec(exec) => Arc::new(exec::Exec::new(stores.clone(), exec.clone(), digests)),
         kiln_graph::Op::File(file) => Arc::new(file::File::new(stores.clone(), file.clone(), digests)),
         kiln_graph::Op::Merge(_) => Arc::new(merge::Merge::new(stores.clone(), digests)),
         kiln_graph::Op::Diff(diff) => Arc::new(diff::Diff::new(stores.clone(), *diff, digests)),
-        other => Arc::new(unsupported::Unsupported::new(other, digests)),
     }
 }
 

@@ -18,6 +18,12 @@ pub trait ContextSource: Send + Sync {
     fn layers(&self, _name: &str) -> Option<Layers> {
         None
     }
+
+    /// The directory of the OCI layout `store`.
+    fn layout(&self, store: &str) -> Result<PathBuf, SessionError> {
+        let what = format!("OCI layout `{store}`");
+        Err(SessionError { what, reason: "no such layout was given".to_owned() })
+    }
 }
 
 /// The values of secrets. They never reach a cache key, a log or a layer.

@@ -13,7 +13,8 @@ use futures_util::future::BoxFuture;
 use kiln_builder::SshAgent;
 use kiln_builder::session::{Nothing, SshAgents};
 use kiln_builder::{
-    BuildJob, BuildOutput, Builder, Entitlements, Export, Secrets, Session, SessionError, Silent, Target,
+    BuildJob, BuildOutput, Builder, ContextSource, Destination, Entitlements, Export, Secrets, Session,
+    SessionError, Silent, Target,
 };
 use kiln_graph::{Definition, GitTimes, Op, SourceOp, Submodules, VertexMeta};
 use kiln_oci::{Digest, ImageConfig, Platform};
@@ -29,6 +30,7 @@ struct Shop {
     /// Where programs are.
     path: String,
     ssh: Arc<dyn SshAgents>,
+    contexts: Arc<dyn ContextSource>,
     cancel: CancellationToken,
 }
 
@@ -51,6 +53,7 @@ impl Shop {
             secrets: BTreeMap::new(),
             path,
             ssh: Arc::new(Nothing),
+            contexts: Arc::new(Nothing),
             cancel: CancellationToken::new(),
         }
     }
@@ -81,7 +84,7 @@ impl Shop {
             targets: vec![Target { platform, root: Some(root.output()), config }],
             multi_platform: false,
             exports,
-            session: Session { secrets, environment, ssh: self.ssh.clone(), ..Session::empty() },
+            session: Session { secrets, environment, ssh: self.ssh.clone(), contexts: self.contexts.clone() },
             allow: Entitlements::default(),
             progress: Arc::new(Silent),
             jobs: 1,
@@ -572,4 +575,45 @@ async fn a_fetch_that_is_given_up_leaves_nothing_and_shows_no_secret() {
         assert!(std::time::Instant::now() < deadline, "{:?}", processes_with(&web.host()));
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+}
+
+struct Layout(PathBuf);
+
+impl ContextSource for Layout {
+    fn directory(&self, name: &str) -> Result<PathBuf, SessionError> {
+        Nothing.directory(name)
+    }
+
+    fn layout(&self, _store: &str) -> Result<PathBuf, SessionError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_comes_from_a_layout_verified() {
+    let web = Web::start(|_| Reply::body("of the layout"));
+    let maker = Shop::new();
+    let tar = maker.dir.path().join("layout.tar");
+    let export = Export::Oci { names: Vec::new(), dest: Destination::File(tar.clone()) };
+    let mut built = maker.build(http(web.origin(), None), vec![export]).await.unwrap();
+    let digest = built.images.pop().unwrap().manifest.digest;
+    let layout = maker.dir.path().join("layout");
+    std::fs::create_dir(&layout).unwrap();
+    assert!(Command::new("tar").arg("-xf").arg(&tar).current_dir(&layout).status().unwrap().success());
+    let source = || SourceOp::OciLayout {
+        store: "any".to_owned(),
+        digest: digest.clone(),
+        platform: Platform::new("linux", "amd64", None),
+    };
+    let mut shop = Shop::new();
+    assert!(shop.fetch(source()).await.unwrap_err().contains("no such layout was given"));
+    shop.contexts = Arc::new(Layout(layout.clone()));
+    let out = shop.fetch(source()).await.unwrap();
+    assert_eq!(read(&out, "file"), "of the layout");
+    for blob in std::fs::read_dir(layout.join("blobs/sha256")).unwrap() {
+        std::fs::write(blob.unwrap().path(), "{}").unwrap();
+    }
+    let mut other = Shop::new();
+    other.contexts = Arc::new(Layout(layout));
+    assert!(other.fetch(source()).await.is_err());
 }

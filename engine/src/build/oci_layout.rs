@@ -1,80 +1,40 @@
 //! Images of an OCI layout folder, taken into the store so that a build can use them like any other.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use kiln_cache::{Lease, Resource};
-use kiln_oci::layout::{IMAGE_NAME, INDEX_FILE, REF_NAME, blob_path};
+use kiln_builder::layout;
+use kiln_oci::layout::{IMAGE_NAME, INDEX_FILE, REF_NAME};
 use kiln_oci::parse::{Document, parse_manifest};
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_sys::fs::Root;
 
 use super::contexts::Contexts;
+use super::failure;
 use crate::{Engine, Error, Result};
 
-/// The registry that such images seem to be at; nobody can have it (RFC 6761, 6.4).
-const REGISTRY: &str = "oci-layout.invalid";
-/// The most bytes of an index or a manifest.
-const MAX_DOCUMENT: u64 = 4 << 20;
-/// How deep indexes may be in indexes.
-const MAX_DEPTH: usize = 4;
+/// The most bytes of an index.
+const MAX_INDEX: u64 = 4 << 20;
 
 impl Engine {
-    /// Takes the image of `layout`, `path[:tag|@digest]`, into the store, as long as `contexts` live; what it is called
+    /// Takes the image of `place`, `path[:tag|@digest]`, into the store, as long as `contexts` live; what it is called
     /// there.
     pub(super) fn import_layout(
         &self,
         name: &str,
-        layout: &str,
+        place: &str,
         contexts: &mut Contexts,
     ) -> Result<Reference> {
-        let (path, wanted) = split(layout)?;
+        let (path, wanted) = split(place)?;
         let root = Root::open(Path::new(path))
             .map_err(|error| Error::not_found("cannot open the layout").caused_by(error))?;
         let found = find(&root, &wanted)?;
         let lease = self.store().leases.create()?;
-        self.take(&root, &found, &lease, 0)?;
-        contexts.leases.push(std::sync::Arc::new(lease));
-        // The name is for people: the digest says which image it is.
-        let safe = name.replace(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit()), "-");
-        let text = format!("{REGISTRY}/{}@{}", safe.trim_matches('-'), found.digest);
-        Ok(text.parse::<Reference>().or_else(|_| format!("{REGISTRY}/image@{}", found.digest).parse())?)
-    }
-
-    /// Takes a document and what it names. Of an index, what the layout has: it may hold one platform of many.
-    fn take(&self, root: &Root, descriptor: &Descriptor, lease: &Lease, depth: usize) -> Result<()> {
-        let malformed =
-            |error: &dyn std::fmt::Display| Error::invalid(format!("`{}`: {error}", descriptor.digest));
-        if descriptor.size > MAX_DOCUMENT || depth > MAX_DEPTH {
-            return Err(malformed(&"the document is too large or too deep"));
-        }
-        self.take_blob(root, descriptor, lease)?;
-        let bytes = self.store().content.read(&descriptor.digest, MAX_DOCUMENT)?;
-        let document = parse_manifest(&bytes, Some(descriptor.media_type.as_str()));
-        match document.map_err(|error| malformed(&error))? {
-            Document::Manifest(manifest) => {
-                for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
-                    self.take_blob(root, blob, lease)?;
-                }
-                Ok(())
-            }
-            Document::Index(index) => {
-                let has = |it: &&Descriptor| root.resolve(blob_path(&it.digest), true).is_ok();
-                index.manifests.iter().filter(has).try_for_each(|it| self.take(root, it, lease, depth + 1))
-            }
-        }
-    }
-
-    /// Copies a blob into the store, verified, unless it is there.
-    fn take_blob(&self, root: &Root, descriptor: &Descriptor, lease: &Lease) -> Result<()> {
-        lease.hold(&Resource::Blob(descriptor.digest.clone()))?;
-        let content = &self.store().content;
-        if content.info(&descriptor.digest)?.is_none() {
-            let file = root.open_file(blob_path(&descriptor.digest)).map_err(|error| {
-                Error::not_found(format!("the layout lacks `{}`", descriptor.digest)).caused_by(error)
-            })?;
-            content.copy_in(descriptor, file)?;
-        }
-        Ok(())
+        let taken = layout::take(self.store(), &root, &found.digest, &lease);
+        taken.map_err(|cause| failure::of_cause(&cause))?;
+        contexts.leases.push(Arc::new(lease));
+        let reference = layout::reference(name, &found.digest);
+        reference.ok_or_else(|| Error::invalid(format!("`{}` cannot be referred to", found.digest)))
     }
 }
 
@@ -105,7 +65,7 @@ fn without_tag(text: &str) -> (&str, Option<&str>) {
 
 fn find(root: &Root, wanted: &Wanted) -> Result<Descriptor> {
     let failed = |error| Error::invalid("cannot read the layout's index").caused_by(error);
-    let Some(bytes) = root.read_limited(INDEX_FILE, MAX_DOCUMENT).map_err(failed)? else {
+    let Some(bytes) = root.read_limited(INDEX_FILE, MAX_INDEX).map_err(failed)? else {
         return Err(Error::not_found(format!("there is no `{INDEX_FILE}`, so it is no OCI layout")));
     };
     let document = parse_manifest(&bytes, None);
