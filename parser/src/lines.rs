@@ -237,11 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn continuations_join_and_drop_comments() {
+    fn items_4_to_7_continuations_join_and_drop_comments() {
         assert_eq!(texts("  RUN a \\  \n# no\n   b\nX"), ["RUN a    b", "X"]);
         assert_eq!(texts("RUN a \\\n\n b\n"), ["RUN a  b"]);
         assert_eq!(texts("RUN a \\"), ["RUN a "]);
         assert_eq!(texts("RUN a\\\\\nX"), ["RUN a\\\\", "X"]);
+        assert_eq!(texts("RUN a\\\\\\\nX"), ["RUN a\\\\\\", "X"]);
+    }
+
+    #[test]
+    fn item_8_a_line_may_be_long() {
+        let long = "a".repeat(1 << 20);
+        let (lines, errors) = read(&format!("RUN <<E\n{long}\nE\nRUN {long}\n"));
+        assert_eq!((lines[0].heredocs[0].content.len(), lines[1].text.len()), ((1 << 20) + 1, (1 << 20) + 4));
+        assert!(errors.is_empty());
     }
 
     #[test]

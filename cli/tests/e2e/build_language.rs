@@ -156,3 +156,39 @@ fn an_ignored_file_is_not_in_the_image() {
     let found = kiln.sh("ignored", "cd /all && find . -type f | sort");
     assert_eq!(found, "./.dockerignore\n./Dockerfile\n./deep/c\n./keep.log");
 }
+
+#[test]
+fn item_59_history_of_a_base_keeps_its_times() {
+    let kiln = Kiln::new();
+    kiln.build_text("base", "FROM busybox\nENV a=b\nRUN touch /x\n");
+    let times = |image: &str| kiln.ok(&["history", "--no-trunc", "--format", "{{.CreatedAt}}", image]);
+    let before = times("base");
+    let context = kiln.context("child", &[("Dockerfile", "FROM base\nENV c=d\nRUN touch /y\n")]);
+    let mut build = kiln.command(&["build", "-t", "child", context.to_str().unwrap()]);
+    let output = build.env("SOURCE_DATE_EPOCH", "1000000000").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let after = times("child");
+    let own: Vec<&str> = after.strip_suffix(&before).expect("the base's entries").lines().collect();
+    assert_eq!(own.len(), 2, "{after}");
+    assert!(own.iter().all(|time| time.starts_with("2001-09-09")), "{after}");
+}
+
+#[test]
+fn from_takes_variables_of_the_file_and_of_the_stage() {
+    let kiln = Kiln::new();
+    let dockerfile = "\
+ARG TOOLS=tools
+FROM busybox AS tools
+RUN echo tool > /tool
+FROM busybox
+ENV IMAGE=busybox
+COPY --from=$TOOLS /tool /copied
+RUN --mount=from=${IMAGE}:latest,source=/bin,target=/other ls /other/busybox > /seen
+";
+    kiln.build_text("app", dockerfile);
+    assert_eq!(kiln.sh("app", "cat /copied /seen"), "tool\n/other/busybox");
+    let context =
+        kiln.context("bad", &[("Dockerfile", "FROM busybox\nARG nothing\nCOPY --from=$nothing /a /b\n")]);
+    let said = kiln.fails(1, &["build", context.to_str().unwrap()]);
+    assert!(said.contains("`nothing` is not set") && said.contains("an ARG before the first FROM"), "{said}");
+}

@@ -405,7 +405,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_clean_and_stay_inside() {
+    fn item_62_paths_are_clean_and_stay_inside() {
         for (dir, path, expected) in [
             ("/w", "a/../b", "/w/b"),
             ("/w", "/x//y/.", "/x/y"),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_final_slash_is_kept() {
+    fn item_63_a_final_slash_is_kept() {
         for (dest, expected) in
             [("x/", "/w/x/"), ("x", "/w/x"), (".", "/w/"), ("", "/w/"), ("/", "/"), ("./", "/w/")]
         {

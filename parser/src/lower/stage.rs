@@ -303,6 +303,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn items_32_47_there_is_a_path_but_on_windows() {
+        let env = |os: &str, env: &[&str]| {
+            initial_env(
+                env.iter().map(|entry| (*entry).to_owned()).collect(),
+                &Platform::new(os, "amd64", None),
+            )
+        };
+        assert_eq!(env("linux", &["A=1"]), ["A=1".to_owned(), format!("PATH={DEFAULT_PATH}")]);
+        assert_eq!(env("linux", &["PATH=/x"]), ["PATH=/x"]);
+        assert_eq!(env("windows", &["A=1"]), ["A=1"]);
+    }
+
+    #[test]
     fn item_53_relative_directories_join_and_absolute_ones_stay() {
         for (current, path, expected) in [
             ("", "a", "/a"),
