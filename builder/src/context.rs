@@ -111,7 +111,7 @@ impl LocalFiles {
 
 /// The rules that a list of patterns makes.
 pub(crate) fn list(patterns: &[String]) -> Result<IgnoreFile, Cause> {
-    IgnoreFile::of_patterns(patterns).map_err(|error| Cause::Invalid(format!("paths of a copy: {error}")))
+    IgnoreFile::of_patterns(patterns).map_err(|error| Cause::Invalid(error.to_string()))
 }
 
 /// The rules that lines of an ignore file make.

@@ -67,7 +67,8 @@ impl IgnoreFile {
         let mut rules = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
             if !text.starts_with('#')
-                && let Some(rule) = Rule::parse(text.trim(), line)?
+                && let Some(rule) =
+                    Rule::parse(text.trim(), line).map_err(|source| IgnoreError::Pattern { line, source })?
             {
                 rules.push(rule);
             }
@@ -76,7 +77,7 @@ impl IgnoreFile {
     }
 
     /// Patterns of a list, where there are no comments and a line feed is part of a name.
-    pub fn of_patterns(patterns: &[String]) -> Result<Self, IgnoreError> {
+    pub fn of_patterns(patterns: &[String]) -> Result<Self, PatternError> {
         let rules = (1..).zip(patterns).map(|(line, pattern)| Rule::parse(pattern, line));
         let rules: Vec<Option<Rule>> = rules.collect::<Result<_, _>>()?;
         Ok(IgnoreFile { rules: rules.into_iter().flatten().collect() })
@@ -142,7 +143,7 @@ impl IgnoreFile {
 }
 
 impl Rule {
-    fn parse(text: &str, line: u32) -> Result<Option<Self>, IgnoreError> {
+    fn parse(text: &str, line: u32) -> Result<Option<Self>, PatternError> {
         let (takes_back, text) = match text.strip_prefix('!') {
             Some(rest) => (true, rest.trim()),
             None => (false, text),
@@ -151,13 +152,12 @@ impl Rule {
         if text.is_empty() {
             return Ok(None);
         }
-        let fail = |source| IgnoreError::Pattern { line, source };
         let component = |part: &str| match part {
             "**" => Ok(Component::AnyNumber),
             part => Pattern::with_double_star(part).map(Component::One),
         };
-        let components = text.split('/').map(component).collect::<Result<_, _>>().map_err(fail)?;
-        let pattern = Pattern::with_double_star(&text).map_err(fail)?;
+        let components = text.split('/').map(component).collect::<Result<_, _>>()?;
+        let pattern = Pattern::with_double_star(&text)?;
         Ok(Some(Rule { pattern, components, takes_back, line }))
     }
 
