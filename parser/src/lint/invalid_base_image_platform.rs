@@ -32,5 +32,7 @@ mod tests {
                      expected \"linux/amd64\" for current build (line 1)";
         check_with_base("FROM busybox", "linux/riscv64", &[found]);
         check_with_base("FROM busybox", "linux/amd64", &[]);
+        let copied = found.replace("line 1", "line 2");
+        check_with_base("FROM scratch\nCOPY --from=busybox a /", "linux/riscv64", &[&copied]);
     }
 }

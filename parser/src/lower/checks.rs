@@ -1,15 +1,15 @@
 //! What build checks get to see of the lowering.
 
 use kiln_graph::ignore::IgnoreFile;
-use kiln_oci::ImageConfig;
+use kiln_oci::{ImageConfig, Platform};
 
 use super::Lowerer;
 use super::config::PRIVATE;
 use super::scope::Scope;
 use super::stage::StageState;
-use crate::Node;
 use crate::lint::{BaseScene, InstructionScene};
-use crate::plan::{Plan, StagePlan};
+use crate::plan::Plan;
+use crate::{Node, Span};
 
 /// What must be known of a stage as it was before an instruction.
 #[derive(Debug, Clone, Copy)]
@@ -50,14 +50,9 @@ impl Lowerer<'_> {
         });
     }
 
-    /// Checks a base image against the platform of its stage.
-    pub(super) fn check_base(&mut self, stage: &StagePlan, config: &ImageConfig) {
-        self.linter.base(&BaseScene {
-            span: stage.span,
-            image: &stage.image,
-            expected: &stage.platform,
-            actual: &config.platform,
-        });
+    /// Checks an image against the platform that it was asked for; `image` is its name as it stands at `span`.
+    pub(super) fn check_image(&mut self, span: Span, image: &str, expected: &Platform, config: &ImageConfig) {
+        self.linter.base(&BaseScene { span, image, expected, actual: &config.platform });
     }
 }
 

@@ -122,12 +122,16 @@ impl Lowerer<'_> {
         scope: &Scope<'_>,
         from: &str,
     ) -> Result<Option<Edge>, Diagnostic> {
-        match dependencies::resolve(self.plan, stage, &scope.from(self.plan, from)?, scope.node.span)? {
+        let from = scope.from(self.plan, from)?;
+        match dependencies::resolve(self.plan, stage, &from, scope.node.span)? {
             From::Nothing => Ok(None),
             From::Stage(index) => Ok(self.states[index].as_ref().and_then(|state| state.edge)),
             From::Files(source) => self.named_context(&source, scope.node.span).map(Some),
             From::Image(image) => {
                 let found = self.bases.get(&image);
+                if let Some(found) = found {
+                    self.check_image(scope.node.span, &from, &image.platform, &found.config);
+                }
                 let reference =
                     found.map_or_else(|| image.reference.clone(), |found| found.reference.clone());
                 let span = Some((scope.node.span.first, scope.node.span.last));

@@ -154,7 +154,7 @@ impl Lowerer<'_> {
                 let edge = self.image(image, meta)?;
                 let config =
                     found.map_or_else(|| ImageConfig::empty(stage.platform.clone()), |found| found.config);
-                self.check_base(stage, &config);
+                self.check_image(stage.span, &stage.image, &stage.platform, &config);
                 let platform = super::platform::of_stage(self.plan, stage, &config);
                 let mut state = StageState::over(Some(edge), config, &platform);
                 state.config.created = None;
