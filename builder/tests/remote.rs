@@ -536,6 +536,22 @@ async fn ssh_finds_the_agent_of_the_session() {
     assert!(asked.load(Ordering::SeqCst) > 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_credentials_no_redirect_is_followed() {
+    let other = Web::start(|_| Reply::status(404));
+    let target = other.origin();
+    let web = Web::start(move |asked| {
+        Reply::status(302).header("location", format!("{target}{}?{}", asked.path, asked.query))
+    });
+    let shop = Shop::new().with_secret("GIT_AUTH_TOKEN", "hunter2");
+    let error = shop.fetch(repository(format!("{}/r", web.origin()), None)).await.unwrap_err();
+    assert!(error.contains("give the address that it leads to"), "{error}");
+    assert!(other.asked().is_empty());
+    let shop = Shop::new();
+    assert!(shop.fetch(repository(format!("{}/r", web.origin()), None)).await.is_err());
+    assert!(!other.asked().is_empty());
+}
+
 /// Processes whose command line has `text`.
 fn processes_with(text: &str) -> Vec<String> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();

@@ -98,7 +98,7 @@ pub(crate) async fn download(transport: &Transport, wanted: Download<'_>) -> Res
         _ => {}
     }
     let authorization = authorization.map(|value| (origin, value));
-    let answer = transport.send(&request, authorization.as_ref(), true).await?;
+    let answer = transport.send(&request, authorization.as_ref(), true).await.map_err(unreachable)?;
     match answer.status().as_u16() {
         304 if !wanted.known.is_empty() => Ok(Downloaded::Unchanged),
         200 => content(request, answer, transport.limits.stall)
@@ -108,6 +108,14 @@ pub(crate) async fn download(transport: &Transport, wanted: Download<'_>) -> Res
             let hint = hint(&error, &request.url).map(Into::into);
             Err(Error { hint, ..error })
         }
+    }
+}
+
+/// The same error with a hint that speaks of no registry.
+fn unreachable(error: Error) -> Error {
+    match error.is_connect() {
+        true => error.with_hint("is the network up, and the server's address right?"),
+        false => error,
     }
 }
 

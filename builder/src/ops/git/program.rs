@@ -155,13 +155,29 @@ impl Git {
 
     fn hint(&self, complaints: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(complaints);
-        let asks =
-            ["could not read Username", "Authentication failed", "Permission denied", "Repository not found"];
-        asks.iter().any(|ask| text.contains(ask)).then(|| {
-            "a private repository needs the secret `GIT_AUTH_TOKEN` or `GIT_AUTH_HEADER`, or `--ssh default`".to_owned()
-        })
+        let hint = HINTS.iter().find(|(_, signs)| signs.iter().any(|sign| text.contains(sign)));
+        hint.map(|(hint, _)| (*hint).to_owned())
     }
 }
+
+/// What to do next, and the words of `git` that call for it.
+const HINTS: [(&str, &[&str]); 3] = [
+    (
+        "a private repository needs the secret `GIT_AUTH_TOKEN` or `GIT_AUTH_HEADER`, or `--ssh default`",
+        &["could not read Username", "Authentication failed", "Permission denied", "Repository not found"],
+    ),
+    (
+        "is the network up, and the server's address right?",
+        &[
+            "Could not resolve host",
+            "Failed to connect",
+            "Could not connect",
+            "unable to look up",
+            "Connection refused",
+        ],
+    ),
+    ("with credentials no redirect is followed: give the address that it leads to", &["returned error: 30"]),
+];
 
 /// Kills the whole group of a command that is given up: `git` leaves the talking to children of its own.
 struct Group(Option<u32>);
