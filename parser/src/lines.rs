@@ -82,13 +82,9 @@ impl<'a> Lines<'a> {
         self.words(line.clone(), &mut text, &mut parts);
         let span = Span::new(first, self.number);
         if text.trim().is_empty() {
-            let alone = matches!(&parts[..], [_]) && !self.text[line.clone()].contains(self.escape);
-            let kind = if alone { PieceKind::Blank } else { PieceKind::Instruction(parts) };
-            self.pieces.add(kind, line.start..self.at, span);
-            if !alone {
-                let message = "a line is continued, but there is no instruction";
-                self.complaints.push(Diagnostic::error(span, message));
-            }
+            self.pieces.add(PieceKind::Instruction(parts), line.start..self.at, span);
+            let message = "a line is continued, but there is no instruction";
+            self.complaints.push(Diagnostic::error(span, message));
             return None;
         }
         let heredocs = self.heredocs(&text, first, &mut parts);
@@ -173,7 +169,12 @@ impl Iterator for Lines<'_> {
 
     fn next(&mut self) -> Option<Logical> {
         while let Some(line) = self.line() {
-            let Some(comment) = self.text[line.clone()].trim_start().strip_prefix('#') else {
+            let start = self.text[line.clone()].trim_start();
+            if start.is_empty() {
+                self.pieces.add(PieceKind::Blank, line, Span::line(self.number));
+                continue;
+            }
+            let Some(comment) = start.strip_prefix('#') else {
                 match self.logical(line) {
                     Some(logical) => return Some(logical),
                     None => continue,

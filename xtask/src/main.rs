@@ -15,6 +15,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 
+/// An optimised build, as the figures are those of a release.
+const PARSE_BENCH: [&str; 7] = ["run", "--release", "-q", "-p", "kiln-parser", "--example", "parse_bench"];
+
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Development tasks of kiln", disable_help_subcommand = true)]
 struct Arguments {
@@ -30,6 +33,8 @@ enum Task {
     Longest,
     /// Measure kiln beside its peers on a fresh journalled ext4 and print ratios (needs root)
     Bench(bench::Options),
+    /// Print time and memory of the Dockerfile parser against the size of its input, by shape
+    ParseBench,
     /// Build every conformance case by kiln and by Docker's engine and compare what they made (needs root)
     Conformance(conformance::Options),
     /// Everything CI runs: format, lints, documentation, all tests
@@ -59,6 +64,7 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::check(&root()),
         Task::Longest => tidy::longest(&root()),
         Task::Bench(options) => bench::run(&root(), &options),
+        Task::ParseBench => shell(Command::new("cargo").args(PARSE_BENCH).current_dir(root())),
         Task::Conformance(options) => conformance::run(&root(), &options),
         Task::Ci => shell(&mut Command::new(root().join("dev/test"))),
         Task::BaseImages { what } => shell(Command::new(root().join("dev/base-images")).arg(what)),
