@@ -23,28 +23,25 @@ pub struct LocalFiles {
     /// The directory itself.
     pub root: Root,
     exclude: IgnoreFile,
-    include: Option<IgnoreFile>,
     memo: Option<Arc<dyn Memo + Send + Sync>>,
 }
 
 impl LocalFiles {
-    /// Opens the directory `path`. `exclude` are the lines of a `.dockerignore`; `include`, where not empty, leaves
-    /// only what its patterns match; `memo` remembers digests of unchanged files.
+    /// Opens the directory `path`. `exclude` are the lines of a `.dockerignore`; `memo` remembers digests of unchanged
+    /// files. Nothing else is hidden: a context is read in place, and each op takes only the files that it names and
+    /// those that links among them lead to.
     pub fn open(
         name: &str,
         path: &Path,
-        include: &[String],
         exclude: &[String],
         memo: Option<Arc<dyn Memo + Send + Sync>>,
     ) -> Result<LocalFiles, Cause> {
         let root = Root::open(path)?;
-        let include = if include.is_empty() { None } else { Some(list(include)?) };
         Ok(LocalFiles {
             name: name.to_owned(),
             path: path.to_owned(),
             root,
             exclude: patterns(exclude)?,
-            include,
             memo,
         })
     }
@@ -56,7 +53,7 @@ impl LocalFiles {
 
     /// Whether some files of the directory are hidden.
     pub fn is_filtered(&self) -> bool {
-        self.include.is_some() || !self.exclude.is_empty()
+        !self.exclude.is_empty()
     }
 
     /// What the rules say of a path relative to the context's root.
@@ -65,12 +62,10 @@ impl LocalFiles {
             return Verdict::Take;
         }
         let hidden = self.exclude.decide(path).excluded;
-        // The include list is read by the same rules: what it would leave out is what is wanted.
-        let wanted = self.include.as_ref().is_none_or(|include| include.decide(path).excluded);
-        match (hidden || !wanted, is_dir) {
+        match (hidden, is_dir) {
             (false, _) => Verdict::Take,
             (true, false) => Verdict::Prune,
-            (true, true) if hidden && self.exclude.can_prune(path) => Verdict::Prune,
+            (true, true) if self.exclude.can_prune(path) => Verdict::Prune,
             (true, true) => Verdict::Descend,
         }
     }
@@ -98,9 +93,10 @@ impl LocalFiles {
         Cause::NotFound { path: written.to_owned(), place, hint }
     }
 
-    /// The rules as seen from the directory `prefix` inside.
+    /// The rules as seen from the directory `prefix` inside; `/` and `.` are the context's root.
     pub fn beneath<'a>(&'a self, prefix: &'a Path) -> Beneath<'a> {
-        Beneath { files: self, prefix: prefix.strip_prefix("/").unwrap_or(prefix).as_os_str().as_bytes() }
+        let inside = prefix.strip_prefix("/").or_else(|_| prefix.strip_prefix(".")).unwrap_or(prefix);
+        Beneath { files: self, prefix: inside.as_os_str().as_bytes() }
     }
 
     /// Where digests of unchanged files are kept.

@@ -74,8 +74,8 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> 
         kiln_graph::Op::Source(SourceOp::Image { reference, platform }) => {
             Arc::new(image::ImageOp::new(stores.clone(), reference.clone(), platform.clone()))
         }
-        kiln_graph::Op::Source(SourceOp::Local { name, include, exclude, follow: _ }) => {
-            Arc::new(local::LocalOp::new(stores.clone(), name.clone(), include.clone(), exclude.clone()))
+        kiln_graph::Op::Source(SourceOp::Local { name, include: _, exclude, follow: _ }) => {
+            Arc::new(local::LocalOp::new(stores.clone(), name.clone(), exclude.clone()))
         }
         kiln_graph::Op::Source(SourceOp::Http { url, checksum, filename, mode, owner }) => {
             let (url, checksum, filename) = (url.clone(), checksum.clone(), filename.clone());

@@ -21,14 +21,13 @@ use crate::value::Value;
 pub struct LocalOp {
     stores: Arc<Stores>,
     name: String,
-    include: Vec<String>,
     exclude: Vec<String>,
 }
 
 impl LocalOp {
     /// The context `name` without what `exclude` hides.
-    pub fn new(stores: Arc<Stores>, name: String, include: Vec<String>, exclude: Vec<String>) -> Self {
-        LocalOp { stores, name, include, exclude }
+    pub fn new(stores: Arc<Stores>, name: String, exclude: Vec<String>) -> Self {
+        LocalOp { stores, name, exclude }
     }
 }
 
@@ -49,11 +48,11 @@ impl Op for LocalOp {
                 return Ok(Some(Pin { identity, value }));
             }
             let (stores, name, session) = (self.stores.clone(), self.name.clone(), session.clone());
-            let (include, exclude) = (self.include.clone(), self.exclude.clone());
+            let exclude = self.exclude.clone();
             let files = blocking(move || {
                 let path = session.contexts.directory(&name)?;
                 let index = Index::load(&stores.store, &path);
-                LocalFiles::open(&name, &path, &include, &exclude, Some(Arc::new(index)))
+                LocalFiles::open(&name, &path, &exclude, Some(Arc::new(index)))
             });
             let files = Arc::new(files.await?);
             Ok(Some(Pin { identity: self.definition(), value: Some(Value::Files(files)) }))

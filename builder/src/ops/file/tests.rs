@@ -69,7 +69,7 @@ impl Bench {
     }
 
     fn copy_context(&self, action: &CopyAction) -> Result<(), Cause> {
-        let files = LocalFiles::open("context", &self.from(""), &[], &[], None).unwrap();
+        let files = LocalFiles::open("context", &self.from(""), &[], None).unwrap();
         copy::copy(Source { root: &files.root, files: Some(&files) }, action, &self.target())
     }
 
