@@ -192,3 +192,9 @@ fn too_much_is_refused() {
     let many: String = (0..100_000).map(|n| format!("v{n}=1 ")).collect();
     assert!(!all_the_way(format!("FROM scratch\nENV {many}\n").as_bytes()));
 }
+
+#[test]
+fn many_variables_are_no_trouble() {
+    let lines: String = (0..20_000).map(|n| format!("ENV v{n}=${{v{}}}x\n", n / 2)).collect();
+    assert!(all_the_way(format!("FROM scratch\n{lines}RUN true\n").as_bytes()));
+}
