@@ -145,12 +145,12 @@ mod tests {
 
     #[test]
     fn short_volumes() {
-        let cwd = Path::new("/work");
+        let cwd = Path::new("/home/me");
         let parse = |text| volume(text, cwd).unwrap();
         assert_eq!(parse("data:/var/lib/data"), mount(named("data"), "/var/lib/data", false));
         assert_eq!(parse("data:/d:ro"), mount(named("data"), "/d", true));
         assert_eq!(parse("/srv:/d:ro,z"), mount(bind("/srv", true), "/d", true));
-        assert_eq!(parse("./src:/d"), mount(bind("/work/src", true), "/d", false));
+        assert_eq!(parse("./src:/d"), mount(bind("/home/me/src", true), "/d", false));
         assert_eq!(parse("/d"), mount(MountKind::Volume { name: None }, "/d", false));
         for bad in ["data:relative", "a:b:c:d", ":/d", "data:/d:suid", "relative"] {
             assert!(volume(bad, cwd).is_err(), "`{bad}` was accepted");
@@ -159,10 +159,10 @@ mod tests {
 
     #[test]
     fn long_mounts() {
-        let cwd = Path::new("/work");
+        let cwd = Path::new("/home/me");
         let parse = |text| long(text, cwd).unwrap();
         assert_eq!(parse("type=bind,source=/a,target=/b,readonly"), mount(bind("/a", false), "/b", true));
-        assert_eq!(parse("type=bind,src=.,dst=/b,ro=false"), mount(bind("/work", false), "/b", false));
+        assert_eq!(parse("type=bind,src=.,dst=/b,ro=false"), mount(bind("/home/me", false), "/b", false));
         assert_eq!(parse("source=data,target=/b"), mount(named("data"), "/b", false));
         let kind = MountKind::Tmpfs { size: Some(1 << 20), mode: Some(0o700) };
         assert_eq!(parse("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=700"), mount(kind, "/t", false));
