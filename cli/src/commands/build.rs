@@ -20,6 +20,9 @@ use crate::values::call::{self, Method};
 use crate::values::output::{self, Output};
 use crate::values::{assignment, context, quantity, run_option, secret, ssh, wrong};
 
+/// The argument that says which time new files and images get, as reproducible-builds.org defines it.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     let request = request(args)?;
     let engine = app.engine()?;
@@ -80,13 +83,15 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
     let names = args.tags.iter().map(|tag| name(tag)).collect::<Result<Vec<Reference>>>()?;
     let outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<Output>>>()?;
     let (dockerfile, dockerfile_input) = context::dockerfile(args.file.as_deref(), &args.context)?;
+    let build_args = build_args(&args.build_args)?;
     Ok(BuildRequest {
         context: context::context(&args.context),
         dockerfile,
         dockerfile_input,
         named_contexts: context::named(&args.build_contexts)?,
         target: args.target.clone(),
-        build_args: build_args(&args.build_args)?,
+        epoch: epoch(&build_args)?,
+        build_args,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
         platforms: args.platforms.clone(),
         no_cache: args.no_cache,
@@ -104,7 +109,6 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         allow: allow(&args.allow)?,
         shm_size: args.shm_size.as_deref().map_or(Ok(0), |text| quantity::bytes("--shm-size", text))?,
         ulimits: args.ulimits.clone(),
-        epoch: epoch()?,
         exports: exports(names, outputs)?,
     })
 }
@@ -134,8 +138,10 @@ fn name(text: &str) -> Result<Reference> {
     Ok(reference.with_default_tag())
 }
 
+/// The values of ARGs. As with buildx, `SOURCE_DATE_EPOCH` of the environment is one of them.
 pub(super) fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {
-    let mut arguments = BTreeMap::new();
+    let epoch = std::env::var(EPOCH).ok().filter(|text| !text.is_empty());
+    let mut arguments: BTreeMap<_, _> = epoch.into_iter().map(|text| (EPOCH.to_owned(), text)).collect();
     for text in texts {
         if text.starts_with('=') {
             return wrong("--build-arg", text, "it has no name");
@@ -161,16 +167,14 @@ fn ssh_agent() -> Option<PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from)
 }
 
-/// `SOURCE_DATE_EPOCH`, as reproducible-builds.org defines it.
-fn epoch() -> Result<Option<i64>> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Ok(None),
-        Ok(text) if text.is_empty() => Ok(None),
-        Ok(text) => match text.parse() {
-            Ok(seconds) => Ok(Some(seconds)),
-            Err(_) => Err(Error::invalid(format!("`SOURCE_DATE_EPOCH={text}` is not a number of seconds"))),
-        },
-    }
+/// The time of what is new, where the build arguments say one.
+fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>> {
+    let seconds = |text: &String| {
+        let hint = "a number is seconds since 1970; the name of a context or stage is not taken here";
+        let message = format!("`{EPOCH}={text}` is not a number of seconds");
+        text.parse().map_err(|_| Error::invalid(message).with_hint(hint))
+    };
+    build_args.get(EPOCH).filter(|text| !text.is_empty()).map(seconds).transpose()
 }
 
 /// Without `-o` the image goes to the store; with it, to where it says alone, as in `docker buildx build`.

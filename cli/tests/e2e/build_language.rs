@@ -167,6 +167,12 @@ fn item_59_history_of_a_base_keeps_its_times() {
     let mut build = kiln.command(&["build", "-t", "child", context.to_str().unwrap()]);
     let output = build.env("SOURCE_DATE_EPOCH", "1000000000").output().unwrap();
     assert!(output.status.success(), "{output:?}");
+    let given = ["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    kiln.build("given", &context, &given);
+    assert_eq!(times("given"), times("child"));
+    let refused =
+        kiln.fails(1, &["build", "--build-arg", "SOURCE_DATE_EPOCH=soon", context.to_str().unwrap()]);
+    assert!(refused.contains("`SOURCE_DATE_EPOCH=soon` is not a number of seconds"), "{refused}");
     let after = times("child");
     let own: Vec<&str> = after.strip_suffix(&before).expect("the base's entries").lines().collect();
     assert_eq!(own.len(), 2, "{after}");
