@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use kiln_graph::CopyAction;
+use kiln_graph::{ChmodSpec, CopyAction};
 use kiln_snapshot::copy::{CopyOptions, Parents};
 use kiln_sys::fs::{self, Owner, Root};
 
@@ -51,7 +51,7 @@ fn copy_one(
         owner: owner.or_else(|| source.files.map(|_| ROOT)),
         mode: copy.mode.is_some().then_some(&change as _),
         filter: Some(&beneath),
-        parents: copy.create_dest_parents.then_some(Parents { mode: 0o755, owner: owner.unwrap_or(ROOT) }),
+        parents: copy.create_dest_parents.then_some(made_directories(copy, owner)),
         mtime: None,
         follow_source: copy.follow_symlinks,
         named: inside,
@@ -61,6 +61,16 @@ fn copy_one(
     let from = if one.path.as_os_str().is_empty() { Path::new(".") } else { &one.path };
     kiln_snapshot::copy::copy(source.root, from, target, &to, &options)?;
     Ok(())
+}
+
+/// What directories get that must be made for the copy. A mode in numbers is theirs too, as in BuildKit; one in letters
+/// has nothing of theirs to start from.
+fn made_directories(copy: &CopyAction, owner: Option<Owner>) -> Parents {
+    let mode = match &copy.mode {
+        Some(ChmodSpec::Octal(mode)) => mode & 0o777,
+        Some(ChmodSpec::Symbolic(_)) | None => 0o755,
+    };
+    Parents { mode, owner: owner.unwrap_or(ROOT) }
 }
 
 /// Where a path lands, and whether that is under its own name in a directory. A file that is known by another name than
