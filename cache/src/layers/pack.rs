@@ -120,16 +120,14 @@ impl LayerStore {
         Ok(descriptor)
     }
 
-    /// The best source of a layer's tar: a verified blob, the snapshot, or the one of the layer on nothing.
+    /// The best source of a layer's tar: a verified blob, its snapshot on nothing if it was made there, or that of the chain.
+    /// Put on others, a layer that was made on nothing may have marks of what it hides, which its tar has not.
     fn tar(&self, chain: &[DiffId], diff_id: &DiffId) -> Result<Tar> {
         if let Some(blob) = self.blobs(diff_id)?.first() {
             return Ok(Tar::Blob(self.content.reader(&blob.digest)?));
         }
-        let chain = ChainId::of(chain).ok_or_else(|| Error::not_found("layer", diff_id))?;
-        let mut chain = chain;
-        if !self.has_snapshot(&name_of(&chain))? {
-            chain = alone(diff_id);
-        }
+        let stacked = ChainId::of(chain).ok_or_else(|| Error::not_found("layer", diff_id))?;
+        let chain = if self.stands_alone(diff_id)? { alone(diff_id) } else { stacked };
         if !self.has_snapshot(&name_of(&chain))? {
             return Err(Error::not_found("layer", diff_id));
         }
