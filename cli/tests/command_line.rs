@@ -158,10 +158,11 @@ fn a_mistake_in_a_dockerfile_shows_its_line() {
 }
 
 #[test]
-fn what_cannot_be_done_yet_says_so() {
+fn nothing_on_standard_input_is_no_dockerfile() {
     let kiln = Kiln::new();
     let said = kiln.fails(1, &["build", "-"]);
-    assert!(said.contains("`-`") && said.contains("hint: give a folder"), "{said}");
+    assert!(said.contains("error: the file has no instructions"), "{said}");
+    assert!(said.contains("hint: a Dockerfile begins with `FROM image`"), "{said}");
 }
 
 #[test]

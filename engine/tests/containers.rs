@@ -155,7 +155,7 @@ fn a_supervisor_waits_for_its_container(engine: &Engine) {
     // One that nobody needs ends, and was never a container.
     let unused = Standby::start(root).unwrap();
     let id = unused.id().to_owned();
-    assert!(is_running(&id));
+    eventually("the start of the supervisor", || is_running(&id));
     drop(unused);
     eventually("the end of the supervisor", || !is_running(&id));
     assert_eq!(engine.containers().inspect(&id).unwrap_err().kind, ErrorKind::NotFound);
