@@ -3,9 +3,9 @@
 //! Creating and joining a version 1 controller costs some 35 µs, so a group is made only where it serves: `devices`
 //! (the device rule), `pids` (listing, killing and the limit), `memory` (the limit, and knowing that the kernel
 //! killed for memory), `cpu` when CPUs are limited, and for what can be paused one that freezes. On version 2 it is
-//! one directory; there the device rule would be a BPF program, which is not written yet: on such hosts the missing
-//! capability to mount and the bounds of `/dev` are all that keeps a container from a device.
+//! one directory, and the device rule is a BPF program.
 
+mod devices;
 mod layout;
 mod limits;
 
@@ -130,16 +130,28 @@ impl Cgroup {
             self.paths.push(path);
         }
         self.apply(settings)?;
+        self.limit_devices(options)?;
+        self.procs = open_procs(&self.paths)?;
+        Ok(())
+    }
+
+    /// Says which devices may be used: line by line to version 1, else by a program on the one directory of version 2.
+    fn limit_devices(&self, options: Options<'_>) -> Result<()> {
         if self.file("devices.allow").is_some() {
             for (file, rule) in limits::v1_device_rules(options.devices) {
                 self.write(file, rule)?;
             }
-            for rule in options.allowed {
-                self.write("devices.allow", rule)?;
-            }
+            return options.allowed.iter().try_for_each(|rule| self.write("devices.allow", rule));
         }
-        self.procs = open_procs(&self.paths)?;
-        Ok(())
+        let Some(path) = self.paths.first().filter(|_| options.devices == Devices::Default) else {
+            return Ok(());
+        };
+        let failed = |cause: io::Error| Error::io("limit the devices of", path, cause);
+        let lines = limits::DEFAULT_DEVICES.into_iter().chain(options.allowed.iter().map(String::as_str));
+        let program = devices::program(&lines.collect::<Vec<_>>());
+        let program = program.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let directory = std::fs::File::open(path).map_err(failed)?;
+        kiln_sys::bpf::limit_devices(directory.as_fd(), &program).map_err(|cause| failed(cause.into()))
     }
 
     fn apply(&self, settings: &[Setting]) -> Result<()> {

@@ -7,6 +7,7 @@
 //! Linux 5.12 or newer is required: `openat2`, the descriptor based mount calls and
 //! `mount_setattr` have no fallback here.
 
+pub mod bpf;
 pub mod caps;
 pub mod child;
 pub mod error;

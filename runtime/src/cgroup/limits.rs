@@ -66,7 +66,7 @@ fn pids_setting(pids: Option<i64>) -> Option<Setting> {
 }
 
 /// Docker's default device list: what a container needs of `/dev`, and making (not opening) any node.
-const DEFAULT_DEVICES: [&str; 11] = [
+pub(super) const DEFAULT_DEVICES: [&str; 11] = [
     "c *:* m",
     "b *:* m",
     "c 1:3 rwm",   // null
