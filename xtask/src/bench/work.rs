@@ -95,9 +95,13 @@ fn median(runs: usize, mut once: impl FnMut(usize) -> Result<Duration>) -> Resul
     times.get(times.len() / 2).copied().context("no run was counted")
 }
 
-/// How long a command takes on a disk that has nothing else to do: what earlier commands wrote is written.
-fn timed(command: &mut Command) -> Result<Duration> {
+/// How long a pull takes on a disk that has nothing else to do: what earlier ones wrote is written.
+fn timed_pull(command: &mut Command) -> Result<Duration> {
     settle()?;
+    timed(command)
+}
+
+fn timed(command: &mut Command) -> Result<Duration> {
     let start = Instant::now();
     run(command)?;
     Ok(start.elapsed())
@@ -204,7 +208,7 @@ fn kiln_pull(field: &Field, runs: usize) -> Result<Duration> {
     // A fresh root each time: nothing of an earlier run is there, and nothing is deleted before.
     median(runs, |n| {
         let state = format!("pull-{}-{n}", std::process::id());
-        timed(&mut field.command(&state, &["pull", "-q", "debian:bookworm"]))
+        timed_pull(&mut field.command(&state, &["pull", "-q", "debian:bookworm"]))
     })
 }
 
@@ -214,13 +218,20 @@ fn peer_pull(peer: &Peer, runs: usize) -> Option<Result<Duration>> {
         Kind::BuildKit => Some(median(runs, |_| {
             // Removing also deletes the layers; there is no other image with them.
             let _ = peer.command(&["rmi", "-f", &image]).output();
-            timed(&mut peer.command(&["pull", "-q", &image]))
+            timed_pull(&mut peer.command(&["pull", "-q", &image]))
         })),
         Kind::Podman | Kind::Buildah => Some(median(runs, |n| {
             let root = peer.folder().join(format!("pull-{n}"));
             let mut command = Command::new(if peer.kind == Kind::Podman { "podman" } else { "buildah" });
             command.arg("--root").arg(root).arg("--runroot").arg(peer.folder().join("pull-run"));
-            timed(command.args(["--storage-driver", "overlay", "pull", "-q", "--tls-verify=false", &image]))
+            timed_pull(command.args([
+                "--storage-driver",
+                "overlay",
+                "pull",
+                "-q",
+                "--tls-verify=false",
+                &image,
+            ]))
         })),
         Kind::Classic | Kind::Runc => None,
     }
