@@ -47,7 +47,7 @@ pub struct Node {
     pub instruction: Instruction,
     /// Its lines, heredocs included.
     pub span: Span,
-    /// Its text with continuations joined, without heredocs.
+    /// Its text with continuations joined, without heredocs and blanks at the end.
     pub code: String,
     /// Comments above it, back to the instruction before or to an empty comment.
     pub comments: Vec<String>,

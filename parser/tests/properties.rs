@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use kiln_oci::{Digest, ImageConfig, Platform};
-use kiln_parser::ast::{From, PieceKind};
+use kiln_parser::ast::{From, Onbuild, PieceKind};
 use kiln_parser::{
-    BaseConfigs, Dockerfile, Instruction, Lowering, Plan, PlanOptions, ResolvedBase, SourceFile, Stage, parse,
+    BaseConfigs, Dockerfile, Instruction, Lowering, Node, Plan, PlanOptions, ResolvedBase, SourceFile, Stage,
+    parse,
 };
 use proptest::prelude::*;
 
@@ -134,10 +135,15 @@ fn printed(file: &Dockerfile) -> String {
     file.stages.iter().flat_map(codes).map(|code| code + "\n").collect()
 }
 
-/// The tree without its places.
+/// The tree without its places, and without the blanks at the end of a trigger: it keeps them, `code` does not.
 fn shape(file: &Dockerfile) -> Vec<(From, Vec<Instruction>)> {
-    let instructions =
-        |stage: &Stage| stage.instructions.iter().map(|node| node.instruction.clone()).collect();
+    let bare = |node: &Node| match node.instruction.clone() {
+        Instruction::Onbuild(trigger) => {
+            Instruction::Onbuild(Onbuild { text: trigger.text.trim_end().to_owned() })
+        }
+        other => other,
+    };
+    let instructions = |stage: &Stage| stage.instructions.iter().map(bare).collect();
     file.stages.iter().map(|stage| (stage.from.clone(), instructions(stage))).collect()
 }
 
