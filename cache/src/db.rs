@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,8 +24,10 @@ const SCHEMA_VERSION: i64 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Statements kept compiled, a connection.
 const CACHED_STATEMENTS: usize = 128;
-/// Pages in the log that make a commit copy it into the database.
-const LOG_PAGES: i64 = 256;
+/// Pages in the log that make any commit copy it into the database, which waits for the disk.
+const LOG_PAGES: i64 = 1024;
+/// Pages in the log that make the commit of somebody who has the time copy it.
+const LONG_LOG_PAGES: i64 = 128;
 /// Connections kept open for the next user, a process.
 const IDLE_CONNECTIONS: usize = 8;
 
@@ -44,13 +46,15 @@ pub struct Db {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     writer: Mutex<()>,
+    log_pages: AtomicI64,
 }
 
 impl Db {
     /// Opens `path`, and makes it with mode 0600 where it is not there.
     pub fn open(path: &Path) -> Result<Db> {
         create_private(path)?;
-        let db = Db { path: path.to_owned(), idle: Mutex::default(), writer: Mutex::default() };
+        let log_pages = AtomicI64::new(LOG_PAGES);
+        let db = Db { path: path.to_owned(), idle: Mutex::default(), writer: Mutex::default(), log_pages };
         let mut connection = db.connect()?;
         prepare_schema(&mut connection, path)?;
         db.put_back(connection);
@@ -92,6 +96,15 @@ impl Db {
         run().map_err(|error: Error| error.during(operation))
     }
 
+    /// Says that nobody waits for this process any more: its next commits keep the log short for others.
+    pub fn take_time(&self) -> Result<()> {
+        self.log_pages.store(LONG_LOG_PAGES, Ordering::Relaxed);
+        for connection in lock(&self.idle).iter() {
+            connection.pragma_update(None, "wal_autocheckpoint", LONG_LOG_PAGES)?;
+        }
+        Ok(())
+    }
+
     fn take(&self) -> Result<Connection> {
         let idle = lock(&self.idle).pop();
         idle.map_or_else(|| self.connect(), Ok)
@@ -111,11 +124,12 @@ impl Db {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         // Whoever closes last would copy the whole log into the database and sync both: milliseconds at the end of every
-        // command. The log is copied when it is long (SQLite's automatic checkpoint) instead. It is kept short, since
-        // the next process to open the database alone reads all of it: 1.4 ms for a thousand pages.
+        // command. The log is copied when it is long (SQLite's automatic checkpoint) instead, mostly by processes for which
+        // nobody waits. It is kept short, since the next process to open the database alone reads all of it: 1.4 ms for a
+        // thousand pages.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;")?;
-        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        connection.pragma_update(None, "wal_autocheckpoint", self.log_pages.load(Ordering::Relaxed))?;
         Ok(connection)
     }
 }

@@ -284,11 +284,14 @@ impl Lease {
         self.inner.db.write("release", Durability::Relaxed, |db| delete(db, &self.id, resource))
     }
 
-    /// Passes `resource` on to an object, which holds it from now on (see [`Leases::pin`]).
-    pub fn hand_over(&self, resource: &Resource, kind: &str, id: &str) -> Result<()> {
+    /// Passes `resources` on to an object, which holds them from now on (see [`Leases::pin`]).
+    pub fn hand_over(&self, resources: &[Resource], kind: &str, id: &str) -> Result<()> {
+        let object = object_owner(kind, id);
         self.inner.db.write("hand over", Durability::Relaxed, |db| {
-            insert(db, &object_owner(kind, id), resource)?;
-            delete(db, &self.id, resource)
+            resources.iter().try_for_each(|resource| {
+                insert(db, &object, resource)?;
+                delete(db, &self.id, resource)
+            })
         })
     }
 }

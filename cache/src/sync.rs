@@ -85,7 +85,9 @@ impl Syncer {
         if !path.exists() {
             return Ok(());
         }
-        Syncer::new(root.to_owned(), Arc::new(Db::open(&path)?)).sync()
+        let db = Arc::new(Db::open(&path)?);
+        db.take_time()?;
+        Syncer::new(root.to_owned(), db).sync()
     }
 
     /// Whether everything known is durable.

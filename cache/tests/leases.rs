@@ -109,7 +109,7 @@ fn what_is_handed_over_outlives_its_lease() {
     let key = Resource::Active(Key("rw".to_owned()));
     lease.hold(&key).unwrap();
     place.snapshots.prepare(&Key("rw".to_owned()), None).unwrap();
-    lease.hand_over(&key, "container", "c1").unwrap();
+    lease.hand_over(std::slice::from_ref(&key), "container", "c1").unwrap();
     drop(lease);
     let again = open(place.dir.path());
     assert!(again.snapshots.mounts(&Key("rw".to_owned())).is_ok());

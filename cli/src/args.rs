@@ -98,10 +98,6 @@ pub(crate) enum Command {
     Debug(Box<debug::GroupArgs>),
     Completion(system::CompletionArgs),
     #[command(hide = true)]
-    Supervise(system::SuperviseArgs),
-    #[command(hide = true)]
-    Sync(system::SyncArgs),
-    #[command(hide = true)]
     Init(system::InitArgs),
 }
 

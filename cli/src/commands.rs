@@ -89,8 +89,6 @@ pub(crate) fn run(command: Command, app: &App) -> Result<u8> {
         Command::Lsp(_) => lsp::run(),
         Command::Debug(args) => debug::run(args.command, app),
         Command::Completion(args) => completion(args.shell),
-        Command::Supervise(args) => kiln_engine::supervisor::supervise(app.config()?, &args.id).map(code),
-        Command::Sync(_) => kiln_engine::durability::sync(&app.config()?).map(|()| OK),
         Command::Init(args) => kiln_engine::supervisor::init(&args.command).map(code),
     }
 }
@@ -145,7 +143,7 @@ fn completion(shell: clap_complete::Shell) -> Result<u8> {
 }
 
 /// A process's code as ours.
-fn code(code: i32) -> u8 {
+pub(crate) fn code(code: i32) -> u8 {
     (code & 0xff) as u8
 }
 

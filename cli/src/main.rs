@@ -17,22 +17,32 @@ mod values;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use kiln_engine::Result;
+use kiln_engine::errand::Errand;
 
 use crate::app::App;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    if let Some(errand) = Errand::of_this_process() {
+        return done(errand.run().map(commands::code), 1);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
     start_tracing(cli.global.debug);
     let failure_code = report::failure_code(&cli.command);
-    match commands::run(cli.command, &App::new(cli.global)) {
+    done(commands::run(cli.command, &App::new(cli.global)), failure_code)
+}
+
+/// How the process ends; `otherwise` is the code of a failure that has none of its own.
+fn done(result: Result<u8>, otherwise: u8) -> ExitCode {
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report::print(&error);
-            ExitCode::from(report::exit_code(error.kind, failure_code))
+            ExitCode::from(report::exit_code(error.kind, otherwise))
         }
     }
 }

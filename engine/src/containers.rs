@@ -21,7 +21,6 @@ pub(crate) use create::{merge_env, mount_point as create_mount_point};
 pub(crate) use names::{check as check_name, new_id};
 pub use preview::Preview;
 pub(crate) use record::{Record, Records, directory, is_supervised, lock_path, now};
-pub(crate) use standby::SELF;
 pub use standby::Standby;
 pub(crate) use start::connect;
 

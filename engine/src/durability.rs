@@ -3,16 +3,16 @@
 //! `kiln_cache::sync` says what may happen until that is done.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use kiln_cache::Syncer;
 
-use crate::containers::SELF;
-use crate::{Config, Engine, Result};
+use crate::errand::Errand;
+use crate::{Engine, Result};
 
-/// What the hidden command `kiln sync` does: returns when everything in the state root is on the disk.
-pub fn sync(config: &Config) -> Result<()> {
-    Ok(Syncer::sync_root(&config.root)?)
+/// Returns when everything in the state root is on the disk.
+pub(crate) fn sync(root: &Path) -> Result<()> {
+    Ok(Syncer::sync_root(root)?)
 }
 
 impl Engine {
@@ -22,12 +22,9 @@ impl Engine {
         if syncer.is_synced()? {
             return Ok(());
         }
-        let mut command = Command::new(SELF);
-        command.arg0("kiln").arg("--root").arg(self.store().root()).arg("sync");
+        let mut command = Errand::Sync { root: self.store().root().to_owned() }.command();
         // A process group of its own: what interrupts us does not interrupt it.
-        command.env_clear().current_dir("/").process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
+        match command.process_group(0).spawn() {
             Ok(mut child) => {
                 // Only a long-lived parent has to take note of its end.
                 std::thread::spawn(move || child.wait());

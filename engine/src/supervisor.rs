@@ -40,9 +40,8 @@ use streams::Streams;
 /// The socket in a container's directory where others connect.
 pub(crate) const SOCKET: &str = "attach.sock";
 
-/// What the hidden command `kiln supervise ID` does: runs one container until it ends for good, then gives the exit
-/// code of the supervisor itself.
-pub fn supervise(config: Config, id: &str) -> Result<i32> {
+/// Runs one container until it ends for good, then gives the exit code of the supervisor itself.
+pub(crate) fn supervise(config: Config, id: &str) -> Result<i32> {
     // A creator that made a session for us already is fine.
     let _ = kiln_sys::process::new_session();
     let creator =
@@ -304,6 +303,8 @@ impl<'a> Supervisor<'a> {
         // Those who were in the queue when the socket went away are told, too.
         clients.accept(&self.listener);
         clients.finish(code);
+        // Without it others are slower, nothing else.
+        let _ = self.engine.store().db.take_time();
         if is_removed {
             volumes::remove_anonymous(self.engine, &self.record.anonymous_volumes);
             records.release(&self.record)?;

@@ -12,10 +12,11 @@ use kiln_engine::containers::{
     ContainerOptions, ListOptions, MountKind, MountRequest, NetworkMode, PortRequest, Protocol,
     RemoveOptions, RestartPolicy, Standby, Status,
 };
+use kiln_engine::errand::Errand;
 use kiln_engine::exec::ExecOptions;
 use kiln_engine::images::ImportOptions;
 use kiln_engine::logs::LogOptions;
-use kiln_engine::{Config, Engine, ErrorKind, supervisor};
+use kiln_engine::{Config, Engine, ErrorKind};
 
 type Test = (&'static str, fn(&Engine));
 
@@ -36,12 +37,10 @@ const TESTS: [Test; 12] = [
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
-    // `--root DIR COMMAND …`, as the engine executes itself. Anything else of that form ends here: were it to run the
-    // tests, they would start further processes without end.
-    if let [_, option, root, command @ ..] = args.as_slice()
-        && option == "--root"
-    {
-        return ExitCode::from(executed_again(&Config::new(root), command));
+    // The engine executes this program again, for a container's supervisor and for the sync behind a command.
+    if let Some(errand) = Errand::of_this_process() {
+        let code = errand.run().unwrap_or(125);
+        return ExitCode::from(u8::try_from(code).unwrap_or(125));
     }
     if args.iter().any(|arg| arg == "--list") {
         TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
@@ -49,18 +48,6 @@ fn main() -> ExitCode {
     }
     let filter = args.iter().skip(1).find(|arg| !arg.starts_with('-')).cloned().unwrap_or_default();
     run_all(&filter)
-}
-
-/// What the engine starts itself for: a container's supervisor, and the sync behind a command.
-fn executed_again(config: &Config, command: &[String]) -> u8 {
-    match command {
-        [name, id] if name == "supervise" => {
-            let code = supervisor::supervise(config.clone(), id).unwrap_or(125);
-            u8::try_from(code).unwrap_or(125)
-        }
-        [name] if name == "sync" => u8::from(kiln_engine::durability::sync(config).is_err()),
-        _ => 125,
-    }
 }
 
 fn run_all(filter: &str) -> ExitCode {

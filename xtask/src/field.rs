@@ -93,7 +93,7 @@ impl Field {
 
 impl Drop for Field {
     fn drop(&mut self) {
-        // `kiln sync` may hold a root for a moment after the last command.
+        // The sync behind the last command may hold a root for a moment.
         for _ in 0..100 {
             let unmounted = Command::new("umount").arg("--recursive").arg(&self.mount).output();
             if unmounted.is_ok_and(|output| output.status.success()) {

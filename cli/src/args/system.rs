@@ -98,19 +98,6 @@ pub(crate) struct CompletionArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Is the parent of a container.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln supervise CONTAINER")]
-pub(crate) struct SuperviseArgs {
-    /// The container's id
-    pub(crate) id: String,
-}
-
-/// Returns when everything in the state root is on the disk.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kiln sync")]
-pub(crate) struct SyncArgs {}
-
 /// Is process 1 of a container.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kiln init -- PROGRAM ARG")]

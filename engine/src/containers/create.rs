@@ -49,9 +49,7 @@ impl Containers<'_> {
         let store = self.engine.store();
         let id = record.container.id.clone();
         let held = [Resource::Active(Key(id.clone())), Resource::Image(image.descriptor.digest.clone())];
-        for resource in &held {
-            lease.hold(resource)?;
-        }
+        lease.hold_all(&held)?;
         let parent = store.layers.snapshot_of(lease, &image.config.rootfs.diff_ids)?;
         let prepared = store.snapshots.prepare(&Key(id.clone()), parent.as_ref());
         prepared.map_err(|error| Error::internal("prepare the container's filesystem", error))?;
@@ -60,10 +58,7 @@ impl Containers<'_> {
         record.container.log_path = directory.join(crate::logs::FILE).display().to_string();
         volumes::attach(self.engine, record, parent.as_ref())?;
         insert(self.engine, record)?;
-        for resource in &held {
-            lease.hand_over(resource, KIND, &id)?;
-        }
-        Ok(())
+        Ok(lease.hand_over(&held, KIND, &id)?)
     }
 }
 

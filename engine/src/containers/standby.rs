@@ -2,18 +2,16 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use super::new_id;
 use crate::attach::{AttachOptions, Link};
+use crate::errand::Errand;
 use crate::supervisor::frame::Frame;
 use crate::{Error, Result};
 
-/// This program, even if its file was replaced meanwhile.
-pub(crate) const SELF: &str = "/proc/self/exe";
 /// What a supervisor needs of our environment: where `nft` is.
 const KEPT_ENVIRONMENT: &str = "PATH";
 
@@ -35,14 +33,9 @@ impl Standby {
     /// Starts the supervisor of the container `id`.
     pub(super) fn of(root: &Path, id: &str) -> Result<Standby> {
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let mut command = Command::new(SELF);
-        command.arg0("kiln").arg("--root").arg(root).arg("supervise").arg(id);
-        command
-            .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| name == KEPT_ENVIRONMENT))
-            .current_dir("/");
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().map_err(failed)?;
+        let mut command = Errand::Supervise { root: root.to_owned(), id: id.to_owned() }.command();
+        command.envs(std::env::vars_os().filter(|(name, _)| name == KEPT_ENVIRONMENT));
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn().map_err(failed)?;
         Ok(Standby { id: id.to_owned(), link: Link::new(ours) })
     }
 
