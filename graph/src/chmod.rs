@@ -37,10 +37,19 @@ enum Operator {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// `r`, `w`, `x` as bits 4, 2, 1; then `X`, `s` and `t`.
-    Letters { bits: u8, conditional_x: bool, set_id: bool, sticky: bool },
+    /// Permissions by their letters.
+    Letters(Letters),
     /// The permissions of another class, named by its bit.
     Of(u8),
+}
+
+/// `r`, `w`, `x` as bits 4, 2, 1; then `X`, `s` and `t`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Letters {
+    bits: u8,
+    conditional_x: bool,
+    set_id: bool,
+    sticky: bool,
 }
 
 /// Why a text is no permission.
@@ -79,20 +88,26 @@ impl ChmodSpec {
 }
 
 impl Change {
-    /// `X` asks for the bits that were there at first, as BuildKit has it, and not for those of an earlier change.
     fn apply(self, mode: u32, original: u32, is_dir: bool) -> u32 {
-        let bits = match self.what {
-            What::Of(class) => spread((mode >> shift(class)) as u8 & 7, self.who),
-            What::Letters { bits, conditional_x, set_id, sticky } => {
-                let x = u8::from(conditional_x && (is_dir || original & 0o111 != 0));
-                spread(bits | x, self.who) | special(self.who, set_id, sticky)
+        let (bits, cleared) = match self.what {
+            What::Of(class) => (spread((mode >> shift(class)) as u8 & 7, self.who), spread(7, self.who)),
+            What::Letters(letters) => {
+                (self.bits(letters, original, is_dir), spread(7, self.who) | special(self.who, true, false))
             }
         };
         match self.operator {
             Operator::Add => mode | bits,
             Operator::Remove => mode & !bits,
-            Operator::Set => mode & !(spread(7, self.who) | special(self.who, true, self.who == 7)) | bits,
+            Operator::Set => mode & !cleared | bits,
         }
+    }
+
+    /// `X` asks for the bits that were there at first, as BuildKit has it, and not for those of an earlier change; taken
+    /// away it is `x`.
+    fn bits(self, letters: Letters, original: u32, is_dir: bool) -> u32 {
+        let searchable = is_dir || original & 0o111 != 0 || self.operator == Operator::Remove;
+        let x = u8::from(letters.conditional_x && searchable);
+        spread(letters.bits | x, self.who) | special(self.who, letters.set_id, letters.sticky)
     }
 }
 
@@ -128,7 +143,7 @@ fn clause(text: &str) -> Option<Vec<Change>> {
             _ => Operator::Set,
         };
         let end = rest[1..].find(['+', '-', '=']).map_or(rest.len(), |end| end + 1);
-        changes.push(Change { who, operator, what: what(&rest[1..end])? });
+        changes.extend(whats(&rest[1..end])?.into_iter().map(|what| Change { who, operator, what }));
         rest = &rest[end..];
     }
     Some(changes)
@@ -144,23 +159,39 @@ fn class(c: char) -> Option<u8> {
     }
 }
 
-fn what(text: &str) -> Option<What> {
-    if let "u" | "g" | "o" = text {
-        return text.chars().next().and_then(class).map(What::Of);
-    }
-    let (mut bits, mut conditional_x, mut set_id, mut sticky) = (0, false, false, false);
+/// What follows an operator. Each class that is named is a change of its own, in the order of the text: `u=go` leaves
+/// the permissions of others, and `u+go` has both, as in BuildKit.
+fn whats(text: &str) -> Option<Vec<What>> {
+    let (mut whats, mut letters) = (Vec::new(), Letters::default());
     for c in text.chars() {
-        match c {
-            'r' => bits |= 4,
-            'w' => bits |= 2,
-            'x' => bits |= 1,
-            'X' => conditional_x = true,
-            's' => set_id = true,
-            't' => sticky = true,
-            _ => return None,
+        if matches!(c, 'u' | 'g' | 'o') {
+            if letters != Letters::default() {
+                whats.push(What::Letters(std::mem::take(&mut letters)));
+            }
+            whats.push(What::Of(class(c)?));
+        } else {
+            letters.add(c)?;
         }
     }
-    Some(What::Letters { bits, conditional_x, set_id, sticky })
+    if whats.is_empty() || letters != Letters::default() {
+        whats.push(What::Letters(letters));
+    }
+    Some(whats)
+}
+
+impl Letters {
+    fn add(&mut self, c: char) -> Option<()> {
+        match c {
+            'r' => self.bits |= 4,
+            'w' => self.bits |= 2,
+            'x' => self.bits |= 1,
+            'X' => self.conditional_x = true,
+            's' => self.set_id = true,
+            't' => self.sticky = true,
+            _ => return None,
+        }
+        Some(())
+    }
 }
 
 impl fmt::Display for Clauses {
@@ -209,9 +240,40 @@ mod tests {
         assert_eq!(apply("go=u-w", 0o750, false), 0o755);
     }
 
+    /// The cases of the library that BuildKit reads modes with.
+    #[test]
+    fn classes_are_copied_one_after_the_other() {
+        for (text, mode, expected) in [
+            ("u=g", 0o742, 0o442),
+            ("u=go", 0o021, 0o121),
+            ("u+go", 0o021, 0o321),
+            ("u+go", 0o42, 0o642),
+            ("go=u-w", 0o370, 0o311),
+            ("u=g-w", 0o772, 0o572),
+            ("u=rg", 0o017, 0o117),
+            ("u=gr", 0o017, 0o417),
+            ("u-uX", 0o711, 0o011),
+            ("a=r,ug=rw,u+x", 0o777, 0o764),
+            ("o+r,g+w,a+t,g-s,u+og", 0o2100, 0o1724),
+            ("=u", 0o750, 0o777),
+        ] {
+            assert_eq!(apply(text, mode, false), expected, "{text} of {mode:04o}");
+        }
+    }
+
+    #[test]
+    fn bits_beside_the_permissions() {
+        assert_eq!(apply("u=r", 0o4755, false), 0o455, "set-id goes with the letters of its class");
+        assert_eq!(apply("u=g", 0o4705, false), 0o4005, "and not with a copy");
+        assert_eq!(apply("a=rwx", 0o1755, true), 0o1777, "the sticky bit goes only when it is named");
+        assert_eq!(apply("a-t", 0o1777, true), 0o777);
+        assert_eq!(apply("u+x,u-X", 0o644, false), 0o644);
+    }
+
     #[test]
     fn what_is_neither_is_refused() {
-        for text in ["", "8", "888", "10000", "0x7", "u", "u+q", "u=rw,", "z+x", "ux+"] {
+        for text in ["", "8", "888", "10000", "0x7", "u", "u+q", "u=rw,", "z+x", "ux+", "u=a", "u=ga", "u=g,"]
+        {
             assert!(ChmodSpec::parse(text).is_err(), "{text:?} was accepted");
         }
         let error = ChmodSpec::parse("999").unwrap_err().to_string();
