@@ -12,7 +12,7 @@ use kiln_sys::fs::{self, Owner, Root};
 use crate::attributes::Attributes;
 use crate::error::show;
 use crate::path::{as_path, components, join, name_of, split};
-use crate::read_tar::{EntryKind, Header, Input, TarReader, pieces_of};
+use crate::read_tar::{EntryKind, Header, Input, Slice, TarReader, pieces_of};
 use crate::tree::{Found, Tree};
 use crate::writers::{NewFile, Writers};
 use crate::{Error, Result};
@@ -53,7 +53,7 @@ impl Default for ApplyOptions {
 pub struct Applied {
     /// Entries of the tar, whiteouts included.
     pub entries: u64,
-    /// Bytes of file content.
+    /// Bytes of file content, holes included.
     pub bytes: u64,
 }
 
@@ -97,10 +97,11 @@ fn in_entry(error: Error, entry: u64, path: &[u8]) -> Error {
     }
 }
 
-/// A hard link to be made: canonical path of the link, clean path of what it names.
+/// A hard link to be made: canonical path of the link, clean path of what it names, and whether it may replace something.
 struct Link {
     path: Vec<u8>,
     target: Vec<u8>,
+    replaces: bool,
 }
 
 struct Unpack<'a> {
@@ -189,14 +190,16 @@ impl Unpack<'_> {
             // What is there must be complete before it is replaced, and no writer may come after us.
             self.settle()?;
         }
+        // Where nothing was, only an entry of this tar can be in the way.
+        let replaces = again || !self.options.fresh || self.tree.is_open(&place);
         match header.kind {
-            EntryKind::Directory => self.make_directory(place, &dir, header),
+            EntryKind::Directory => self.make_directory(place, &dir, header, replaces),
             EntryKind::HardLink => {
                 let target = clean(&header.link).map_err(|reason| tar.bad(path, reason))?;
                 if target.is_empty() {
                     return Err(tar.bad(path, "a hard link names the root"));
                 }
-                self.link_later(Link { path: place, target })
+                self.link_later(Link { path: place, target, replaces })
             }
             EntryKind::File => {
                 if again || self.tree.is_open(&place) {
@@ -204,7 +207,7 @@ impl Unpack<'_> {
                 }
                 self.make_file(place, dir, header, tar)
             }
-            _ => self.make_node(&place, &dir, header, tar),
+            _ => self.make_node(&place, &dir, header, tar, replaces),
         }
     }
 
@@ -215,16 +218,26 @@ impl Unpack<'_> {
         header: Header,
         tar: &mut TarReader<R>,
     ) -> Result<()> {
-        let size = header.size;
-        self.applied.bytes += size;
-        let file = NewFile { dir, path, attributes: self.attributes(header) };
-        self.writers.file(file, size, |count, out| tar.content(count, out))
+        let (size, sparse) = (header.size, header.sparse.clone());
+        let file = NewFile { dir, path, attributes: self.attributes(header), replaces: !self.options.fresh };
+        let read = |count, out: &mut Vec<Slice>| tar.content(count, out);
+        match sparse {
+            Some(map) => {
+                self.applied.bytes += map.size;
+                self.writers.sparse_file(file, &map, read)
+            }
+            None => {
+                self.applied.bytes += size;
+                self.writers.file(file, size, read)
+            }
+        }
     }
 
-    fn make_directory(&mut self, path: Vec<u8>, dir: &OwnedFd, header: Header) -> Result<()> {
+    fn make_directory(&mut self, path: Vec<u8>, dir: &OwnedFd, header: Header, replaces: bool) -> Result<()> {
         let attributes = self.attributes(header);
         let name = name_of(&path);
         match fs::mkdirat(dir.as_fd(), name, attributes.creation_mode()) {
+            Err(error) if error.is_exists() && !replaces => return Err(same_name(&path)),
             Err(error) if error.is_exists() && fs::statat(dir.as_fd(), name)?.is_dir() => {}
             Err(error) if error.is_exists() => {
                 self.tree.remove(&path)?;
@@ -249,6 +262,7 @@ impl Unpack<'_> {
         dir: &OwnedFd,
         header: Header,
         tar: &TarReader<R>,
+        replaces: bool,
     ) -> Result<()> {
         let is_device = matches!(header.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
         if is_device && !self.options.devices {
@@ -258,6 +272,7 @@ impl Unpack<'_> {
             return Err(tar.bad(&header.path, "device 0:0 would delete files of lower layers"));
         }
         match make_by_name(dir, path, &header) {
+            Err(error) if error.is_exists() && !replaces => return Err(same_name(path)),
             Err(error) if error.is_exists() => {
                 self.remove_first(path)?;
                 make_by_name(dir, path, &header)?;
@@ -312,6 +327,9 @@ impl Unpack<'_> {
                 if (old.dev, old.ino) == (new.dev, new.ino) {
                     return Ok(());
                 }
+                if !link.replaces {
+                    return Err(same_name(&link.path));
+                }
                 self.tree.remove(&link.path)?;
                 Ok(fs::linkat(from.as_fd(), target, dir.as_fd(), path)?)
             }
@@ -353,6 +371,10 @@ impl Unpack<'_> {
         self.tree.keep(place, made);
         Ok(())
     }
+}
+
+fn same_name(path: &[u8]) -> Error {
+    Error::SameName { path: show(path) }
 }
 
 fn make_by_name(dir: &OwnedFd, path: &[u8], header: &Header) -> kiln_sys::Result<()> {

@@ -75,6 +75,15 @@ pub enum Error {
         /// Its value.
         maximum: u64,
     },
+    /// Two names of a tar are one name on the file system.
+    #[error(
+        "`{path}` is another file's name too on this file system, which ignores case or how letters are composed; \
+         keep the state root on one that does not"
+    )]
+    SameName {
+        /// The later of the two.
+        path: String,
+    },
     /// A file's name would be read back as a whiteout.
     #[error("`{path}` cannot be in a layer: names that start with `.wh.` mean deletions")]
     WhiteoutName {

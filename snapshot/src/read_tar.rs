@@ -1,8 +1,9 @@
-//! A streaming reader of tar: ustar, GNU long names and PAX, with a limit on everything that is kept.
+//! A streaming reader of tar: ustar, GNU long names and sparse files, and PAX, with a limit on everything that is kept.
 
 mod input;
 mod number;
 mod pax;
+mod sparse;
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
@@ -16,6 +17,7 @@ use pax::Overrides;
 
 pub use input::Piece;
 pub(crate) use input::{Input, Slice, pieces_of};
+pub(crate) use sparse::{Map, Segment};
 
 /// The unit of a tar.
 pub(crate) const BLOCK: usize = 512;
@@ -50,7 +52,10 @@ pub(crate) struct Header {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: Time,
+    /// The bytes of content that are stored.
     pub(crate) size: u64,
+    /// Where they go, if the file has holes.
+    pub(crate) sparse: Option<Map>,
     pub(crate) device: (u32, u32),
     pub(crate) xattrs: Xattrs,
 }
@@ -64,11 +69,13 @@ pub(crate) struct TarReader<F> {
     padding: usize,
     /// The number of the current entry, from 1.
     entry: u64,
+    /// How much of the files so far was holes.
+    holes: u64,
 }
 
 impl<F: FnMut() -> io::Result<Option<Piece>>> TarReader<F> {
     pub(crate) fn new(input: Input<F>) -> Self {
-        Self { input, left: 0, padding: 0, entry: 0 }
+        Self { input, left: 0, padding: 0, entry: 0, holes: 0 }
     }
 
     /// The number of the current entry, from 1.
@@ -208,9 +215,21 @@ impl<F: FnMut() -> io::Result<Option<Piece>>> TarReader<F> {
         self.padding = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
     }
 
-    fn header(&mut self, block: &[u8; BLOCK], extended: Overrides) -> Result<Header> {
-        let path = extended.path.clone().unwrap_or_else(|| name(block));
-        let header = parse(block, path.clone(), extended).map_err(|reason| self.bad(&path, reason))?;
+    fn header(&mut self, block: &[u8; BLOCK], mut extended: Overrides) -> Result<Header> {
+        let mut sparse = extended.sparse.take();
+        let real_name = sparse.as_mut().and_then(|sparse| sparse.name.take());
+        let path = real_name.or_else(|| extended.path.take()).unwrap_or_else(|| name(block));
+        let mut header = parse(block, path.clone(), extended).map_err(|reason| self.bad(&path, reason))?;
+        match sparse {
+            _ if header.kind != EntryKind::File => {}
+            None if block[156] == b'S' => header.sparse = Some(self.old_map(block, header.size)?),
+            None => {}
+            Some(records) => {
+                self.expect_content(header.size);
+                header.sparse = Some(self.new_map(records, &mut header)?);
+                return Ok(header);
+            }
+        }
         self.expect_content(header.size);
         Ok(header)
     }
@@ -250,6 +269,7 @@ fn parse(block: &[u8; BLOCK], path: Vec<u8>, extended: Overrides) -> Result<Head
         mtime: extended.mtime.unwrap_or(Time { seconds, nanoseconds: 0 }),
         // As in Go's reader, only a file has content, whatever the field says.
         size: if kind == EntryKind::File { size } else { 0 },
+        sparse: None,
         device: if is_device { (device(329..337)?, device(337..345)?) } else { (0, 0) },
         xattrs: extended.xattrs,
         path,
@@ -261,14 +281,13 @@ fn kind(flag: u8, path: &[u8]) -> Result<EntryKind, &'static str> {
     Ok(match flag {
         // Before ustar, a directory was a file whose name ends in a slash.
         0 | b'0' if path.ends_with(b"/") => EntryKind::Directory,
-        0 | b'0' | b'7' => EntryKind::File,
+        0 | b'0' | b'7' | b'S' => EntryKind::File,
         b'1' => EntryKind::HardLink,
         b'2' => EntryKind::Symlink,
         b'3' => EntryKind::CharDevice,
         b'4' => EntryKind::BlockDevice,
         b'5' => EntryKind::Directory,
         b'6' => EntryKind::Fifo,
-        b'S' => return Err("sparse files are not supported in layers"),
         _ => return Err("unknown entry type"),
     })
 }

@@ -20,7 +20,7 @@ use kiln_sys::fs;
 use crate::attributes::Attributes;
 use crate::error::show;
 use crate::path::name_of;
-use crate::read_tar::Slice;
+use crate::read_tar::{Map, Segment, Slice};
 use crate::{Error, Result};
 
 /// Content bytes of one batch, and the largest piece of a file in it.
@@ -38,6 +38,8 @@ pub(crate) struct NewFile {
     /// Its path beneath the root, for messages and its name.
     pub(crate) path: Vec<u8>,
     pub(crate) attributes: Attributes,
+    /// Whether what has its name goes away, as a later entry of a layer wins; else nothing can have its name.
+    pub(crate) replaces: bool,
 }
 
 impl NewFile {
@@ -45,10 +47,13 @@ impl NewFile {
         name_of(&self.path)
     }
 
-    /// Creates it empty. What has its name goes away: a later entry of a layer wins.
+    /// Creates it empty.
     fn create(&self) -> Result<File> {
         let mode = self.attributes.creation_mode();
         match fs::create_file(self.dir.as_fd(), self.name(), mode) {
+            Err(error) if error.is_exists() && !self.replaces => {
+                Err(Error::SameName { path: show(&self.path) })
+            }
             Err(error) if error.is_exists() => {
                 fs::remove_tree(self.dir.as_fd(), self.name())?;
                 Ok(fs::create_file(self.dir.as_fd(), self.name(), mode)?)
@@ -204,18 +209,46 @@ impl Writers {
             return self.push(Job::Whole(file, range));
         }
         let big = Arc::new(BigFile { file: file.create()?, left: AtomicU64::new(size), new: file });
+        self.pieces(&big, &[Segment { offset: 0, length: size }], read)
+    }
+
+    /// Makes a file with holes. `read` appends the content, in order.
+    pub(crate) fn sparse_file(
+        &mut self,
+        new: NewFile,
+        map: &Map,
+        read: impl FnMut(usize, &mut Vec<Slice>) -> Result<()>,
+    ) -> Result<()> {
+        let file = new.create()?;
+        file.set_len(map.size).map_err(new.failed("make the holes of"))?;
+        let stored = map.segments.iter().map(|segment| segment.length).sum();
+        let big = Arc::new(BigFile { file, left: AtomicU64::new(stored), new });
+        if stored == 0 {
+            return big.new.attributes.finish(big.file.as_fd());
+        }
+        self.pieces(&big, &map.segments, read)
+    }
+
+    fn pieces(
+        &mut self,
+        big: &Arc<BigFile>,
+        segments: &[Segment],
+        mut read: impl FnMut(usize, &mut Vec<Slice>) -> Result<()>,
+    ) -> Result<()> {
         if !self.batch.jobs.is_empty() {
             self.send()?;
         }
         let thread = self.least_busy();
-        let mut offset = 0;
-        while offset < size {
-            self.batch.thread = Some(thread);
-            let room = BATCH_BYTES.saturating_sub(self.batch.bytes).max(BATCH_BYTES / 4);
-            let count = (size - offset).min(room as u64);
-            let range = self.fill(count as usize, &mut read)?;
-            self.push(Job::Piece(big.clone(), offset, range))?;
-            offset += count;
+        for segment in segments {
+            let (mut offset, end) = (segment.offset, segment.offset + segment.length);
+            while offset < end {
+                self.batch.thread = Some(thread);
+                let room = BATCH_BYTES.saturating_sub(self.batch.bytes).max(BATCH_BYTES / 4);
+                let count = (end - offset).min(room as u64);
+                let range = self.fill(count as usize, &mut read)?;
+                self.push(Job::Piece(big.clone(), offset, range))?;
+                offset += count;
+            }
         }
         Ok(())
     }

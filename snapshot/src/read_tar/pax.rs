@@ -2,7 +2,11 @@
 
 use kiln_sys::fs::Time;
 
+use super::sparse;
 use crate::xattrs::{Xattrs, is_content};
+
+/// Begins the keys of a file with holes.
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// What extended headers say of the entry that follows.
 #[derive(Debug, Default)]
@@ -14,6 +18,8 @@ pub(super) struct Overrides {
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<Time>,
     pub(super) xattrs: Xattrs,
+    /// Where its content goes, if it has holes.
+    pub(super) sparse: Option<sparse::Records>,
 }
 
 impl Overrides {
@@ -28,10 +34,10 @@ impl Overrides {
                 b"uid" => self.uid = number(value)?,
                 b"gid" => self.gid = number(value)?,
                 b"mtime" => self.mtime = time(value)?,
-                _ if key.starts_with(b"GNU.sparse.") => {
-                    return Err("sparse files are not supported in layers");
-                }
-                _ => self.xattr(key, value)?,
+                _ => match key.strip_prefix(SPARSE) {
+                    Some(key) => self.sparse.get_or_insert_default().add(key, value)?,
+                    None => self.xattr(key, value)?,
+                },
             }
         }
         Ok(())
@@ -55,7 +61,7 @@ impl Overrides {
 pub(super) fn global(data: &[u8]) -> Result<(), &'static str> {
     for record in Records(data) {
         let (key, _) = record?;
-        if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
+        if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(SPARSE) {
             return Err("a global header names or sizes entries");
         }
     }
@@ -175,7 +181,8 @@ mod tests {
             b"99999999999 a=b\n",
             b"10 size=-1\n",
             b"27 size=9223372036854775808\n",
-            b"25 GNU.sparse.realsize=12\n",
+            b"26 GNU.sparse.numbytes=12\n",
+            b"23 GNU.sparse.map=1,,2\n",
             b"11 mtime=x\n",
         ] {
             assert!(parse(data).is_err(), "{}", data.escape_ascii());
