@@ -11,14 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::entitlements::Entitlements;
 use crate::error::{BuildError, Cause};
-use crate::export::{Built, Export, Exported, Image};
+use crate::export::{Built, Export, Exported, Image, deliver};
 use crate::key::CacheKey;
 use crate::ops;
-use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId, StepReporter};
-use crate::pull;
+use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId};
 use crate::records::StoreRecords;
 use crate::session::Session;
-use crate::solver::{Job, Solver, blocking};
+use crate::solver::{Job, Solver};
 use crate::stores::Stores;
 use crate::value::{Layers, Value};
 
@@ -65,6 +64,8 @@ pub struct Target {
     /// Its configuration, with the whole history: the base's entries as they are, new ones without a time, those that
     /// make no layer marked. Its `diff_ids` are filled in by the build.
     pub config: ImageConfig,
+    /// How many of its lowest layers are its base image's.
+    pub base_layers: usize,
 }
 
 /// What was built.
@@ -94,14 +95,16 @@ impl Builder {
         let image = |(target, layers): (Target, Layers)| Image {
             platform: target.platform,
             layers,
+            base: target.base_layers,
             config: target.config,
         };
         let built = targets.into_iter().zip(layers).map(image).collect();
-        let result = Arc::new(Built { images: built, multi_platform, epoch });
+        let result = Built::new(&self.stores.store, built, multi_platform, epoch, &exports);
+        let result = Arc::new(result.map_err(|cause| BuildError::of("exporting", cause))?);
         let mut images = Vec::new();
         for (number, export) in (definition.len()..).zip(exports) {
             let step = StepId(u32::try_from(number).unwrap_or(u32::MAX));
-            images.extend(self.export(&result, export, step, progress.as_ref()).await?);
+            images.extend(self.export(&result, export, step, &progress).await?);
         }
         Ok(BuildOutput { images })
     }
@@ -152,38 +155,31 @@ impl Builder {
         result: &Arc<Built>,
         export: Export,
         step: StepId,
-        progress: &dyn ProgressSink,
+        progress: &Arc<dyn ProgressSink>,
     ) -> Result<Option<Exported>, BuildError> {
         let name = export.name();
         let tell = |kind| progress.event(Event { at: SystemTime::now(), step, kind });
         tell(EventKind::Registered { name: name.to_owned(), digest: None, inputs: Vec::new(), stage: None });
         tell(EventKind::Started);
-        let done = self.export_now(result, export, &StepReporter { sink: progress, step }).await;
+        let reporter: Arc<dyn Reporter> = Arc::new(ExportReporter { sink: progress.clone(), step });
+        let done = deliver(&self.stores, result, export, &reporter).await;
         match &done {
             Ok(_) => tell(EventKind::Done),
             Err(cause) => tell(EventKind::Failed(cause.to_string())),
         }
         done.map_err(|cause| BuildError::of(name, cause))
     }
+}
 
-    async fn export_now(
-        &self,
-        result: &Arc<Built>,
-        export: Export,
-        reporter: &dyn Reporter,
-    ) -> Result<Option<Exported>, Cause> {
-        match &export {
-            Export::CacheOnly => return Ok(None),
-            // An image of the store may keep layers that are at a registry only.
-            Export::Image { .. } => {}
-            _ => {
-                for image in &result.images {
-                    pull::unpack(&self.stores, &image.layers, reporter).await?;
-                }
-            }
-        }
-        let (stores, result) = (self.stores.clone(), result.clone());
-        blocking(move || result.export(&stores.store, export)).await
+/// The reporter of an export, which outlives the call that made it.
+struct ExportReporter {
+    sink: Arc<dyn ProgressSink>,
+    step: StepId,
+}
+
+impl Reporter for ExportReporter {
+    fn report(&self, kind: EventKind) {
+        self.sink.event(Event { at: SystemTime::now(), step: self.step, kind });
     }
 }
 

@@ -89,6 +89,14 @@ pub enum Cause {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// An image could not be sent to its registry.
+    #[error("push `{name}`: {cause}")]
+    Push {
+        /// The name that it was to get there.
+        name: String,
+        /// Why not.
+        cause: Box<Cause>,
+    },
     /// A registry failed.
     #[error(transparent)]
     Registry(#[from] kiln_registry_client::Error),
@@ -134,6 +142,7 @@ impl Cause {
                 hint.as_deref()
             }
             Cause::NotGiven { hint, .. } => Some(hint),
+            Cause::Push { cause, .. } => cause.hint(),
             Cause::Exit { oom_killed: true, .. } => Some(OUT_OF_MEMORY),
             Cause::Network(error) => error.hint.as_deref(),
             Cause::Registry(error) => error.hint.as_deref(),

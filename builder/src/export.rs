@@ -1,9 +1,18 @@
 //! What becomes of a build's result, one exporter a file.
 
+pub mod annotations;
 pub mod archive;
+pub mod attributes;
 mod built;
+mod deliver;
 mod files;
+mod history;
 pub mod image;
+mod layers;
+mod layout;
+mod names;
+pub mod options;
+mod prune;
 mod time;
 
 use std::fmt;
@@ -14,44 +23,64 @@ use std::path::PathBuf;
 use kiln_oci::{Descriptor, Digest, Reference};
 
 use crate::error::Cause;
+use options::{ImageOptions, LocalMode, Place};
 
 pub(crate) use built::{Built, Image};
-pub use image::{Composed, compose};
+pub(crate) use deliver::deliver;
+pub use image::{Composed, Writing, compose};
+pub use layers::{Form, ImageLayer, Reshape, layers};
 pub use time::rfc3339;
 
-/// What a build's result is made into.
+/// What a build's result is made into. [`attributes::export`] makes one of what people type.
 #[derive(Debug)]
 pub enum Export {
-    /// An image in the store; without names a dangling one.
+    /// An image in the store, at registries, or both; without names a dangling one.
     Image {
-        /// Its names.
-        names: Vec<Reference>,
+        /// How it is made.
+        image: ImageOptions,
+        /// Where it goes.
+        place: Place,
     },
     /// An archive of an OCI layout.
     Oci {
-        /// The names it goes by in the archive.
-        names: Vec<Reference>,
+        /// How its image is made.
+        image: ImageOptions,
         /// Where it is written.
         dest: Destination,
     },
+    /// An OCI layout as a directory; what is there already stays.
+    Layout {
+        /// How its image is made.
+        image: ImageOptions,
+        /// The directory; made where missing.
+        dest: PathBuf,
+    },
     /// An archive for `docker load`, which takes one platform.
     Docker {
-        /// The names it goes by in the archive.
-        names: Vec<Reference>,
+        /// How its image is made.
+        image: ImageOptions,
         /// Where it is written.
         dest: Destination,
     },
     /// The files in a directory of this machine; in one folder a platform, `linux_arm64`, where the build is for several.
     Local {
-        /// The directory; made where missing, kept where not.
+        /// The directory; made where missing.
         dest: PathBuf,
         /// Whether each platform gets a folder; `None` is where the build is for several.
         split: Option<bool>,
+        /// What becomes of other files that are there.
+        mode: LocalMode,
+        /// The time of every file, in seconds; `None` is the build's own, else that of the file.
+        epoch: Option<i64>,
     },
     /// The files as a tar, with the same folders.
     Tar {
         /// Where it is written.
         dest: Destination,
+        /// Whether each platform gets a folder; `None` is where the build is for several.
+        split: Option<bool>,
+        /// The latest time that a file may have, in seconds; `None` is the build's own.
+        epoch: Option<i64>,
     },
     /// Nothing: the build is done for its cache.
     CacheOnly,
@@ -62,11 +91,46 @@ impl Export {
     pub fn name(&self) -> &'static str {
         match self {
             Export::Image { .. } => "exporting to image",
-            Export::Oci { .. } => "exporting to oci image format",
+            Export::Oci { .. } | Export::Layout { .. } => "exporting to oci image format",
             Export::Docker { .. } => "exporting to docker image format",
             Export::Local { .. } => "exporting to client directory",
             Export::Tar { .. } => "exporting to client tarball",
             Export::CacheOnly => "keeping the cache",
+        }
+    }
+
+    /// How its image is made, where it makes one.
+    pub fn image(&self) -> Option<&ImageOptions> {
+        match self {
+            Export::Image { image, .. }
+            | Export::Oci { image, .. }
+            | Export::Layout { image, .. }
+            | Export::Docker { image, .. } => Some(image),
+            Export::Local { .. } | Export::Tar { .. } | Export::CacheOnly => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn image_mut(&mut self) -> Option<&mut ImageOptions> {
+        match self {
+            Export::Image { image, .. }
+            | Export::Oci { image, .. }
+            | Export::Layout { image, .. }
+            | Export::Docker { image, .. } => Some(image),
+            Export::Local { .. } | Export::Tar { .. } | Export::CacheOnly => None,
+        }
+    }
+
+    /// Whether it reads the blobs of its image.
+    pub(crate) fn reads_blobs(&self) -> bool {
+        matches!(self, Export::Oci { .. } | Export::Layout { .. } | Export::Docker { .. })
+    }
+
+    /// Whether it needs its layers packed rather than as they are in the store.
+    pub(crate) fn packs(&self) -> bool {
+        match self {
+            Export::Image { image, place } => place.push || image.wants_packed(),
+            _ => self.image().is_some(),
         }
     }
 }
@@ -84,10 +148,19 @@ pub enum Destination {
 pub struct Exported {
     /// The manifest, or the index where the build is for several platforms.
     pub manifest: Descriptor,
-    /// The image's id: the digest of its configuration, or of the index.
-    pub id: Digest,
-    /// The names that it got in the store.
+    /// The digest of its configuration; of an index that of none.
+    pub config: Option<Digest>,
+    /// The names that it got: in the store, at registries and in archives.
     pub names: Vec<Reference>,
+    /// Whether registries have it.
+    pub pushed: bool,
+}
+
+impl Exported {
+    /// The image's id: the digest of its configuration, or of the index.
+    pub fn id(&self) -> &Digest {
+        self.config.as_ref().unwrap_or(&self.manifest.digest)
+    }
 }
 
 impl Destination {

@@ -34,6 +34,7 @@ pub mod workspace;
 pub use build::{BuildJob, BuildOutput, Builder, Target};
 pub use entitlements::{Entitlements, UnknownGrant};
 pub use error::{BuildError, Cause, Failure};
+pub use export::options::{ImageOptions, LocalMode, Place, Squash};
 pub use export::{Destination, Export, Exported};
 pub use key::{CacheKey, KeyKind, KeyParts};
 pub use progress::{Event, EventKind, LogStream, ProgressSink, Reporter, Silent, StepId, Transfer};

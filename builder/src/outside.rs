@@ -58,7 +58,7 @@ impl Builder {
         let config = ImageConfig::empty(platform.clone());
         let job = BuildJob {
             definition: Arc::new(definition),
-            targets: vec![Target { platform, root: Some(root), config }],
+            targets: vec![Target { platform, root: Some(root), config, base_layers: 0 }],
             multi_platform: false,
             exports: Vec::new(),
             session,

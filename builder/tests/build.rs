@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use kiln_builder::{
-    BuildError, BuildJob, BuildOutput, Builder, Destination, Entitlements, Event, EventKind, Export, Session,
-    Target,
+    BuildError, BuildJob, BuildOutput, Builder, Destination, Entitlements, Event, EventKind, Export,
+    ImageOptions, LocalMode, Place, Session, Target,
 };
 use kiln_cache::{PruneOptions, Store};
 use kiln_graph::{
     ActionInput, CopyAction, Definition, Device, DiffOp, Edge, ExecOp, FileAction, FileOp, MergeOp, Mount,
     Network, Op, Owner, SourceOp, VertexMeta,
 };
+use kiln_oci::compression::Packing;
 use kiln_oci::{Compression, DiffId, History, ImageConfig, Manifest, Platform};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,10 @@ struct Workshop {
     context: TempDir,
     builder: Builder,
     events: Arc<Mutex<Vec<Event>>>,
+}
+
+fn local(dest: &Path) -> Export {
+    Export::Local { dest: dest.to_owned(), split: None, mode: LocalMode::Copy, epoch: None }
 }
 
 impl Workshop {
@@ -58,7 +63,7 @@ impl Workshop {
         config.history = plan.history;
         let job = BuildJob {
             definition: Arc::new(plan.definition),
-            targets: vec![Target { platform: platform(), root: plan.top, config }],
+            targets: vec![Target { platform: platform(), root: plan.top, config, base_layers: 0 }],
             multi_platform: false,
             exports,
             session: Session::of_contexts(Arc::new(contexts)),
@@ -75,7 +80,7 @@ impl Workshop {
     /// Builds and returns the files of the result.
     async fn files(&self, plan: Plan) -> PathBuf {
         let dest = self.root.path().join(format!("out-{}", self.root.path().read_dir().unwrap().count()));
-        self.build(plan, vec![Export::Local { dest: dest.clone(), split: None }]).await.unwrap();
+        self.build(plan, vec![local(&dest)]).await.unwrap();
         dest
     }
 
@@ -116,7 +121,7 @@ fn platform() -> Platform {
 }
 
 fn target(root: Option<Edge>) -> Target {
-    Target { platform: platform(), root, config: ImageConfig::empty(platform()) }
+    Target { platform: platform(), root, config: ImageConfig::empty(platform()), base_layers: 0 }
 }
 
 /// A graph of steps on each other.
@@ -273,7 +278,12 @@ async fn a_build_runs_once_and_its_image_is_the_same_again() {
     shop.add_busybox();
     let plan = || Plan::busybox().run("echo hello > /greeting; echo said").run("/busybox cat /greeting");
     let image = |output: BuildOutput| output.images[0].clone();
-    let export = || vec![Export::Image { names: vec!["app".parse().unwrap()] }];
+    let export = || {
+        vec![Export::Image {
+            image: ImageOptions::named(vec!["app".parse().unwrap()]),
+            place: Place::default(),
+        }]
+    };
     let first = image(shop.build(plan(), export()).await.unwrap());
     assert_eq!(shop.ran().len(), 3);
     assert_eq!(shop.log(), "said\nhello\n");
@@ -420,7 +430,7 @@ async fn mounts_are_seen_and_never_kept() {
         definition: Arc::new(plan.definition),
         targets: vec![target(plan.top)],
         multi_platform: false,
-        exports: vec![Export::Local { dest: dest.clone(), split: None }],
+        exports: vec![local(&dest)],
         session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
         allow: Entitlements::default(),
         progress: Arc::new(move |event| events.lock().unwrap().push(event)),
@@ -454,8 +464,11 @@ async fn archives_unpack_themselves_and_exports_are_readable() {
     let plan = plan.copy_from(context, add);
     let (tar, oci) = (shop.root.path().join("files.tar"), shop.root.path().join("image.tar"));
     let exports = vec![
-        Export::Tar { dest: Destination::File(tar.clone()) },
-        Export::Oci { names: vec!["app:1".parse().unwrap()], dest: Destination::File(oci.clone()) },
+        Export::Tar { dest: Destination::File(tar.clone()), split: None, epoch: None },
+        Export::Oci {
+            image: ImageOptions::named(vec!["app:1".parse().unwrap()]),
+            dest: Destination::File(oci.clone()),
+        },
         Export::CacheOnly,
     ];
     shop.build(plan, exports).await.unwrap();
@@ -499,7 +512,7 @@ async fn links_never_lead_out_of_the_context_or_the_image() {
 /// The layers of the image that was built.
 fn diff_ids(shop: &Workshop, output: &BuildOutput) -> Vec<DiffId> {
     let content = &shop.store().content;
-    let config = content.read(&output.images[0].id, 1 << 20).unwrap();
+    let config = content.read(output.images[0].id(), 1 << 20).unwrap();
     serde_json::from_slice::<ImageConfig>(&config).unwrap().rootfs.diff_ids
 }
 
@@ -518,7 +531,12 @@ async fn a_linked_copy_stays_when_its_base_changes() {
     shop.write("file", "linked");
     let copy = || CopyAction::new(vec!["/file".to_owned()], "/deep/file");
     let plan = |word: &str| linked(Plan::busybox().run(&format!("echo {word} > /base")), copy());
-    let export = || vec![Export::Image { names: vec!["app".parse().unwrap()] }];
+    let export = || {
+        vec![Export::Image {
+            image: ImageOptions::named(vec!["app".parse().unwrap()]),
+            place: Place::default(),
+        }]
+    };
     let first = shop.build(plan("one"), export()).await.unwrap();
     let copies = |ran: Vec<String>| ran.iter().filter(|name| name.starts_with("COPY /file")).count();
     assert_eq!(copies(shop.ran()), 1);
@@ -537,7 +555,7 @@ async fn a_linked_copy_stays_when_its_base_changes() {
     shop.store().prune(&pruned).unwrap();
     let (lease, ids) = (shop.store().leases.create().unwrap(), second.0);
     shop.store().layers.snapshot_of(&lease, &ids).unwrap();
-    let blob = shop.store().layers.blob_of(&lease, &ids, ids.len() - 1, Compression::Gzip);
+    let blob = shop.store().layers.blob_of(&lease, &ids, ids.len() - 1, Packing::of(Compression::Gzip));
     assert!(blob.unwrap().size > 0);
 }
 
@@ -601,7 +619,9 @@ async fn thirty_trivial_steps_take_no_time_worth_mentioning() {
     let cold = cold.elapsed();
     assert_eq!(shop.ran().len(), 30);
     let warm = std::time::Instant::now();
-    shop.build(plan(), vec![Export::Image { names: vec![] }]).await.unwrap();
+    shop.build(plan(), vec![Export::Image { image: ImageOptions::default(), place: Place::default() }])
+        .await
+        .unwrap();
     let warm = warm.elapsed();
     assert_eq!(shop.ran(), Vec::<String>::new());
     assert!(cold.as_secs() < 30 && warm.as_secs() < 3, "cold {cold:?}, warm {warm:?}");

@@ -5,8 +5,10 @@ mod common;
 use std::sync::Arc;
 
 use common::stores;
-use kiln_builder::export::{compose, image::Form, image::store_image};
+use kiln_builder::export::image::{Writing, store_image};
+use kiln_builder::export::{Composed, Form, Reshape, compose, layers};
 use kiln_builder::{Cause, Layers, Reporter, Silent, Stores, pull, push, workspace::Workspace};
+use kiln_cache::{Lease, Store};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 use kiln_sys::fs;
 use kiln_test_support::registry::Registry;
@@ -40,7 +42,7 @@ async fn push_an_image(target: &Reference) -> push::PushResult {
         }
         let lease = stores.store.leases.create().unwrap();
         let config = ImageConfig::empty(platform());
-        let composed = compose(&stores.store, &lease, &layers, &config, Form::AsStored, Some(0)).unwrap();
+        let composed = composed(&stores.store, &lease, &layers, &config);
         store_image(&stores.store, &composed.descriptor, std::slice::from_ref(target)).unwrap();
         (composed, stores)
     });
@@ -103,6 +105,12 @@ async fn a_base_that_nobody_reads_is_not_downloaded() {
     assert_eq!(registry.count("GET", "/blobs/"), 3);
 }
 
+/// The documents of an image whose layers are named as they are in the store.
+fn composed(store: &Arc<Store>, lease: &Lease, stack: &Layers, config: &ImageConfig) -> Composed {
+    let layers = layers(store, lease, stack, &Reshape::into_form(Form::AsStored)).unwrap();
+    compose(store, lease, &layers, config, &Writing::default()).unwrap()
+}
+
 /// An image in the store whose layers are all at `base`'s registry.
 async fn image_on_a_lazy_base(stores: &Arc<Stores>, base: &Reference) -> Descriptor {
     let base = pull::resolve(stores, base, &platform(), &Silent).await.unwrap();
@@ -110,8 +118,7 @@ async fn image_on_a_lazy_base(stores: &Arc<Stores>, base: &Reference) -> Descrip
         let lease = stores.store.leases.create().unwrap();
         let mut config = base.config.clone();
         config.config.cmd = Some(vec!["/app".to_owned()]);
-        let composed =
-            compose(&stores.store, &lease, &base.layers(), &config, Form::AsStored, Some(0)).unwrap();
+        let composed = composed(&stores.store, &lease, &base.layers(), &config);
         let name: Reference = "here/app:1".parse().unwrap();
         store_image(&stores.store, &composed.descriptor, &[name]).unwrap();
         composed.descriptor

@@ -13,8 +13,8 @@ use futures_util::future::BoxFuture;
 use kiln_builder::SshAgent;
 use kiln_builder::session::{Nothing, SshAgents};
 use kiln_builder::{
-    BuildJob, BuildOutput, Builder, ContextSource, Destination, Entitlements, Export, Secrets, Session,
-    SessionError, Silent, Target,
+    BuildJob, BuildOutput, Builder, ContextSource, Destination, Entitlements, Export, ImageOptions,
+    LocalMode, Secrets, Session, SessionError, Silent, Target,
 };
 use kiln_graph::{Definition, GitTimes, Op, SourceOp, Submodules, VertexMeta};
 use kiln_oci::{Digest, ImageConfig, Platform};
@@ -35,6 +35,10 @@ struct Shop {
 }
 
 struct Given(BTreeMap<String, String>);
+
+fn local(dest: &Path) -> Export {
+    Export::Local { dest: dest.to_owned(), split: None, mode: LocalMode::Copy, epoch: None }
+}
 
 impl Secrets for Given {
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError> {
@@ -67,7 +71,7 @@ impl Shop {
     async fn fetch(&self, source: SourceOp) -> Result<PathBuf, String> {
         let out =
             self.dir.path().join(format!("out-{}", std::fs::read_dir(self.dir.path()).unwrap().count()));
-        let built = self.build(source, vec![Export::Local { dest: out.clone(), split: None }]).await?;
+        let built = self.build(source, vec![local(&out)]).await?;
         drop(built);
         Ok(out)
     }
@@ -81,7 +85,7 @@ impl Shop {
         let environment = Arc::new(BTreeMap::from([("PATH".to_owned(), self.path.clone())]));
         let job = BuildJob {
             definition: Arc::new(definition),
-            targets: vec![Target { platform, root: Some(root.output()), config }],
+            targets: vec![Target { platform, root: Some(root.output()), config, base_layers: 0 }],
             multi_platform: false,
             exports,
             session: Session { secrets, environment, ssh: self.ssh.clone(), contexts: self.contexts.clone() },
@@ -610,7 +614,7 @@ async fn an_image_comes_from_a_layout_verified() {
     let web = Web::start(|_| Reply::body("of the layout"));
     let maker = Shop::new();
     let tar = maker.dir.path().join("layout.tar");
-    let export = Export::Oci { names: Vec::new(), dest: Destination::File(tar.clone()) };
+    let export = Export::Oci { image: ImageOptions::default(), dest: Destination::File(tar.clone()) };
     let mut built = maker.build(http(web.origin(), None), vec![export]).await.unwrap();
     let digest = built.images.pop().unwrap().manifest.digest;
     let layout = maker.dir.path().join("layout");

@@ -12,11 +12,13 @@
 //! | [`LayerStore::stack`] | a layer made on nothing | the same layer on others |
 //! | [`LayerStore::blob_of`] | snapshot or another blob | compressed blob |
 //! | [`LayerStore::open_tar`] | any form | the uncompressed tar |
+//! | [`LayerStore::make`] | a tar that is being written | compressed blob |
 //!
 //! Every method that makes or finds a form holds it in the caller's [`Lease`] before it looks, so that garbage collection
 //! cannot take it in between.
 
 mod flights;
+mod made;
 mod pack;
 mod pipeline;
 mod restack;

@@ -17,7 +17,8 @@ CREATE INDEX tags_by_digest ON tags (digest);
 CREATE TABLE layers (
     chain TEXT PRIMARY KEY, parent TEXT, diff_id TEXT NOT NULL, size INTEGER NOT NULL, clamp_mtime INTEGER, recipe BLOB
 ) WITHOUT ROWID;
--- Packed forms of a layer; `verified`: we saw these bytes unpack to this diff ID.
+-- Packed forms of a layer; `verified`: we saw these bytes unpack to this diff ID. `compression` has its level too, where it
+-- was packed here.
 CREATE TABLE layer_blobs (
     diff_id TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
     compression INTEGER NOT NULL, verified INTEGER NOT NULL, PRIMARY KEY (diff_id, digest)

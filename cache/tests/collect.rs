@@ -8,6 +8,7 @@ use common::{diff_ids, image, layer, open, place, step};
 use kiln_cache::{
     Arriving, ImagePrune, LayerRef, Lease, Part, PruneOptions, Record, Resource, Store, name_of,
 };
+use kiln_oci::compression::Packing;
 use kiln_oci::{ChainId, Compression, Descriptor, Digest, Index, MediaType};
 
 const NAME: &str = "docker.io/library/app:latest";
@@ -124,7 +125,7 @@ fn collection_keeps_what_is_needed_and_only_that() {
     let lease = store.leases.create().unwrap();
     let (tagged, garbage) = (two_layers(&store, &lease, "tagged"), two_layers(&store, &lease, "garbage"));
     let descriptor = image(&store, NAME, &tagged, "");
-    let packed = store.layers.blob_of(&lease, &diff_ids(&tagged), 1, Compression::Gzip).unwrap();
+    let packed = store.layers.blob_of(&lease, &diff_ids(&tagged), 1, Packing::of(Compression::Gzip)).unwrap();
     assert_eq!(store.collect().unwrap(), Default::default(), "what a lease holds was collected");
     drop(lease);
     let pruned = store.collect().unwrap();

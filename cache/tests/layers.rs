@@ -9,6 +9,7 @@ use std::thread;
 
 use common::{Layer, diff_ids, gzip, layer, open, packed, place, step};
 use kiln_cache::{Arriving, Error, LayerRef, Lease, Store, name_of};
+use kiln_oci::compression::Packing;
 use kiln_oci::{ChainId, Compression, Descriptor, DiffId, Digest, MediaType};
 
 fn unpack(store: &Store, lease: &Lease, parent: &[DiffId], layer: &Layer) -> Result<LayerRef, Error> {
@@ -54,10 +55,10 @@ fn a_layer_comes_in_and_goes_out_again() {
     assert_eq!(store.layers.get(&chain).unwrap().unwrap(), [there, child.clone()]);
 
     // The base's blob is the one that came; the child's is made, once, and unpacks to the same layer elsewhere.
-    let pulled = store.layers.blob_of(&lease, &chain, 0, Compression::Gzip).unwrap();
+    let pulled = store.layers.blob_of(&lease, &chain, 0, Packing::of(Compression::Gzip)).unwrap();
     assert_eq!(pulled.digest, base.descriptor.digest);
-    let made = store.layers.blob_of(&lease, &chain, 1, Compression::Gzip).unwrap();
-    assert_eq!(store.layers.blob_of(&lease, &chain, 1, Compression::Gzip).unwrap(), made);
+    let made = store.layers.blob_of(&lease, &chain, 1, Packing::of(Compression::Gzip)).unwrap();
+    assert_eq!(store.layers.blob_of(&lease, &chain, 1, Packing::of(Compression::Gzip)).unwrap(), made);
     let elsewhere = place();
     let other_lease = elsewhere.leases.create().unwrap();
     unpack(&elsewhere, &other_lease, &[], &base).unwrap();
@@ -81,7 +82,7 @@ fn every_form_gives_the_same_tar() {
     let from_snapshot = tar(&store);
     assert_eq!((DiffId(Digest::of(&from_snapshot)), from_snapshot.len() as u64), (made.diff_id, made.size));
     for compression in [Compression::Zstd, Compression::Uncompressed, Compression::Gzip] {
-        let blob = store.layers.blob_of(&lease, &chain, 0, compression).unwrap();
+        let blob = store.layers.blob_of(&lease, &chain, 0, Packing::of(compression)).unwrap();
         assert_eq!(blob.media_type, MediaType::layer(compression));
         assert_eq!(tar(&store), from_snapshot);
     }
@@ -240,7 +241,7 @@ fn a_changed_snapshot_is_not_packed_as_what_it_was() {
     let chain = diff_ids(std::slice::from_ref(&made));
     let name = name_of(&ChainId::of(&chain).unwrap());
     fs::write(store.snapshots.layer_dir(&name).unwrap().join("file"), "tampered").unwrap();
-    let error = store.layers.blob_of(&lease, &chain, 0, Compression::Gzip).unwrap_err();
+    let error = store.layers.blob_of(&lease, &chain, 0, Packing::of(Compression::Gzip)).unwrap_err();
     assert!(matches!(error, Error::WrongDiffId { .. }), "{error}");
     assert!(store.layers.blobs(&chain[0]).unwrap().is_empty());
 }

@@ -4,6 +4,7 @@ pub(crate) mod checks;
 pub(crate) mod container;
 pub(crate) mod diff;
 pub(crate) mod image;
+pub(crate) mod metadata;
 pub(crate) mod outline;
 pub(crate) mod progress;
 mod source;

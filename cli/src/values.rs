@@ -1,5 +1,6 @@
 //! The small languages inside arguments: sizes, ports, mounts, environments, times.
 
+pub(crate) mod annotation;
 pub(crate) mod assignment;
 pub(crate) mod call;
 pub(crate) mod context;

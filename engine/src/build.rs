@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use kiln_builder::{BuildJob, Session, Target};
 use kiln_graph::{Definition, ExtraHost, Network};
-use kiln_oci::{Digest, ImageConfig, Platform, Reference};
+use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use kiln_parser::plan::undeclared_args;
 use kiln_parser::{
     BaseConfigs, Diagnostic, Dockerfile, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile,
@@ -33,7 +33,11 @@ use kiln_parser::{
 
 pub use findings::excerpt;
 pub use input::{Context, Input};
-pub use kiln_builder::{Destination, Entitlements, Export, UnknownGrant};
+pub use kiln_builder::export::annotations::{Annotation, AnnotationError, AnnotationLevel};
+pub use kiln_builder::export::attributes::{self as export_attributes, AttributeError, Streams};
+pub use kiln_builder::{
+    Destination, Entitlements, Export, ImageOptions, LocalMode, Place, Squash, UnknownGrant,
+};
 pub use secrets::{SecretSource, SecretValue};
 pub use ssh::SshSource;
 
@@ -98,10 +102,35 @@ pub struct BuildRequest {
 /// What a build made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildResult {
-    /// The image's id, where one was made: the digest of its configuration, of an index its own.
-    pub id: Option<Digest>,
-    /// The names it got in the store.
+    /// The images among the exports, in order. Exports that agree on how they are made have the same.
+    pub images: Vec<BuiltImage>,
+}
+
+/// An image that a build made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// What points to its manifest, or to the index of a build for several platforms.
+    pub descriptor: Descriptor,
+    /// The digest of its configuration; an index has none.
+    pub config: Option<Digest>,
+    /// The names that it got: in the store, at registries or in an archive.
     pub names: Vec<Reference>,
+    /// Whether registries have it.
+    pub pushed: bool,
+}
+
+impl BuildResult {
+    /// The image that scripts want to know of: one that others can pull before one that is here only.
+    pub fn image(&self) -> Option<&BuiltImage> {
+        self.images.iter().find(|image| image.pushed).or(self.images.first())
+    }
+}
+
+impl BuiltImage {
+    /// Its id: the digest of its configuration, of an index its own.
+    pub fn id(&self) -> &Digest {
+        self.config.as_ref().unwrap_or(&self.descriptor.digest)
+    }
 }
 
 /// A build as a graph, ready to be solved.
@@ -130,6 +159,7 @@ impl Engine {
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> Result<BuildResult> {
+        check_names(&request.exports)?;
         let prepared = tokio::select! {
             prepared = self.prepare(&request, &progress) => prepared?,
             () = cancel.cancelled() => return Err(failure::cancelled()),
@@ -140,9 +170,13 @@ impl Engine {
         // The steps that a failed build completed are worth keeping too.
         self.sync_later()?;
         let built = built.map_err(|error| failure::of_build(error, &prepared.source))?;
-        let id = built.images.first().map(|image| image.id.clone());
-        let names = built.images.into_iter().flat_map(|image| image.names).collect();
-        Ok(BuildResult { id, names })
+        let images = built.images.into_iter().map(|image| BuiltImage {
+            descriptor: image.manifest,
+            config: image.config,
+            names: image.names,
+            pushed: image.pushed,
+        });
+        Ok(BuildResult { images: images.collect() })
     }
 
     fn job(
@@ -220,6 +254,16 @@ impl Engine {
         findings.add_of(&lowered);
         findings.add(undeclared_args(&dockerfile, &request.build_args, &configs));
         Ok(Planned { dockerfile, platforms, plans, configs, lowered })
+    }
+}
+
+/// Refuses to send an image nowhere, before anything is built.
+fn check_names(exports: &[Export]) -> Result<()> {
+    let nameless = |export: &Export| matches!(export, Export::Image { image, place } if place.push && image.names.is_empty());
+    match exports.iter().any(nameless) {
+        true => Err(Error::invalid("an image that is pushed needs a name")
+            .with_hint("`-t REGISTRY/NAME:TAG` gives one")),
+        false => Ok(()),
     }
 }
 

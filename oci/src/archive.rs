@@ -8,7 +8,7 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 pub use read::{Archive, ArchiveError, Loaded, LoadedImage, LoadedLayer};
-pub use write::{Blobs, SavedImage, write};
+pub use write::{Blobs, Contents, SavedImage, write};
 
 /// The file in which Docker's format lists its images.
 const DOCKER_FILE: &str = "manifest.json";

@@ -2,6 +2,7 @@
 
 mod gunzip;
 mod gzip;
+mod packing;
 mod xz;
 mod zstd;
 
@@ -13,6 +14,7 @@ use crate::Compression;
 use gunzip::Gunzip;
 
 pub use gzip::GzipWriter;
+pub use packing::{LevelError, Packer, Packing};
 pub use zstd::ZstdWriter;
 
 /// The most bytes that a reader produces, unless it is told otherwise.
@@ -220,13 +222,13 @@ mod tests {
     use super::*;
 
     fn gzip(content: &[u8]) -> Vec<u8> {
-        let mut writer = GzipWriter::new(Vec::new());
+        let mut writer = GzipWriter::at_level(Vec::new(), 6);
         writer.write_all(content).unwrap();
         writer.finish().unwrap()
     }
 
     fn zstd(content: &[u8]) -> Vec<u8> {
-        let mut writer = ZstdWriter::new(Vec::new()).unwrap();
+        let mut writer = ZstdWriter::at_level(Vec::new(), 3).unwrap();
         writer.write_all(content).unwrap();
         writer.finish().unwrap()
     }
@@ -304,8 +306,8 @@ mod tests {
     #[test]
     fn bombs_stop_at_the_ratio() {
         let zeros = vec![0u8; 1 << 20];
-        let mut writer = GzipWriter::new(Vec::new());
-        let mut frame = ZstdWriter::new(Vec::new()).unwrap();
+        let mut writer = GzipWriter::at_level(Vec::new(), 6);
+        let mut frame = ZstdWriter::at_level(Vec::new(), 3).unwrap();
         for _ in 0..100 {
             writer.write_all(&zeros).unwrap();
             frame.write_all(&zeros).unwrap();

@@ -59,6 +59,8 @@ impl MediaType {
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     /// Docker's gzip layer.
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Docker's zstd layer.
+    pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
     /// A media type from its text.
     pub fn new(text: impl Into<String>) -> Self {
@@ -71,6 +73,15 @@ impl MediaType {
             Compression::Uncompressed => Self::OCI_LAYER,
             Compression::Gzip => Self::OCI_LAYER_GZIP,
             Compression::Zstd => Self::OCI_LAYER_ZSTD,
+        })
+    }
+
+    /// Docker's media type of a layer compressed so; that of zstd is no part of schema 2, but known to its readers.
+    pub fn docker_layer(compression: Compression) -> Self {
+        MediaType::new(match compression {
+            Compression::Uncompressed => Self::DOCKER_LAYER,
+            Compression::Gzip => Self::DOCKER_LAYER_GZIP,
+            Compression::Zstd => Self::DOCKER_LAYER_ZSTD,
         })
     }
 
@@ -87,9 +98,7 @@ impl MediaType {
             Self::OCI_CONFIG | Self::DOCKER_CONFIG => Kind::Config,
             Self::OCI_LAYER | Self::DOCKER_LAYER => Kind::Layer(Compression::Uncompressed),
             Self::OCI_LAYER_GZIP | Self::DOCKER_LAYER_GZIP => Kind::Layer(Compression::Gzip),
-            Self::OCI_LAYER_ZSTD | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
-                Kind::Layer(Compression::Zstd)
-            }
+            Self::OCI_LAYER_ZSTD | Self::DOCKER_LAYER_ZSTD => Kind::Layer(Compression::Zstd),
             // Foreign layers keep their bytes' format; where they come from is not our concern here.
             "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
             | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" => {

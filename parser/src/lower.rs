@@ -89,6 +89,8 @@ pub struct Lowered {
     pub config: ImageConfig,
     /// How many of the first history entries are the base image's.
     pub base_history: usize,
+    /// How many of the lowest layers are the base image's.
+    pub base_layers: usize,
     /// The base image at the bottom of the target, with digest.
     pub base: Option<Reference>,
     /// What build checks found.
@@ -174,6 +176,7 @@ impl<'a> Lowerer<'a> {
         for (name, value) in &self.plan.options.labels {
             config.config.labels.insert(name.clone(), value.clone());
         }
+        let base_layers = config.rootfs.diff_ids.len();
         config.rootfs.diff_ids.clear();
         platform::of_result(&self.plan.options, &mut config.platform);
         let warnings = self.linter.finish()?;
@@ -182,6 +185,7 @@ impl<'a> Lowerer<'a> {
             root: state.edge,
             config,
             base_history: state.base_history,
+            base_layers,
             base: state.base,
             warnings,
         })

@@ -70,6 +70,35 @@ impl Client {
         Client { shared: Arc::new(shared), distrust: Arc::default() }
     }
 
+    /// A client of the same configuration that believes the registry `host` whatever its certificate, and speaks plain HTTP
+    /// with it where it answers nothing else. It shares no connections and tokens with this one.
+    pub async fn insecurely(&self, host: &str) -> Result<Client> {
+        let mut config = self.shared.transport.config.clone();
+        let table = config.entry(host.to_owned()).or_default();
+        table.insecure = Some(true);
+        let is_told = table.http.is_some();
+        let client = self.configured(config.clone());
+        if is_told || client.answers(host).await? {
+            return Ok(client);
+        }
+        config.entry(host.to_owned()).or_default().http = Some(true);
+        Ok(self.configured(config))
+    }
+
+    fn configured(&self, config: RegistryConfig) -> Client {
+        let Transport { limits, user_agent, .. } = &self.shared.transport;
+        let transport = Transport::new(config, limits.clone(), user_agent.clone());
+        let shared = Shared { transport, authority: self.shared.authority.anew() };
+        Client { shared: Arc::new(shared), distrust: Arc::default() }
+    }
+
+    /// Whether somebody answers at the registry `host`, whatever the answer.
+    async fn answers(&self, host: &str) -> Result<bool> {
+        let endpoint = Endpoint::upstream(host, &self.shared.transport.config)?;
+        let request = Request::new(Method::GET, endpoint.root().clone());
+        Ok(self.shared.transport.send(&request, None, false).await.is_ok())
+    }
+
     /// Finds the manifest or index that `reference` names, verified.
     pub async fn resolve(&self, reference: &Reference) -> Result<Resolved> {
         let (last, mirrors) = self.sources(reference)?;

@@ -1,23 +1,45 @@
 //! What exporters work on: the images of a build, one or one a platform.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_cache::{Lease, Resource, Store};
-use kiln_oci::{Compression, Descriptor, ImageConfig, Index, MediaType, Platform};
+use kiln_oci::{Descriptor, DiffId, ImageConfig, Index, MediaType, Platform};
 
-use super::image::{Form, compose, store_image};
-use super::{Export, Exported, archive, files};
+use super::annotations::AnnotationLevel;
+use super::image::{Composed, Writing, compose};
+use super::layers::{Form, Reshape, layers};
+use super::options::ImageOptions;
+use super::{Export, Exported, history};
 use crate::error::Cause;
 use crate::value::Layers;
 
 /// The result of a build.
 pub(crate) struct Built {
     /// The images, in the order in which their platforms were asked for.
-    pub(crate) images: Vec<Image>,
+    pub(super) images: Vec<Image>,
     /// Whether they become an index, and their files a folder each.
-    pub(crate) multi_platform: bool,
+    pub(super) multi_platform: bool,
     /// Replaces the times of what is new, in seconds.
-    pub(crate) epoch: Option<i64>,
+    pub(super) epoch: Option<i64>,
+    /// Keeps what is made until the exports are done.
+    pub(super) lease: Lease,
+    /// Whether some export packs layers: then all do, so that they have the same image.
+    pub(super) packs: bool,
+    /// Whether some export reads blobs, so that each must be in the store.
+    pub(super) readable: bool,
+    /// The images that were made so far, by how.
+    made: Mutex<Vec<Made>>,
+}
+
+/// An image that was made.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    /// How.
+    options: ImageOptions,
+    /// What points to it.
+    pub(super) exported: Exported,
+    /// The layers of each of its images.
+    pub(super) chains: Vec<Vec<DiffId>>,
 }
 
 /// One image whose layers are known.
@@ -26,6 +48,8 @@ pub(crate) struct Image {
     pub(crate) platform: Platform,
     /// Its filesystem.
     pub(crate) layers: Layers,
+    /// How many of its layers are its base's.
+    pub(crate) base: usize,
     /// Its configuration, without `diff_ids` and times.
     pub(crate) config: ImageConfig,
 }
@@ -38,52 +62,123 @@ impl Image {
 }
 
 impl Built {
-    /// Makes what `export` says; the image, where it is one.
-    pub(crate) fn export(&self, store: &Arc<Store>, export: Export) -> Result<Option<Exported>, Cause> {
-        match export {
-            Export::Image { names } => {
-                let lease = store.leases.create()?;
-                let mut exported = self.documents(store, &lease, Form::AsStored)?;
-                exported.names = store_image(store, &exported.manifest, &names)?;
-                Ok(Some(exported))
-            }
-            Export::Oci { names, dest } | Export::Docker { names, dest } => {
-                let lease = store.leases.create()?;
-                let exported = self.documents(store, &lease, Form::Packed(Compression::Gzip))?;
-                archive::save(store, &exported.manifest, &names, dest)?;
-                Ok(Some(exported))
-            }
-            Export::Local { dest, split } => files::to_directory(store, self, &dest, split).map(|()| None),
-            Export::Tar { dest } => files::to_tar(store, self, dest).map(|()| None),
-            Export::CacheOnly => Ok(None),
+    /// What `images` become by `exports`.
+    pub(crate) fn new(
+        store: &Store,
+        images: Vec<Image>,
+        multi_platform: bool,
+        epoch: Option<i64>,
+        exports: &[Export],
+    ) -> Result<Built, Cause> {
+        let packs = exports.iter().any(Export::packs);
+        let readable = exports.iter().any(Export::reads_blobs);
+        let (lease, made) = (store.leases.create()?, Mutex::default());
+        Ok(Built { images, multi_platform, epoch, lease, packs, readable, made })
+    }
+
+    /// The image, or the index of images, that `options` describe, its documents in the store. Exports that want the same get
+    /// the same.
+    pub(super) fn image(&self, store: &Arc<Store>, options: &ImageOptions) -> Result<Made, Cause> {
+        // Names are no part of what an image is.
+        let options = ImageOptions { names: Vec::new(), ..options.clone() };
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = made.iter().find(|made| made.options == options) {
+            return Ok(found.clone());
         }
+        let new = self.documents(store, options)?;
+        made.push(new.clone());
+        Ok(new)
     }
 
     /// Makes and stores the documents: of the image, or of each image and the index of all.
-    fn documents(&self, store: &Store, lease: &Lease, form: Form) -> Result<Exported, Cause> {
-        let mut manifests = Vec::with_capacity(self.images.len());
-        let mut id = None;
-        for Image { platform, layers, config } in &self.images {
-            let composed = compose(store, lease, layers, config, form, self.epoch)?;
-            id.get_or_insert_with(|| composed.manifest.config.digest.clone());
-            manifests.push(Descriptor { platform: Some(platform.clone()), ..composed.descriptor });
+    fn documents(&self, store: &Arc<Store>, options: ImageOptions) -> Result<Made, Cause> {
+        self.check(&options)?;
+        let (mut manifests, mut chains, mut config) = (Vec::new(), Vec::new(), None);
+        for image in &self.images {
+            let (composed, chain) = self.compose(store, image, &options)?;
+            chains.push(chain);
+            config.get_or_insert(composed.manifest.config.digest);
+            let platform = Some(image.platform.clone());
+            let annotations = options.annotations.of(AnnotationLevel::ManifestDescriptor, platform.as_ref());
+            manifests.push(Descriptor { platform, annotations, ..composed.descriptor });
         }
-        let (manifest, id) = match (self.multi_platform, id) {
-            (false, Some(id)) => (Descriptor { platform: None, ..manifests.swap_remove(0) }, id),
+        let manifest = match &manifests[..] {
+            [only] if !self.multi_platform => Descriptor { platform: None, ..only.clone() },
             _ => {
-                let index = put_index(store, lease, manifests)?;
-                let id = index.digest.clone();
-                (index, id)
+                config = None;
+                put_index(store, &self.lease, manifests, &options)?
             }
         };
-        Ok(Exported { manifest, id, names: Vec::new() })
+        let exported = Exported { manifest, config, names: Vec::new(), pushed: false };
+        Ok(Made { options, exported, chains })
+    }
+
+    fn compose(
+        &self,
+        store: &Arc<Store>,
+        image: &Image,
+        options: &ImageOptions,
+    ) -> Result<(Composed, Vec<DiffId>), Cause> {
+        let epoch = options.epoch.or(self.epoch);
+        let reshape = Reshape {
+            form: self.form(options),
+            clamp: epoch.filter(|_| options.rewrite_timestamp),
+            squash: options.squash,
+            base: image.base,
+            readable: self.readable,
+        };
+        let diff_ids = image.layers.diff_ids();
+        let mut config = image.config.clone();
+        config.history = history::complete(store, &config, &diff_ids, epoch)?;
+        if let Some(kept) = reshape.kept(diff_ids.len()) {
+            history::squash(&mut config.history, kept, &diff_ids);
+        }
+        config.created = config.history.last().and_then(|entry| entry.created.clone()).or(config.created);
+        let layers = layers(store, &self.lease, &image.layers, &reshape)?;
+        let annotations = options.annotations.of(AnnotationLevel::Manifest, Some(&image.platform));
+        let writing = Writing { oci_media_types: options.oci_media_types, annotations };
+        let composed = compose(store, &self.lease, &layers, &config, &writing)?;
+        Ok((composed, layers.into_iter().map(|layer| layer.diff_id).collect()))
+    }
+
+    fn form(&self, options: &ImageOptions) -> Form {
+        match options.force_packing {
+            true => Form::Repacked(options.packing()),
+            false if self.packs || options.packing.is_some() => Form::Packed(options.packing()),
+            false => Form::AsStored,
+        }
+    }
+
+    /// Refuses annotations for what the build does not make.
+    fn check(&self, options: &ImageOptions) -> Result<(), Cause> {
+        if options.annotations.need_an_index() && !self.multi_platform {
+            let reason = "the build is for one platform and makes no index, so an index cannot be annotated";
+            return Err(Cause::Invalid(reason.to_owned()));
+        }
+        let known = |platform: &Platform| self.images.iter().any(|image| image.platform == *platform);
+        let named = options.annotations.iter().filter_map(|annotation| annotation.platform.as_ref());
+        match named.into_iter().find(|platform| !known(platform)) {
+            Some(platform) => {
+                Err(Cause::Invalid(format!("an annotation is for `{platform}`, which the build is not for")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
-fn put_index(store: &Store, lease: &Lease, manifests: Vec<Descriptor>) -> Result<Descriptor, Cause> {
-    let bytes = Index::new(manifests).to_bytes();
-    let descriptor = Descriptor::of(MediaType::OCI_INDEX, &bytes);
+fn put_index(
+    store: &Store,
+    lease: &Lease,
+    manifests: Vec<Descriptor>,
+    options: &ImageOptions,
+) -> Result<Descriptor, Cause> {
+    let media_type = if options.oci_media_types { MediaType::OCI_INDEX } else { MediaType::DOCKER_INDEX };
+    let annotations = options.annotations.of(AnnotationLevel::Index, None);
+    let index = Index { media_type: Some(media_type.into()), annotations, ..Index::new(manifests) };
+    let bytes = index.to_bytes();
+    let descriptor = Descriptor::of(media_type, &bytes);
     lease.hold(&Resource::Blob(descriptor.digest.clone()))?;
     store.content.put(descriptor.media_type.clone(), &bytes)?;
-    Ok(descriptor)
+    let annotations = options.annotations.of(AnnotationLevel::IndexDescriptor, None);
+    Ok(Descriptor { annotations, ..descriptor })
 }

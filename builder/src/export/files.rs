@@ -11,7 +11,8 @@ use kiln_snapshot::copy::{CopyOptions, copy};
 use kiln_snapshot::{ChangeKind, Node, TarOptions, TarWriter, diff_trees};
 use kiln_sys::fs::Root;
 
-use super::{Built, Destination};
+use super::options::LocalMode;
+use super::{Built, Destination, prune};
 use crate::error::Cause;
 use crate::workspace::View;
 
@@ -25,6 +26,8 @@ pub(super) fn to_directory(
     built: &Built,
     dest: &Path,
     split: Option<bool>,
+    mode: LocalMode,
+    epoch: Option<i64>,
 ) -> Result<(), Cause> {
     let split = split.unwrap_or(built.multi_platform);
     if !split {
@@ -33,13 +36,20 @@ pub(super) fn to_directory(
     std::fs::create_dir_all(dest).map_err(Cause::io(format!("make `{}`", dest.display())))?;
     let dest = Root::open(dest)?;
     let here = Path::new(".");
-    let options = CopyOptions { merge_metadata: false, ..CopyOptions::exact() };
-    for image in &built.images {
-        let view = View::of(store, &image.layers)?;
-        match split {
-            false => copy(&view.root()?, here, &dest, here, &options)?,
-            true => copy(&view.root()?, here, &folder(&dest, &image.folder())?, here, &options)?,
-        };
+    let options = CopyOptions { merge_metadata: false, mtime: epoch.or(built.epoch), ..CopyOptions::exact() };
+    let views = built.images.iter().map(|image| View::of(store, &image.layers));
+    let views = views.collect::<Result<Vec<_>, _>>()?;
+    let roots = views.iter().map(View::root).collect::<Result<Vec<_>, _>>()?;
+    let folders = built.images.iter().map(|image| match split {
+        false => Ok(dest.try_clone()?),
+        true => folder(&dest, &image.folder()),
+    });
+    let folders = folders.collect::<Result<Vec<_>, Cause>>()?;
+    if mode == LocalMode::Delete {
+        prune::to_result(built, &dest, &folders, &roots, split)?;
+    }
+    for (root, folder) in roots.iter().zip(&folders) {
+        copy(root, here, folder, here, &options)?;
     }
     Ok(())
 }
@@ -74,14 +84,24 @@ fn folder(dest: &Root, name: &str) -> Result<Root, Cause> {
 }
 
 /// Writes the files of the result as one tar.
-pub(super) fn to_tar(store: &Arc<Store>, built: &Built, dest: Destination) -> Result<(), Cause> {
+pub(super) fn to_tar(
+    store: &Arc<Store>,
+    built: &Built,
+    dest: Destination,
+    split: Option<bool>,
+    epoch: Option<i64>,
+) -> Result<(), Cause> {
+    let split = split.unwrap_or(built.multi_platform);
+    if !split {
+        refuse_overlap(store, built)?;
+    }
     dest.fill(|out| {
         let mut tar = TarWriter::new(BufWriter::new(out));
         for image in &built.images {
             let view = View::of(store, &image.layers)?;
             let root = view.root()?;
-            let folder = if built.multi_platform { image.folder().into_bytes() } else { Vec::new() };
-            let options = TarOptions { clamp_mtime: built.epoch, folder };
+            let folder = if split { image.folder().into_bytes() } else { Vec::new() };
+            let options = TarOptions { clamp_mtime: epoch.or(built.epoch), folder };
             tar.append(&diff_trees(None, &root)?, &root, &options)?;
         }
         tar.finish()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use kiln_cache::Lease;
+use kiln_oci::compression::Packing;
 use kiln_oci::{Compression, Digest};
 
 use super::{Digests, Op};
@@ -68,7 +69,7 @@ pub(super) fn make_free(stores: &Stores, lease: &Lease, layers: &Layers, first: 
     let ids = layers.diff_ids();
     for index in first.max(1)..ids.len() {
         if stores.store.layers.blobs(&ids[index])?.is_empty() {
-            stores.store.layers.blob_of(lease, &ids, index, Compression::Uncompressed)?;
+            stores.store.layers.blob_of(lease, &ids, index, Packing::of(Compression::Uncompressed))?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use kiln_cache::{Lease, Resource, Source, Store};
+use kiln_oci::compression::Packing;
 use kiln_oci::media_type::Kind;
 use kiln_oci::{Compression, Descriptor, Manifest, MediaType, Reference};
 use kiln_registry_client::{BlobSource, Pushed};
@@ -82,7 +83,7 @@ async fn pack(
 ) -> Result<Descriptor, Cause> {
     let (store, lease, chain) = (stores.store.clone(), lease.clone(), image.config.rootfs.diff_ids.clone());
     blocking(move || {
-        let packed = store.layers.blob_of(&lease, &chain, index, Compression::Gzip)?;
+        let packed = store.layers.blob_of(&lease, &chain, index, Packing::of(Compression::Gzip))?;
         Ok(Descriptor::new(MediaType::layer(Compression::Gzip), packed.digest, packed.size))
     })
     .await

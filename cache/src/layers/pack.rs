@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use kiln_oci::compression::{GzipWriter, ZstdWriter, decompress};
-use kiln_oci::{ChainId, Compression, Descriptor, DiffId, MediaType};
+use kiln_oci::compression::{Packing, decompress};
+use kiln_oci::{ChainId, Descriptor, DiffId, MediaType};
 use kiln_snapshot::{Snapshotter, TarOptions, write_tar};
 
 use super::restack::alone;
@@ -23,7 +23,7 @@ const PIECE: usize = 256 << 10;
 const QUEUE: usize = 4;
 
 /// Where a layer's tar comes from.
-enum Tar {
+pub(super) enum Tar {
     Blob(std::fs::File),
     Snapshot { snapshots: Arc<dyn Snapshotter>, chain: ChainId, options: TarOptions },
 }
@@ -41,21 +41,57 @@ impl LayerStore {
         Ok(there)
     }
 
-    /// The layer `index` of a chain as a blob of this compression: the one that came from a registry or was packed before, or
-    /// packed now. The same layer always gives the same bytes. Fails with [`Error::WrongDiffId`] if what is on disk is no
-    /// longer the layer.
+    /// A packed form of a layer that is in the store and was not packed here.
+    pub fn foreign_blob(&self, diff_id: &DiffId) -> Result<Option<Descriptor>> {
+        let forms = self.db.read("look up layer blobs", |db| rows::packed(db, diff_id))?;
+        for form in forms.into_iter().filter(|form| form.verified && form.packing.is_none()) {
+            if self.content.info(&form.descriptor.digest)?.is_some() {
+                return Ok(Some(form.descriptor));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The layer `index` of a chain as a blob packed so: one that was packed here before, one of this compression that came
+    /// from elsewhere, or packed now. What is packed here is the same bytes everywhere. Fails with [`Error::WrongDiffId`] if
+    /// what is on disk is no longer the layer.
     pub fn blob_of(
         &self,
         lease: &Lease,
         chain: &[DiffId],
         index: usize,
-        compression: Compression,
+        packing: Packing,
+    ) -> Result<Descriptor> {
+        self.blob_where(lease, chain, index, packing, |form| {
+            form.packing == Some(packing)
+                || form.packing.is_none() && form.compression == packing.compression()
+        })
+    }
+
+    /// The same, but what others packed does not count, so that the bytes depend on the layer alone.
+    pub fn own_blob_of(
+        &self,
+        lease: &Lease,
+        chain: &[DiffId],
+        index: usize,
+        packing: Packing,
+    ) -> Result<Descriptor> {
+        self.blob_where(lease, chain, index, packing, |form| form.packing == Some(packing))
+    }
+
+    fn blob_where(
+        &self,
+        lease: &Lease,
+        chain: &[DiffId],
+        index: usize,
+        packing: Packing,
+        does: impl Fn(&Packed) -> bool,
     ) -> Result<Descriptor> {
         let diff_id = chain.get(index).ok_or_else(|| Error::not_found("layer", index))?;
-        self.flights.run(&format!("pack {compression:?} {diff_id}"), || {
-            match self.packed_as(lease, diff_id, compression)? {
+        self.flights.run(&format!("pack {packing:?} {diff_id}"), || {
+            match self.packed_as(lease, diff_id, &does)? {
                 Some(descriptor) => Ok(descriptor),
-                None => self.pack(lease, &chain[..=index], diff_id, compression),
+                None => self.pack(lease, &chain[..=index], diff_id, packing),
             }
         })
     }
@@ -78,10 +114,12 @@ impl LayerStore {
         &self,
         lease: &Lease,
         diff_id: &DiffId,
-        compression: Compression,
+        does: impl Fn(&Packed) -> bool,
     ) -> Result<Option<Descriptor>> {
-        let forms = self.db.read("look up layer blobs", |db| rows::packed(db, diff_id))?;
-        for form in forms.into_iter().filter(|form| form.verified && form.compression == compression) {
+        let mut forms = self.db.read("look up layer blobs", |db| rows::packed(db, diff_id))?;
+        // What was packed here first, so that the answer does not depend on what else came along.
+        forms.sort_by_key(|form| form.packing.is_none());
+        for form in forms.into_iter().filter(|form| form.verified && does(form)) {
             lease.hold(&Resource::Blob(form.descriptor.digest.clone()))?;
             if self.content.info(&form.descriptor.digest)?.is_some() {
                 return Ok(Some(form.descriptor));
@@ -95,10 +133,10 @@ impl LayerStore {
         lease: &Lease,
         chain: &[DiffId],
         diff_id: &DiffId,
-        compression: Compression,
+        packing: Packing,
     ) -> Result<Descriptor> {
         let tar = self.tar(chain, diff_id)?;
-        let (layer, ingest) = compress(tar, self.content.ingest()?, compression)
+        let (layer, ingest) = write_packed(packing, self.content.ingest()?, |out| copy_tar(tar, out))
             .map_err(stream_error("pack layer", diff_id))?;
         if layer.diff_id != *diff_id {
             let expected = diff_id.clone();
@@ -108,24 +146,35 @@ impl LayerStore {
                 found: layer.diff_id,
             });
         }
-        lease.hold(&Resource::Blob(ingest.digest()))?;
-        let info = ingest.commit(None)?;
-        let descriptor = Descriptor::new(MediaType::layer(compression), info.digest, info.size);
-        let packed = Packed { descriptor: descriptor.clone(), compression, verified: true };
+        let packed = self.keep(lease, ingest, packing)?;
         self.db.write("save layer blob", Durability::Relaxed, |db| {
             rows::insert_packed(db, diff_id, &packed)?;
             // The caller's lease holds it.
-            self.content.release_written(db, [&descriptor.digest])
+            self.content.release_written(db, [&packed.descriptor.digest])
         })?;
-        Ok(descriptor)
+        Ok(packed.descriptor)
     }
 
-    /// The best source of a layer's tar: a verified blob, its snapshot on nothing if it was made there, or that of the chain.
-    /// Put on others, a layer that was made on nothing may have marks of what it hides, which its tar has not.
+    /// Makes what was packed a blob of the store, held by `lease`.
+    pub(super) fn keep(&self, lease: &Lease, ingest: Ingest, packing: Packing) -> Result<Packed> {
+        lease.hold(&Resource::Blob(ingest.digest()))?;
+        let info = ingest.commit(None)?;
+        let compression = packing.compression();
+        let descriptor = Descriptor::new(MediaType::layer(compression), info.digest, info.size);
+        Ok(Packed { descriptor, compression, packing: Some(packing), verified: true })
+    }
+
+    /// The best source of a layer's tar: a verified blob, else its snapshot.
     fn tar(&self, chain: &[DiffId], diff_id: &DiffId) -> Result<Tar> {
-        if let Some(blob) = self.blobs(diff_id)?.first() {
-            return Ok(Tar::Blob(self.content.reader(&blob.digest)?));
+        match self.blobs(diff_id)?.first() {
+            Some(blob) => Ok(Tar::Blob(self.content.reader(&blob.digest)?)),
+            None => self.tar_of_snapshot(chain, diff_id),
         }
+    }
+
+    /// A layer's tar from its snapshot on nothing if it was made there, or from that of the chain. Put on others, a layer that
+    /// was made on nothing may have marks of what it hides, which its tar has not.
+    pub(super) fn tar_of_snapshot(&self, chain: &[DiffId], diff_id: &DiffId) -> Result<Tar> {
         let stacked = ChainId::of(chain).ok_or_else(|| Error::not_found("layer", diff_id))?;
         let chain = if self.stands_alone(diff_id)? { alone(diff_id) } else { stacked };
         if !self.has_snapshot(&name_of(&chain))? {
@@ -137,34 +186,38 @@ impl LayerStore {
     }
 }
 
-/// Writes a tar, hashed on its way, through the compressor into a blob.
-fn compress(tar: Tar, ingest: Ingest, compression: Compression) -> io::Result<(LayerRef, Ingest)> {
-    fn through<W: Write>(tar: Tar, out: W) -> io::Result<(LayerRef, W)> {
-        let mut out = BufWriter::with_capacity(HASH_BUFFER, Hashing { hasher: Hasher::new(), out });
-        copy_tar(tar, &mut out)?;
-        let Hashing { hasher, out } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok((hasher.finish(), out))
+impl Tar {
+    /// The same with no file newer than `clamp`; of a blob nothing can be changed.
+    pub(super) fn clamped(mut self, clamp: i64) -> Self {
+        if let Tar::Snapshot { options, .. } = &mut self {
+            options.clamp_mtime = Some(options.clamp_mtime.map_or(clamp, |before| before.min(clamp)));
+        }
+        self
     }
-    Ok(match compression {
-        Compression::Uncompressed => through(tar, ingest)?,
-        Compression::Gzip => {
-            let (layer, writer) = through(tar, GzipWriter::new(ingest))?;
-            (layer, writer.finish()?)
-        }
-        Compression::Zstd => {
-            let (layer, writer) = through(tar, ZstdWriter::new(ingest)?)?;
-            (layer, writer.finish()?)
-        }
-    })
 }
 
-fn copy_tar(tar: Tar, out: &mut impl Write) -> io::Result<()> {
+/// Packs the tar that `write` writes into a blob, and hashes it on its way.
+pub(super) fn write_packed(
+    packing: Packing,
+    ingest: Ingest,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<(LayerRef, Ingest)> {
+    let hashing = Hashing { hasher: Hasher::new(), out: packing.writer(ingest)? };
+    let mut out = BufWriter::with_capacity(HASH_BUFFER, hashing);
+    write(&mut out)?;
+    let Hashing { hasher, out } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok((hasher.finish(), out.finish()?))
+}
+
+pub(super) fn copy_tar(tar: Tar, mut out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     match tar {
-        Tar::Blob(file) => io::copy(&mut decompress(BufReader::with_capacity(PIECE, file)), out).map(drop),
+        Tar::Blob(file) => {
+            io::copy(&mut decompress(BufReader::with_capacity(PIECE, file)), &mut out).map(drop)
+        }
         Tar::Snapshot { snapshots, chain, options } => {
-            let write = || {
+            let mut write = || {
                 let changes = snapshots.layer_changes(&name_of(&chain))?;
-                write_tar(&changes.list, &changes.root, out, &options)
+                write_tar(&changes.list, &changes.root, &mut out, &options)
             };
             write().map(drop).map_err(io::Error::other)
         }

@@ -1,5 +1,6 @@
 //! The rows of layers and of their packed forms.
 
+use kiln_oci::compression::Packing;
 use kiln_oci::{ChainId, Compression, Descriptor, DiffId, Digest, MediaType, chain_ids};
 use kiln_snapshot::Name;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -9,10 +10,15 @@ use super::restack::alone;
 use crate::error::Result;
 use crate::lease::{self, Lease, Resource};
 
+/// Bits of the column `compression` below the level.
+const LEVEL_SHIFT: u32 = 8;
+
 /// A packed form of a layer.
 pub(super) struct Packed {
     pub(super) descriptor: Descriptor,
     pub(super) compression: Compression,
+    /// How it was packed, where that was done here.
+    pub(super) packing: Option<Packing>,
     /// We saw these bytes unpack to the layer; otherwise somebody's manifest says so.
     pub(super) verified: bool,
 }
@@ -55,18 +61,19 @@ pub(super) fn clamp_mtime(db: &Connection, chain: &ChainId) -> Result<Option<i64
 
 /// Remembers a packed form; what was verified once stays so.
 pub(super) fn insert_packed(db: &Connection, diff_id: &DiffId, packed: &Packed) -> Result<()> {
-    let Packed { descriptor, compression, verified } = packed;
+    let Packed { descriptor, compression, packing, verified } = packed;
     db.prepare_cached(
         "INSERT INTO layer_blobs (diff_id, digest, media_type, size, compression, verified)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (diff_id, digest) DO UPDATE SET verified = max(verified, excluded.verified)",
+         ON CONFLICT (diff_id, digest) DO UPDATE
+         SET verified = max(verified, excluded.verified), compression = max(compression, excluded.compression)",
     )?
     .execute(params![
         diff_id.as_str(),
         descriptor.digest.as_str(),
         descriptor.media_type.as_str(),
         descriptor.size,
-        number(*compression),
+        number(*compression, *packing),
         verified
     ])?;
     Ok(())
@@ -84,6 +91,7 @@ pub(super) fn packed(db: &Connection, diff_id: &DiffId) -> Result<Vec<Packed>> {
         Ok(digest.parse().ok().map(|digest| Packed {
             descriptor: Descriptor::new(MediaType::new(media_type), digest, size),
             compression: compression_of(compression),
+            packing: packing_of(compression),
             verified,
         }))
     })?;
@@ -127,18 +135,45 @@ pub(crate) fn chain_below(db: &Connection, top: Name) -> Result<Vec<Name>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn number(compression: Compression) -> i64 {
-    match compression {
+/// The column `compression`: what it is in the lowest byte, and above it, where it was packed here, its level and one.
+fn number(compression: Compression, packing: Option<Packing>) -> i64 {
+    let kind = match compression {
         Compression::Uncompressed => 0,
         Compression::Gzip => 1,
         Compression::Zstd => 2,
-    }
+    };
+    kind | packing.map_or(0, |packing| (i64::from(packing.level()) + 1) << LEVEL_SHIFT)
 }
 
 fn compression_of(number: i64) -> Compression {
-    match number {
+    match number & ((1 << LEVEL_SHIFT) - 1) {
         1 => Compression::Gzip,
         2 => Compression::Zstd,
         _ => Compression::Uncompressed,
+    }
+}
+
+fn packing_of(number: i64) -> Option<Packing> {
+    let packing = Packing::of(compression_of(number));
+    match (number >> LEVEL_SHIFT) - 1 {
+        -1 => None,
+        level => Some(packing.at_level(level).unwrap_or(packing)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packing_is_one_number() {
+        for compression in [Compression::Uncompressed, Compression::Gzip, Compression::Zstd] {
+            let usual = Packing::of(compression);
+            assert_eq!(packing_of(number(compression, None)), None);
+            assert_eq!(packing_of(number(compression, Some(usual))), Some(usual));
+            assert_eq!(compression_of(number(compression, Some(usual))), compression);
+        }
+        let high = Packing::of(Compression::Zstd).at_level(22).unwrap();
+        assert_eq!(packing_of(number(Compression::Zstd, Some(high))), Some(high));
     }
 }

@@ -74,7 +74,7 @@ impl LayerStore {
         let kiln_oci::media_type::Kind::Layer(compression) = descriptor.media_type.kind() else {
             return Err(Error::not_found("layer format", &descriptor.media_type));
         };
-        let packed = Packed { descriptor: descriptor.clone(), compression, verified: false };
+        let packed = Packed { descriptor: descriptor.clone(), compression, packing: None, verified: false };
         self.db.write("save layer blob", Durability::Relaxed, |db| rows::insert_packed(db, diff_id, &packed))
     }
 
@@ -189,7 +189,8 @@ impl Unpacking<'_> {
     /// Makes the verified layer known.
     fn publish(&self, key: &Key, passed: Passed) -> Result<LayerRef> {
         let Passed { layer, compression } = passed;
-        let packed = Packed { descriptor: self.layer.descriptor.clone(), compression, verified: true };
+        let packed =
+            Packed { descriptor: self.layer.descriptor.clone(), compression, packing: None, verified: true };
         self.store.db.write("commit layer", Durability::Relaxed, |db| {
             rows::insert_packed(db, &layer.diff_id, &packed)?;
             // The caller's lease holds it.

@@ -60,7 +60,7 @@ pub fn packed(tar: Vec<u8>) -> Layer {
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = GzipWriter::new(Vec::new());
+    let mut writer = GzipWriter::at_level(Vec::new(), 6);
     writer.write_all(bytes).unwrap();
     writer.finish().unwrap()
 }

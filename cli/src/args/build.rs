@@ -12,6 +12,8 @@ Examples:
   kiln build --platform linux/amd64,linux/arm64 -t registry.example/team/my-app:1 --push .
   kiln build --secret id=npm,src=$HOME/.npmrc --ssh default .
   kiln build -o type=local,dest=out .
+  kiln build -t my-app -o type=oci,dest=app.tar,compression=zstd,rewrite-timestamp=true --load .
+  kiln build -t registry.example/app:1 --push --annotation org.opencontainers.image.revision=abc --metadata-file out.json .
   kiln build --check .";
 
 /// Builds an image from a Dockerfile.
@@ -54,15 +56,25 @@ pub(crate) struct BuildArgs {
     /// Steps that run at the same time [default: number of CPUs]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
-    /// Where the result goes: `type=oci|docker|tar|local,dest=PATH`, or a folder, or `-` for a tar on standard output
+    /// Where the result goes: `type=image|registry|oci|docker|local|tar|cacheonly` with attributes, or a folder, or `-` for a tar
+    /// on standard output; may be given several times [default: the store]
     #[arg(short, long = "output", value_name = "SPEC")]
     pub(crate) outputs: Vec<String>,
     /// Push the image to the registry of each of its names when it is built
-    #[arg(long, requires = "tags", conflicts_with = "outputs")]
+    #[arg(long)]
     pub(crate) push: bool,
-    /// Accepted: without `-o` the image is in the store anyway
-    #[arg(long, conflicts_with = "outputs")]
+    /// Keep the image in the store beside what `-o` says
+    #[arg(long)]
     pub(crate) load: bool,
+    /// Annotation for the image; LEVEL is `manifest`, `manifest-descriptor`, `index` or `index-descriptor`
+    #[arg(long = "annotation", value_name = "[LEVEL[[PLATFORM]]:]KEY=VALUE")]
+    pub(crate) annotations: Vec<String>,
+    /// Make one layer of those that the build made, or of all
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "new")]
+    pub(crate) squash: Option<SquashWhich>,
+    /// Write what scripts want to know of the result to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
     /// What is asked of the Dockerfile: `build`, `check`, `outline` or `targets`, and `,format=json`
     #[arg(long, value_name = "METHOD", default_value = "build")]
     pub(crate) call: String,
@@ -97,6 +109,15 @@ pub(crate) struct BuildArgs {
     /// Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: String,
+}
+
+/// Which layers become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SquashWhich {
+    /// Those that the build made
+    New,
+    /// All, those of the base too
+    All,
 }
 
 /// How a build's progress is shown.

@@ -1,27 +1,30 @@
 //! `kiln build`.
 
 use std::collections::BTreeMap;
-use std::io::stdout;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_engine::build::{BuildRequest, BuildResult, Destination, Entitlements, Export};
+use kiln_engine::build::{BuildRequest, BuildResult, BuiltImage, Entitlements, Export, Squash};
 use kiln_engine::oci::Reference;
 use kiln_engine::oci::reference::ReferenceError;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{OK, push};
+use super::OK;
 use crate::app::{App, block_on};
-use crate::args::build::{BuildArgs, Progress};
+use crate::args::build::{BuildArgs, Progress, SquashWhich};
+use crate::render::metadata;
 use crate::render::progress::BuildProgress;
 use crate::terminal;
 use crate::values::call::{self, Method};
-use crate::values::output::{self, Output};
-use crate::values::{assignment, context, quantity, run_option, secret, ssh, wrong};
+use crate::values::output::{self, LOCAL_DELETE};
+use crate::values::{annotation, assignment, context, quantity, run_option, secret, ssh, wrong};
 
 /// The argument that says which time new files and images get, as reproducible-builds.org defines it.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// The variable by which buildx is told to put warnings into the metadata file.
+const METADATA_WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 
 pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     let request = request(args)?;
@@ -40,14 +43,7 @@ pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     });
     progress.finish();
     let built = built?;
-    if args.push {
-        let quiet = kind == Progress::Quiet;
-        built
-            .names
-            .iter()
-            .try_for_each(|name| push::send(&engine, &name.to_string(), None, quiet).map(drop))?;
-    }
-    finish(args, &built)
+    finish(args, &built, &progress)
 }
 
 /// The first Ctrl-C or SIGTERM gives the build up in order; a second one ends kiln at once.
@@ -66,22 +62,37 @@ async fn cancel_on_signals(cancel: CancellationToken) {
     }
 }
 
-/// The id for scripts: in a file, and on standard output where that was asked for.
-fn finish(args: &BuildArgs, built: &BuildResult) -> Result<u8> {
-    let Some(id) = &built.id else { return Ok(OK) };
+/// What scripts want: the id and more in files, the id on standard output where that was asked for.
+fn finish(args: &BuildArgs, built: &BuildResult, progress: &BuildProgress) -> Result<u8> {
+    if let Some(file) = &args.metadata_file {
+        let asked = std::env::var_os(METADATA_WARNINGS).is_some_and(|value| value == "1" || value == "true");
+        let warnings = asked.then(|| progress.warnings());
+        write(file, &metadata::render(built, warnings.as_deref()))?;
+    }
+    let Some(image) = built.image() else { return Ok(OK) };
     if let Some(file) = &args.iidfile {
-        std::fs::write(file, id.as_str())
-            .map_err(|error| Error::invalid(format!("cannot write `{}`", file.display())).caused_by(error))?;
+        write(file, image.id().as_str())?;
     }
     if args.quiet || args.progress == Progress::Quiet {
-        terminal::say(id.as_str())?;
+        terminal::say(image.id().as_str())?;
+    } else {
+        built.images.iter().filter(|image| image.pushed).try_for_each(say_pushed)?;
     }
     Ok(OK)
 }
 
+fn write(file: &Path, text: &str) -> Result<()> {
+    let wrong = |error| Error::invalid(format!("cannot write `{}`", file.display())).caused_by(error);
+    std::fs::write(file, text).map_err(wrong)
+}
+
+fn say_pushed(image: &BuiltImage) -> Result<()> {
+    let digest = &image.descriptor.digest;
+    image.names.iter().try_for_each(|name| terminal::say(&format!("Pushed: {} ({digest})", name.familiar())))
+}
+
 fn request(args: &BuildArgs) -> Result<BuildRequest> {
     let names = args.tags.iter().map(|tag| name(tag)).collect::<Result<Vec<Reference>>>()?;
-    let outputs = args.outputs.iter().map(|text| output::parse(text)).collect::<Result<Vec<Output>>>()?;
     let (dockerfile, dockerfile_input) = context::dockerfile(args.file.as_deref(), &args.context)?;
     let build_args = build_args(&args.build_args)?;
     Ok(BuildRequest {
@@ -109,7 +120,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         allow: allow(&args.allow)?,
         shm_size: args.shm_size.as_deref().map_or(Ok(0), |text| quantity::bytes("--shm-size", text))?,
         ulimits: args.ulimits.clone(),
-        exports: exports(names, outputs)?,
+        exports: exports(args, &names)?,
     })
 }
 
@@ -156,7 +167,8 @@ pub(super) fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>> {
 
 fn allow(grants: &[String]) -> Result<Entitlements> {
     let mut allow = Entitlements::default();
-    for text in grants {
+    // That one is for us and not for the build.
+    for text in grants.iter().filter(|text| *text != LOCAL_DELETE) {
         allow.grant(text).or_else(|error| wrong("--allow", text, error))?;
     }
     Ok(allow)
@@ -177,42 +189,31 @@ fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>> {
     build_args.get(EPOCH).filter(|text| !text.is_empty()).map(seconds).transpose()
 }
 
-/// Without `-o` the image goes to the store; with it, to where it says alone, as in `docker buildx build`.
-fn exports(names: Vec<Reference>, outputs: Vec<Output>) -> Result<Vec<Export>> {
-    if outputs.is_empty() {
-        return Ok(vec![Export::Image { names }]);
+/// What becomes of the result: images get the names and annotations of the command line beside their own.
+fn exports(args: &BuildArgs, names: &[Reference]) -> Result<Vec<Export>> {
+    let mut exports = output::exports(&args.outputs, args.push, args.load)?;
+    output::check_deletes(&exports, args.allow.iter().any(|grant| grant == LOCAL_DELETE))?;
+    let annotations = args.annotations.iter().map(|text| annotation::parse(text));
+    let annotations = annotations.collect::<Result<Vec<_>>>()?;
+    let mut images = exports.iter_mut().filter_map(Export::image_mut).peekable();
+    if images.peek().is_none() && (!annotations.is_empty() || args.squash.is_some()) {
+        let message = "`--annotation` and `--squash` are for images, and no output is one";
+        return Err(Error::invalid(message).with_hint("`--load` keeps an image beside other outputs"));
     }
-    outputs.into_iter().map(|output| export(&names, output)).collect()
-}
-
-fn export(names: &[Reference], output: Output) -> Result<Export> {
-    let mut names = names.to_vec();
-    for text in &output.names {
-        names.push(name(text)?);
+    for image in images {
+        image.names = names.iter().chain(&image.names).cloned().collect();
+        annotations.iter().flatten().for_each(|annotation| image.annotations.add(annotation.clone()));
+        image.squash = args.squash.map(|which| match which {
+            SquashWhich::New => Squash::New,
+            SquashWhich::All => Squash::All,
+        });
     }
-    let dest = match output.dest.clone() {
-        Some(path) => Destination::File(path),
-        None if output.kind != "image" && output.kind != "cacheonly" && terminal::stdout_is_terminal() => {
-            return Err(Error::invalid("an archive is nothing for a terminal")
-                .with_hint("give `dest=FILE`, or pipe it"));
-        }
-        None => Destination::Stream(Box::new(stdout())),
-    };
-    Ok(match (output.kind.as_str(), output.dest) {
-        ("oci", _) => Export::Oci { names, dest },
-        ("docker", _) => Export::Docker { names, dest },
-        ("tar", _) => Export::Tar { dest },
-        ("local", Some(dest)) => Export::Local { dest, split: output.split },
-        ("cacheonly", _) => Export::CacheOnly,
-        _ => Export::Image { names },
-    })
+    Ok(exports)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-
-    use std::path::Path;
 
     use kiln_engine::build::Context;
 
@@ -242,9 +243,9 @@ mod tests {
         assert_eq!((request.secrets[0].id.as_str(), request.ssh[0].id.as_str()), ("s", "a"));
         assert_eq!((request.shm_size, request.ulimits.join(" ")), (1 << 20, "nofile=1:2".to_owned()));
         assert_ne!(request.allow, Entitlements::default());
-        let [Export::Image { names }] = &request.exports[..] else { panic!("{:?}", request.exports) };
+        let [Export::Image { image, .. }] = &request.exports[..] else { panic!("{:?}", request.exports) };
         assert_eq!(
-            names.iter().map(Reference::to_string).collect::<Vec<_>>(),
+            image.names.iter().map(Reference::to_string).collect::<Vec<_>>(),
             ["docker.io/library/a:latest", "docker.io/library/b:2"]
         );
     }
@@ -253,7 +254,7 @@ mod tests {
     fn an_output_takes_the_place_of_the_store() {
         let request = parse("kiln build -t a -o type=oci,dest=x.tar -o out .").unwrap();
         assert!(
-            matches!(&request.exports[..], [Export::Oci { names, .. }, Export::Local { .. }] if names.len() == 1)
+            matches!(&request.exports[..], [Export::Oci { image, .. }, Export::Local { .. }] if image.names.len() == 1)
         );
     }
 }

@@ -76,6 +76,11 @@ impl BuildProgress {
         }
     }
 
+    /// What was warned of so far.
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
+        self.warnings.lock().map(|warnings| warnings.clone()).unwrap_or_default()
+    }
+
     /// Draws what is left, waits for it, and sums up what was warned of.
     pub(crate) fn finish(&self) {
         drop(take(&self.sender));

@@ -1,8 +1,11 @@
 //! The warnings of a build, below its progress, as `docker buildx` prints them.
 
 use kiln_engine::build::excerpt;
+use kiln_engine::oci::Digest;
 use kiln_engine::progress::Warning;
+use serde_json::{Value, json};
 
+use super::source::{base64, ranges};
 use crate::text;
 
 /// `N warnings found`, one line each; `expanded` adds the reason, a page, the lines and what to do.
@@ -45,6 +48,26 @@ fn details(warning: &Warning) -> String {
 /// A text on one line, harmless for a terminal.
 fn line(text: &str) -> String {
     text::neutral(text).replace('\n', " ")
+}
+
+/// One warning as BuildKit's `VertexWarning`, of a step where it is one's.
+pub(crate) fn vertex_warning(vertex: Option<&Digest>, warning: &Warning) -> Value {
+    let mut value = json!({ "level": 1, "short": base64(warning.short.as_bytes()) });
+    if let Some(vertex) = vertex {
+        value["vertex"] = json!(vertex);
+    }
+    if let Some(detail) = &warning.detail {
+        value["detail"] = json!([base64(detail.as_bytes())]);
+    }
+    if let Some(url) = &warning.url {
+        value["url"] = json!(url);
+    }
+    if let Some(place) = &warning.place {
+        let data = base64(place.text.as_bytes());
+        value["sourceInfo"] = json!({ "filename": place.file, "data": data, "language": "Dockerfile" });
+        value["range"] = json!(ranges(place.first, place.last));
+    }
+    value
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ const MULTI_PLATFORM_ARG: &str = "BUILDKIT_MULTI_PLATFORM";
 /// The most platforms of one build.
 const MAX_PLATFORMS: usize = 64;
 
+/// What lowering made for one platform: its filesystem, its configuration, and how many layers are its base's.
+type Made = (Option<Edge>, ImageConfig, usize);
+
 /// What a build is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Platforms {
@@ -69,23 +72,24 @@ impl Platforms {
     /// once and runs once.
     pub(super) fn merge(&self, mut lowered: Vec<Lowered>) -> (Definition, Vec<Target>) {
         if lowered.len() == 1 {
-            let Lowered { definition, root, config, .. } = lowered.remove(0);
-            return (definition, vec![self.target(0, root, config)]);
+            let one = lowered.remove(0);
+            let made = (one.root, one.config, one.base_layers);
+            return (one.definition, vec![self.target(0, made)]);
         }
-        let (graphs, results): (Vec<Definition>, Vec<_>) =
-            lowered.into_iter().map(|one| (one.definition, (one.root, one.config))).unzip();
+        let (graphs, results): (Vec<Definition>, Vec<Made>) =
+            lowered.into_iter().map(|one| (one.definition, (one.root, one.config, one.base_layers))).unzip();
         let merged = Definition::merge(&graphs);
-        let target = |(number, (root, config)): (usize, (Option<Edge>, ImageConfig))| {
-            self.target(number, root.map(|edge| merged.edge(number, edge)), config)
+        let target = |(number, (root, config, base)): (usize, Made)| {
+            self.target(number, (root.map(|edge| merged.edge(number, edge)), config, base))
         };
         let targets = results.into_iter().enumerate().map(target).collect();
         (merged.definition, targets)
     }
 
     /// What is built for platform `number`; where nobody asked, for what its base is for.
-    fn target(&self, number: usize, root: Option<Edge>, config: ImageConfig) -> Target {
+    fn target(&self, number: usize, (root, config, base_layers): Made) -> Target {
         let platform = if self.implicit { &config.platform } else { &self.list[number] };
-        Target { platform: platform.clone(), root, config }
+        Target { platform: platform.clone(), root, config, base_layers }
     }
 
     fn no_docker_archive(&self) -> Error {
@@ -116,7 +120,7 @@ fn is_multi(request: &BuildRequest, count: usize) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::Destination;
+    use crate::build::{Destination, ImageOptions};
 
     fn of(platforms: &[&str], multi: Option<&str>, exports: Vec<Export>) -> Result<Platforms> {
         let mut request = BuildRequest { exports, ..BuildRequest::default() };
@@ -148,7 +152,8 @@ mod tests {
 
     #[test]
     fn an_archive_for_docker_takes_one() {
-        let docker = || vec![Export::Docker { names: Vec::new(), dest: Destination::File("x".into()) }];
+        let docker =
+            || vec![Export::Docker { image: ImageOptions::default(), dest: Destination::File("x".into()) }];
         let error = of(&["linux/amd64", "linux/arm64"], None, docker()).unwrap_err();
         assert!(error.message.contains("type=docker") && error.hint.unwrap().contains("type=oci"));
         assert!(of(&["linux/arm64"], None, docker()).is_ok());

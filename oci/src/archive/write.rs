@@ -31,35 +31,59 @@ pub struct SavedImage {
     pub root: Vec<u8>,
 }
 
+/// What images consist of, whether it is written as an archive or as a directory.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The list of the images, one entry a name, as OCI tools look images up by name in it.
+    pub index: Index,
+    /// The list for Docker, which has no indexes: it names the image of this machine's platform, else the first.
+    pub docker: Vec<u8>,
+    /// The bytes of every manifest and index.
+    pub documents: Vec<(Digest, Vec<u8>)>,
+    /// Configurations and layers, each once.
+    pub blobs: Vec<Descriptor>,
+}
+
+impl Contents {
+    /// What `images` consist of, as far as it is there. An index keeps its bytes whatever of it is there.
+    pub fn of(images: &[SavedImage], blobs: &dyn Blobs) -> io::Result<Contents> {
+        let trees = images.iter().map(|image| Tree::of(image, blobs)).collect::<io::Result<Vec<_>>>()?;
+        let (index, docker) = (index(&trees), docker_list(&trees)?);
+        let mut contents = Contents { index, docker, documents: Vec::new(), blobs: Vec::new() };
+        let mut seen = BTreeSet::new();
+        for tree in trees {
+            let documents = tree.documents.into_iter().filter(|(digest, _)| seen.insert(digest.clone()));
+            contents.documents.extend(documents);
+            for (_, manifest) in tree.manifests {
+                let blobs = std::iter::once(manifest.config).chain(manifest.layers);
+                contents.blobs.extend(blobs.filter(|blob| seen.insert(blob.digest.clone())));
+            }
+        }
+        Ok(contents)
+    }
+}
+
 /// Writes `images` with all their blobs to `out`; a blob that several share is written once.
 ///
-/// The lists come first, so that a reader knows what is to come. An index keeps its bytes whatever of it is there. The list
-/// for Docker, which has no indexes, names the image of this machine's platform, else the first.
+/// The lists come first, so that a reader knows what is to come, then manifests and indexes, then everything else.
 pub fn write<W: Write>(out: W, images: &[SavedImage], blobs: &dyn Blobs) -> io::Result<W> {
-    let trees = images.iter().map(|image| Tree::of(image, blobs)).collect::<io::Result<Vec<_>>>()?;
+    let contents = Contents::of(images, blobs)?;
     let mut tar = Builder::new(out);
     file(&mut tar, LAYOUT_FILE, LAYOUT.as_bytes())?;
-    file(&mut tar, INDEX_FILE, &index(&trees).to_bytes())?;
-    file(&mut tar, DOCKER_FILE, &docker_list(&trees)?)?;
+    file(&mut tar, INDEX_FILE, &contents.index.to_bytes())?;
+    file(&mut tar, DOCKER_FILE, &contents.docker)?;
     directory(&mut tar, BLOBS_DIR)?;
     directory(&mut tar, &format!("{BLOBS_DIR}/{}", Algorithm::Sha256.name()))?;
-    let mut written = BTreeSet::new();
-    for tree in &trees {
-        for (digest, bytes) in &tree.documents {
-            if written.insert(digest.clone()) {
-                file(&mut tar, &blob_path(digest), bytes)?;
-            }
-        }
-        for (_, manifest) in &tree.manifests {
-            for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
-                blob(&mut tar, descriptor, blobs, &mut written)?;
-            }
-        }
+    for (digest, bytes) in &contents.documents {
+        file(&mut tar, &blob_path(digest), bytes)?;
+    }
+    for descriptor in &contents.blobs {
+        blob(&mut tar, descriptor, blobs)?;
     }
     tar.into_inner()
 }
 
-/// One entry a name, as OCI tools look images up by name in the index.
+/// One entry a name.
 fn index(trees: &[Tree]) -> Index {
     let mut entries = Vec::new();
     for tree in trees {
@@ -94,15 +118,7 @@ fn docker_image(names: &[Reference], manifest: &Manifest) -> DockerImage {
     }
 }
 
-fn blob<W: Write>(
-    tar: &mut Builder<W>,
-    descriptor: &Descriptor,
-    blobs: &dyn Blobs,
-    written: &mut BTreeSet<Digest>,
-) -> io::Result<()> {
-    if !written.insert(descriptor.digest.clone()) {
-        return Ok(());
-    }
+fn blob<W: Write>(tar: &mut Builder<W>, descriptor: &Descriptor, blobs: &dyn Blobs) -> io::Result<()> {
     let content = VerifyReader::new(blobs.open(descriptor)?, &descriptor.digest, descriptor.size);
     let mut header = header(EntryType::Regular, 0o644, descriptor.size);
     tar.append_data(&mut header, blob_path(&descriptor.digest), content)

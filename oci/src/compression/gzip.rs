@@ -9,7 +9,6 @@ use libdeflater::{CompressionLvl, Compressor};
 
 /// Bytes in a member. Fixed: it is a part of what makes the output the same everywhere.
 const BLOCK: usize = 512 << 10;
-const LEVEL: i32 = 6;
 
 /// Writes gzip members of 512 KiB each; the same input gives the same bytes, whatever the number of cores.
 ///
@@ -18,6 +17,7 @@ const LEVEL: i32 = 6;
 #[derive(Debug)]
 pub struct GzipWriter<W: Write> {
     out: W,
+    level: u8,
     block: Vec<u8>,
     pending: VecDeque<Receiver<io::Result<Vec<u8>>>>,
     max_pending: usize,
@@ -25,10 +25,10 @@ pub struct GzipWriter<W: Write> {
 }
 
 impl<W: Write> GzipWriter<W> {
-    /// A writer to `out`.
-    pub fn new(out: W) -> Self {
+    /// A writer to `out` at a level from 0, which only stores, to 9.
+    pub fn at_level(out: W, level: u8) -> Self {
         let max_pending = rayon::current_num_threads() + 2;
-        GzipWriter { out, block: Vec::new(), pending: VecDeque::new(), max_pending, any: false }
+        GzipWriter { out, level, block: Vec::new(), pending: VecDeque::new(), max_pending, any: false }
     }
 
     /// Writes the rest and hands `out` back.
@@ -45,11 +45,11 @@ impl<W: Write> GzipWriter<W> {
 
     fn submit(&mut self) -> io::Result<()> {
         self.any = true;
-        let block = std::mem::take(&mut self.block);
+        let (block, level) = (std::mem::take(&mut self.block), self.level);
         let (sender, receiver) = mpsc::sync_channel(1);
         rayon::spawn(move || {
             // The writer may be gone; then nobody wants the member.
-            let _ = sender.send(compress(&block));
+            let _ = sender.send(compress(&block, level));
         });
         self.pending.push_back(receiver);
         while self.pending.len() > self.max_pending {
@@ -102,13 +102,20 @@ fn wait(receiver: &Receiver<io::Result<Vec<u8>>>) -> io::Result<io::Result<Vec<u
     }
 }
 
-fn compress(block: &[u8]) -> io::Result<Vec<u8>> {
+fn compress(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
     thread_local! {
-        static COMPRESSOR: RefCell<Option<Compressor>> = const { RefCell::new(None) };
+        /// The one that this thread used last.
+        static COMPRESSOR: RefCell<Option<(u8, Compressor)>> = const { RefCell::new(None) };
     }
-    COMPRESSOR.with_borrow_mut(|compressor| {
-        let level = CompressionLvl::new(LEVEL).unwrap_or_default();
-        let compressor = compressor.get_or_insert_with(|| Compressor::new(level));
+    COMPRESSOR.with_borrow_mut(|last| {
+        let new = || {
+            let level_of = CompressionLvl::new(i32::from(level)).unwrap_or_default();
+            (level, Compressor::new(level_of))
+        };
+        let (_, compressor) = match last {
+            Some((of, _)) if *of != level => last.insert(new()),
+            _ => last.get_or_insert_with(new),
+        };
         let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
         let n = compressor.gzip_compress(block, &mut member).map_err(io::Error::other)?;
         member.truncate(n);
@@ -121,7 +128,7 @@ mod tests {
     use super::*;
 
     fn gzip(content: &[u8], step: usize) -> Vec<u8> {
-        let mut writer = GzipWriter::new(Vec::new());
+        let mut writer = GzipWriter::at_level(Vec::new(), 6);
         for chunk in content.chunks(step) {
             writer.write_all(chunk).unwrap();
             writer.flush().unwrap();
@@ -157,6 +164,6 @@ mod tests {
                 Ok(())
             }
         }
-        assert_eq!(GzipWriter::new(Full).finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(GzipWriter::at_level(Full, 6).finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -4,7 +4,6 @@ use std::io::{self, BufRead, Write};
 
 /// The largest window a frame may ask for, as a power of two: 128 MiB, what zstd itself allows.
 const MAX_WINDOW_LOG: u32 = 27;
-const LEVEL: i32 = 3;
 /// Bytes per job, fixed since it decides where the output's blocks are.
 const JOB: u32 = 2 << 20;
 
@@ -24,14 +23,13 @@ pub struct ZstdWriter<W: Write> {
 }
 
 impl<W: Write> ZstdWriter<W> {
-    /// A writer to `out`.
-    pub fn new(out: W) -> io::Result<Self> {
-        let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        ZstdWriter::with_workers(out, workers)
+    /// A writer to `out` at a level from 1 to 22.
+    pub fn at_level(out: W, level: u8) -> io::Result<Self> {
+        ZstdWriter::with_workers(out, level, rayon::current_num_threads() as u32)
     }
 
-    fn with_workers(out: W, workers: u32) -> io::Result<Self> {
-        let mut encoder = zstd::Encoder::new(out, LEVEL)?;
+    fn with_workers(out: W, level: u8, workers: u32) -> io::Result<Self> {
+        let mut encoder = zstd::Encoder::new(out, i32::from(level))?;
         // One worker and many give the same bytes; none at all gives others.
         encoder.multithread(workers.max(1))?;
         encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(JOB))?;
@@ -68,7 +66,7 @@ mod tests {
     fn pace_and_workers_change_nothing() {
         let content: Vec<u8> = (0..2_000_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
         let zstd = |workers, step| {
-            let mut writer = ZstdWriter::with_workers(Vec::new(), workers).unwrap();
+            let mut writer = ZstdWriter::with_workers(Vec::new(), 3, workers).unwrap();
             for chunk in content.chunks(step) {
                 writer.write_all(chunk).unwrap();
             }

@@ -56,6 +56,11 @@ impl Authority {
         Authority { credentials, known: Mutex::default() }
     }
 
+    /// One with the same credentials that knows nothing yet.
+    pub(crate) fn anew(&self) -> Self {
+        Authority::new(self.credentials.clone())
+    }
+
     /// What to send to `endpoint` for `scopes`, as far as it is known what is wanted.
     pub(crate) async fn header(
         &self,

@@ -411,9 +411,9 @@ fn pack(dir: &Path) -> Vec<u8> {
 }
 
 fn compressions(tar: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let mut gzip = GzipWriter::new(Vec::new());
+    let mut gzip = GzipWriter::at_level(Vec::new(), 6);
     gzip.write_all(tar).unwrap();
-    let mut zstd = ZstdWriter::new(Vec::new()).unwrap();
+    let mut zstd = ZstdWriter::at_level(Vec::new(), 3).unwrap();
     zstd.write_all(tar).unwrap();
     let mut bzip2 = Vec::new();
     bzip2::bufread::BzEncoder::new(tar, bzip2::Compression::fast()).read_to_end(&mut bzip2).unwrap();
@@ -514,7 +514,7 @@ fn a_bomb_is_stopped_by_name() {
     header[148..156].fill(b' ');
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    let mut bomb = ZstdWriter::new(std::fs::File::create(bench.from("bomb")).unwrap()).unwrap();
+    let mut bomb = ZstdWriter::at_level(std::fs::File::create(bench.from("bomb")).unwrap(), 3).unwrap();
     bomb.write_all(&header).unwrap();
     (0..200).for_each(|_| bomb.write_all(&zeros).unwrap());
     bomb.finish().unwrap();

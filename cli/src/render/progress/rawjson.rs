@@ -4,12 +4,13 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use kiln_engine::progress::{Event, EventKind, LogStream, StepId, Transfer, Warning};
+use kiln_engine::progress::{Event, EventKind, LogStream, StepId, Transfer};
 use serde_json::{Value, json};
 
 use super::Renderer;
 use super::steps::{Phase, Step, Steps};
-use crate::render::source::{base64, ranges};
+use crate::render::source::base64;
+use crate::render::warnings::vertex_warning;
 
 /// Raw JSON progress.
 pub(super) struct RawJson<W> {
@@ -32,7 +33,9 @@ impl<W: Write> RawJson<W> {
                 "timestamp": time(event.at),
             }]}),
             EventKind::Transfer(transfer) => json!({ "statuses": [status(step, transfer, event.at)] }),
-            EventKind::Warning(warning) => json!({ "warnings": [vertex_warning(step, warning)] }),
+            EventKind::Warning(warning) => {
+                json!({ "warnings": [vertex_warning(Some(&step.digest), warning)] })
+            }
             _ => json!({ "vertexes": [self.vertex(event.step, step)] }),
         })
     }
@@ -74,22 +77,6 @@ fn status(step: &Step, transfer: &Transfer, at: SystemTime) -> Value {
         status["completed"] = json!(time(at));
     }
     status
-}
-
-fn vertex_warning(step: &Step, warning: &Warning) -> Value {
-    let mut value = json!({ "vertex": step.digest, "level": 1, "short": base64(warning.short.as_bytes()) });
-    if let Some(detail) = &warning.detail {
-        value["detail"] = json!([base64(detail.as_bytes())]);
-    }
-    if let Some(url) = &warning.url {
-        value["url"] = json!(url);
-    }
-    if let Some(place) = &warning.place {
-        let data = base64(place.text.as_bytes());
-        value["sourceInfo"] = json!({ "filename": place.file, "data": data, "language": "Dockerfile" });
-        value["range"] = json!(ranges(place.first, place.last));
-    }
-    value
 }
 
 fn time(at: SystemTime) -> String {
