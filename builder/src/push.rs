@@ -54,11 +54,40 @@ pub async fn push(
         Some(platform) => pull::local(stores, target, root, platform)?.descriptor,
         None => root.clone(),
     };
+    send(stores, &root, target, reporter, Plain::Packed).await
+}
+
+/// Pushes the image or index `root` with the very documents that the store has, whatever its layers are packed with.
+pub async fn push_exactly(
+    stores: &Arc<Stores>,
+    root: &Descriptor,
+    target: &Reference,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<PushResult, Cause> {
+    send(stores, root, target, reporter, Plain::AsItIs).await
+}
+
+async fn send(
+    stores: &Arc<Stores>,
+    root: &Descriptor,
+    target: &Reference,
+    reporter: &Arc<dyn Reporter>,
+    plain: Plain,
+) -> Result<PushResult, Cause> {
     let lease = Arc::new(stores.store.leases.create()?);
     let (counts, left_out) = (Counts::default(), Vec::new());
-    let mut push = Push { stores, target, reporter, lease, counts, left_out };
-    let descriptor = push.root(&root).await?;
+    let mut push = Push { stores, target, reporter, lease, plain, counts, left_out };
+    let descriptor = push.root(root).await?;
     Ok(PushResult { descriptor, counts: push.counts, left_out: push.left_out })
+}
+
+/// What becomes of a layer that the manifest names as a plain tar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plain {
+    /// It is packed: that is how the store names layers that nobody packed.
+    Packed,
+    /// It is sent so.
+    AsItIs,
 }
 
 impl Counts {
@@ -77,6 +106,7 @@ struct Push<'a> {
     target: &'a Reference,
     reporter: &'a Arc<dyn Reporter>,
     lease: Arc<Lease>,
+    plain: Plain,
     counts: Counts,
     left_out: Vec<Platform>,
 }
@@ -160,7 +190,9 @@ impl Push<'_> {
     async fn image(&mut self, manifest: &Descriptor, target: &Reference) -> Result<Descriptor, Cause> {
         // A manifest is for whatever platform it is for.
         let image = pull::local(self.stores, self.target, manifest, &Platform::host())?;
-        image::push(self.stores, &image, target, &self.lease, self.reporter, &mut self.counts).await
+        let pushed = image::push(self.stores, &image, target, &self.lease, self.plain, self.reporter).await?;
+        pushed.blobs.into_iter().for_each(|pushed| self.counts.add(pushed));
+        Ok(pushed.descriptor)
     }
 
     fn leave_out(&mut self, index: &Index) {

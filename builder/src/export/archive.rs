@@ -12,9 +12,17 @@ use crate::error::Cause;
 
 /// Writes the archive of an image, or of an index, whose layers are blobs of the store.
 pub fn save(store: &Store, root: &Descriptor, names: &[Reference], dest: Destination) -> Result<(), Cause> {
-    let root = store.content.read(&root.digest, MAX_MANIFEST as u64)?;
-    let image = SavedImage { names: names.to_vec(), root };
+    let image = saved(store, root, names)?;
     dest.fill(|out| write(out, &[image], &Stored { store }).map(drop).map_err(write_error))
+}
+
+/// The image as it is written, whether as an archive or as a directory.
+pub(super) fn saved(store: &Store, root: &Descriptor, names: &[Reference]) -> Result<SavedImage, Cause> {
+    Ok(SavedImage {
+        names: names.to_vec(),
+        root: store.content.read(&root.digest, MAX_MANIFEST as u64)?,
+        annotations: root.annotations.clone(),
+    })
 }
 
 /// Blobs of a store.

@@ -115,7 +115,7 @@ async fn push_to(
             }
             false => stores.clone(),
         };
-        push::push(&stores, &exported.manifest, name, None, reporter).await
+        push::push_exactly(&stores, &exported.manifest, name, reporter).await
     };
     push.await.map(drop).map_err(|cause| Cause::Push { name: name.familiar(), cause: Box::new(cause) })
 }

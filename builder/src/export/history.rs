@@ -38,11 +38,11 @@ pub(super) fn complete(
 pub(super) fn squash(history: &mut Vec<History>, kept: usize, diff_ids: &[DiffId]) {
     let with_layer = history.iter_mut().filter(|entry| !entry.empty_layer);
     with_layer.skip(kept).for_each(|entry| entry.empty_layer = true);
-    let name = |diff_ids: &[DiffId]| ChainId::of(diff_ids).map(|chain| chain.to_string()).unwrap_or_default();
-    let comment = format!("merge {} to {}", name(diff_ids), name(&diff_ids[..kept]));
+    let top = ChainId::of(diff_ids).map(|chain| chain.to_string()).unwrap_or_default();
+    let below = ChainId::of(&diff_ids[..kept]).map(|chain| format!(" to {chain}")).unwrap_or_default();
     history.push(History {
         created: history.last().and_then(|entry| entry.created.clone()),
-        comment: Some(comment.trim_end().to_owned()),
+        comment: Some(format!("merge {top}{below}")),
         ..History::default()
     });
 }

@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use kiln_cache::Store;
-use kiln_oci::archive::{Blobs as _, Contents, SavedImage};
+use kiln_oci::archive::{Blobs as _, Contents};
 use kiln_oci::layout::{BLOBS_DIR, INDEX_FILE, LAYOUT, LAYOUT_FILE, REF_NAME, blob_path};
-use kiln_oci::parse::MAX_MANIFEST;
 use kiln_oci::{Algorithm, Descriptor, Index, Reference, VerifyReader};
 
-use super::archive::Stored;
+use super::archive::{Stored, saved};
 use super::fill_file;
 use crate::error::Cause;
 
@@ -18,8 +17,7 @@ use crate::error::Cause;
 /// of the layout stay, but for those of the same names; the list is replaced last, so it never names what is not there.
 pub(super) fn write(store: &Store, root: &Descriptor, names: &[Reference], dest: &Path) -> Result<(), Cause> {
     let stored = Stored { store };
-    let image =
-        SavedImage { names: names.to_vec(), root: store.content.read(&root.digest, MAX_MANIFEST as u64)? };
+    let image = saved(store, root, names)?;
     let action = || format!("write the layout `{}`", dest.display());
     let contents = Contents::of(&[image], &stored).map_err(Cause::io(action()))?;
     let folder = dest.join(BLOBS_DIR).join(Algorithm::Sha256.name());

@@ -11,7 +11,7 @@ use kiln_oci::media_type::Kind;
 use kiln_oci::{Compression, Descriptor, Manifest, MediaType, Reference};
 use kiln_registry_client::{BlobSource, Pushed};
 
-use super::Counts;
+use super::Plain;
 use crate::error::Cause;
 use crate::progress::{EventKind, Reporter, Transfer};
 use crate::pull::{self, Image};
@@ -30,22 +30,31 @@ pub(super) async fn push(
     image: &Image,
     target: &Reference,
     lease: &Arc<Lease>,
+    plain: Plain,
     reporter: &Arc<dyn Reporter>,
-    counts: &mut Counts,
-) -> Result<Descriptor, Cause> {
+) -> Result<PushedImage, Cause> {
     lease.hold(&Resource::Blob(image.descriptor.digest.clone()))?;
     lease.hold(&Resource::Blob(image.manifest.config.digest.clone()))?;
     let count = image.manifest.layers.len();
     let pushing =
-        stream::iter(0..count).map(|index| push_layer(stores, image, index, target, lease, reporter));
+        stream::iter(0..count).map(|index| push_layer(stores, image, index, target, lease, plain, reporter));
     let pushed: Vec<(Descriptor, Pushed)> = pushing.buffered(PARALLEL).try_collect().await?;
     let config = &image.manifest.config;
-    counts.add(push_blob(stores, target, &Arc::new(Stored::new(stores, config, reporter))).await?);
-    pushed.iter().for_each(|(_, pushed)| counts.add(*pushed));
-    let layers: Vec<Descriptor> = pushed.into_iter().map(|(descriptor, _)| descriptor).collect();
+    let of_config = push_blob(stores, target, &Arc::new(Stored::new(stores, config, reporter))).await?;
+    let (layers, mut blobs): (Vec<Descriptor>, Vec<Pushed>) = pushed.into_iter().unzip();
+    blobs.push(of_config);
     remember(stores, target, config, &layers)?;
     let (media_type, bytes) = manifest(stores, image, layers)?;
-    Ok(stores.client.push_manifest(target, &media_type, bytes.into()).await?)
+    let descriptor = stores.client.push_manifest(target, &media_type, bytes.into()).await?;
+    Ok(PushedImage { descriptor, blobs })
+}
+
+/// An image that its registry has now.
+pub(super) struct PushedImage {
+    /// What points to its manifest there.
+    pub(super) descriptor: Descriptor,
+    /// How each of its blobs came to be there.
+    pub(super) blobs: Vec<Pushed>,
 }
 
 /// Packs the layer where it is not packed yet, and makes the registry have it.
@@ -55,11 +64,14 @@ async fn push_layer(
     index: usize,
     target: &Reference,
     lease: &Arc<Lease>,
+    plain: Plain,
     reporter: &Arc<dyn Reporter>,
 ) -> Result<(Descriptor, Pushed), Cause> {
     let descriptor = image.manifest.layers[index].clone();
     let packed = match descriptor.media_type.kind() {
-        Kind::Layer(Compression::Uncompressed) => pack(stores, image, index, lease).await?,
+        Kind::Layer(Compression::Uncompressed) if plain == Plain::Packed => {
+            pack(stores, image, index, lease).await?
+        }
         _ => descriptor,
     };
     lease.hold(&Resource::Blob(packed.digest.clone()))?;

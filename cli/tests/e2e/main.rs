@@ -23,6 +23,7 @@ mod lsp;
 mod main_job;
 mod mistakes;
 mod network;
+mod output;
 mod platforms;
 mod run;
 mod run_isolation;

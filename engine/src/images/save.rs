@@ -1,5 +1,6 @@
 //! Writing images to an archive that Docker and OCI tools read.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use kiln_cache::{Resource, Store};
@@ -27,7 +28,7 @@ impl Images<'_> {
             let names = own.map_or_else(|| image.names.clone(), |own| vec![own]);
             let root = if platform.is_some() { &image.manifest_digest } else { digest };
             let root = store.content.read(root, MAX_MANIFEST as u64)?;
-            saved.push(SavedImage { names, root });
+            saved.push(SavedImage { names, root, annotations: BTreeMap::new() });
             stored.push(image);
         }
         let blobs = StoreBlobs { store, images: &stored };

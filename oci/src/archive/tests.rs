@@ -20,7 +20,7 @@ impl Memory {
         let config = self.put(MediaType::OCI_CONFIG, &config(layers));
         let layers = layers.iter().map(|layer| self.put(MediaType::OCI_LAYER, layer.as_bytes())).collect();
         let names = names.iter().map(|name| name.parse().unwrap()).collect();
-        SavedImage { names, root: Manifest::new(config, layers).to_bytes() }
+        SavedImage { names, root: Manifest::new(config, layers).to_bytes(), annotations: BTreeMap::new() }
     }
 
     /// An index of an image a platform, each with one layer named as its platform.
@@ -31,7 +31,8 @@ impl Memory {
             Descriptor { platform: Some(platform.parse().unwrap()), ..manifest }
         };
         let root = Index::new(platforms.iter().map(entry).collect()).to_bytes();
-        SavedImage { names: names.iter().map(|name| name.parse().unwrap()).collect(), root }
+        let names = names.iter().map(|name| name.parse().unwrap()).collect();
+        SavedImage { names, root, annotations: BTreeMap::new() }
     }
 }
 

@@ -25,7 +25,8 @@ impl<'a> Tree<'a> {
             Document::Manifest(manifest) => manifest.media_type.unwrap_or(MediaType::OCI_MANIFEST.into()),
             Document::Index(index) => index.media_type.unwrap_or(MediaType::OCI_INDEX.into()),
         };
-        let root = Descriptor::of(media_type, &image.root);
+        let annotations = image.annotations.clone();
+        let root = Descriptor { annotations, ..Descriptor::of(media_type, &image.root) };
         let (documents, manifests) = (Vec::new(), Vec::new());
         let mut tree = Tree { names: &image.names, root: root.clone(), documents, manifests };
         tree.add(&root, image.root.clone(), blobs, 0)?;

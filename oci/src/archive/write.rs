@@ -1,6 +1,6 @@
 //! Writing: an OCI layout that is a `docker save` archive too, the same bytes for the same images.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use tar::{Builder, EntryType, Header};
@@ -29,6 +29,8 @@ pub struct SavedImage {
     pub names: Vec<Reference>,
     /// The bytes of its manifest or index; everything else is asked for by the descriptors in it.
     pub root: Vec<u8>,
+    /// Annotations of what points to it in the list of images.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What images consist of, whether it is written as an archive or as a directory.
