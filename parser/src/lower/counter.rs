@@ -1,4 +1,4 @@
-//! How progress names the steps of a stage: `[linux/arm64 build 2/3] `.
+//! How progress names the steps of a stage: `[linux/arm64 build 2/3] `, and `[build 1/3] ONBUILD ` for triggers.
 
 use kiln_oci::Platform;
 
@@ -13,11 +13,18 @@ pub(super) struct Counter {
     stage: String,
     total: usize,
     at: usize,
+    /// Whether the next step is a trigger's.
+    triggered: bool,
 }
 
 impl Counter {
     pub(super) fn new(platform: Option<Platform>, stage: String, total: usize) -> Self {
-        Counter { platform, stage, total, at: 0 }
+        Counter { platform, stage, total, at: 0, triggered: false }
+    }
+
+    /// Says whether the steps that follow are those of the base's triggers.
+    pub(super) fn set_triggered(&mut self, triggered: bool) {
+        self.triggered = triggered;
     }
 
     /// The stage, where it has a name or number.
@@ -39,7 +46,8 @@ impl Counter {
         words.extend(self.stage());
         let width = self.total.ilog10() as usize + 1;
         words.push(format!("{:width$}/{}", self.at, self.total));
-        format!("[{}] ", words.join(" "))
+        let trigger = if self.triggered { "ONBUILD " } else { "" };
+        format!("[{}] {trigger}", words.join(" "))
     }
 }
 
@@ -82,6 +90,9 @@ mod tests {
         assert_eq!(prefix(None, "build", &["TARGETARCH=arm64"]), "[build  1/12] ");
         assert_eq!(prefix(Some("linux/arm64"), "build", &[]), "[linux/arm64 build  1/12] ");
         assert_eq!(Counter::default().next(&Variables::default()), "");
+        let mut counter = Counter::new(None, "build".to_owned(), 1);
+        counter.set_triggered(true);
+        assert_eq!(counter.next(&Variables::default()), "[build 1/1] ONBUILD ");
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl Lowerer<'_> {
         let mut state = self.base(stage, &triggers)?;
         let nodes: Vec<&Node> = triggers.iter().chain(&stage.nodes).collect();
         for (at, node) in nodes.iter().enumerate() {
+            state.counter.set_triggered(at < triggers.len());
             self.instruction(stage, &mut state, node, &nodes[..at])?;
         }
         Ok(state)
