@@ -8,6 +8,7 @@ mod checkout;
 mod isolation;
 mod program;
 mod resolve;
+mod size;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

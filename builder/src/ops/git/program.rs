@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 use super::Wanted;
 use super::isolation::{authorization, config_text, environment, without_password};
+use super::size::{self, Limits};
 use crate::error::Cause;
 use crate::session::Session;
 use crate::solver::blocking;
@@ -34,6 +35,7 @@ const SHOWN_LINES: usize = 6;
 const AGENT: &str = "agent";
 
 const SIGKILL: i32 = 9;
+
 /// A repository of our own to fetch into, and the program to do that with; both are gone when this is dropped.
 pub(super) struct Git {
     remote: String,
@@ -115,7 +117,13 @@ impl Git {
             .map_err(|error| self.not_started(args, &error))?;
         let mut group = Group(child.id());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (output, complaints) = tokio::join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINTS));
+        let said = async { tokio::join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINTS)) };
+        let (output, complaints) = tokio::select! {
+            said = said => said,
+            reason = size::exceeded(self.tree.clone(), Limits::default()) => {
+                return Err(self.error(args, &reason, None));
+            }
+        };
         let failed = Cause::io(format!("read what `git {}` says", args[0]));
         let (output, complaints) = output.and_then(|output| Ok((output, complaints?))).map_err(failed)?;
         let (Some(output), Some(complaints)) = (output, complaints) else {
