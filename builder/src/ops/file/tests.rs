@@ -451,6 +451,20 @@ fn archives_are_unpacked() {
     }
 }
 
+/// A link to an archive is followed before anybody looks at what it is, as in BuildKit.
+#[test]
+fn a_link_to_an_archive_is_unpacked() {
+    let packed = Bench::with(&["top/file"]);
+    let bench = Bench::new();
+    std::fs::write(bench.from("real"), pack(&packed.from(""))).unwrap();
+    symlink("real", bench.from("link")).unwrap();
+    symlink("/link", bench.from("link-to-link")).unwrap();
+    for (path, dest) in [("/link", "/one"), ("/link-to-*", "/two")] {
+        bench.copy_context(&CopyAction { unpack: true, ..action(&[path], dest) }).unwrap();
+    }
+    assert_eq!(bench.landed(), ["one/top/file", "two/top/file"]);
+}
+
 /// A tar of one entry, with a header made by hand.
 fn entry(kind: u8, name: &str, link: &str, data: &[u8]) -> Vec<u8> {
     let mut block = vec![0u8; 512];
