@@ -45,6 +45,19 @@ fn a_missing_base_image_is_named() {
 }
 
 #[test]
+fn a_stage_that_is_none_is_taken_for_an_image_and_the_error_says_both() {
+    let kiln = Kiln::new();
+    for line in ["COPY --from=bulid /x /x", "RUN --mount=from=bulid,target=/m true"] {
+        let text = format!("FROM busybox AS build\nRUN touch /x\nFROM busybox\n{line}\n");
+        let context = kiln.context("c", &[("Dockerfile", &text)]);
+        let said = kiln.fails(1, &["build", context.to_str().unwrap()]);
+        let expected = "no stage before this one is called `bulid`, and the image `bulid:latest` cannot be had";
+        assert!(said.contains(expected) && said.contains("did you mean `build`?"), "{said}");
+        assert!(said.contains(&format!(">>> {line}")), "{said}");
+    }
+}
+
+#[test]
 fn what_is_not_executed_yet_is_refused_by_name() {
     let kiln = Kiln::new();
     for url in ["https://example.org/x.git#main", "https://example.org/context.tar.gz"] {

@@ -139,6 +139,23 @@ fn nothing_of_the_sandbox_is_in_the_layer() {
     assert_eq!(String::from_utf8(listing.stdout).unwrap(), "x\n");
 }
 
+/// Item 95.
+#[test]
+fn the_host_is_called_as_in_buildkit_unless_an_argument_says_otherwise() {
+    let kiln = Kiln::new();
+    let context = kiln.context(
+        "c",
+        &[(
+            "Dockerfile",
+            "FROM busybox\nARG NAME\nRUN test \"$(hostname)\" = $NAME && grep -w $NAME /etc/hosts\n",
+        )],
+    );
+    kiln.build("named", &context, &["--build-arg", "NAME=buildkitsandbox"]);
+    let other = ["--build-arg", "NAME=other", "--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=other"];
+    kiln.build("named", &context, &other);
+    kiln.fails(1, &["build", "--build-arg", "NAME=other", context.to_str().unwrap()]);
+}
+
 #[test]
 fn an_ignored_file_is_not_in_the_image() {
     let kiln = Kiln::new();

@@ -194,10 +194,16 @@ fn span_of(dockerfile: &Dockerfile, image: &Reference) -> Option<Span> {
         |text: &str| text.parse::<Reference>().is_ok_and(|written| written.with_default_tag() == *image);
     let stages = &dockerfile.stages;
     let from = stages.iter().find(|stage| names(&stage.from.image)).map(|stage| stage.span);
-    let nodes = || stages.iter().flat_map(|stage| &stage.instructions);
-    let copy = || {
-        nodes().find(|node| matches!(&node.instruction, Instruction::Copy(copy) if copy.from.as_deref().is_some_and(names)))
+    let takes = |instruction: &Instruction| match instruction {
+        Instruction::Copy(copy) => copy.from.as_deref().is_some_and(names),
+        Instruction::Run(run) => {
+            let mut options = run.mounts.iter().flat_map(|mount| mount.split(','));
+            options.any(|option| option.strip_prefix("from=").is_some_and(names))
+        }
+        _ => false,
     };
+    let taker =
+        || stages.iter().flat_map(|stage| &stage.instructions).find(|node| takes(&node.instruction));
     let with_argument = || stages.iter().find(|stage| stage.from.image.contains('$'));
-    from.or_else(|| copy().map(|node| node.span)).or_else(|| with_argument().map(|stage| stage.span))
+    from.or_else(|| taker().map(|node| node.span)).or_else(|| with_argument().map(|stage| stage.span))
 }

@@ -39,9 +39,18 @@ pub(super) fn of_base(
     file: &SourceFile,
 ) -> Error {
     let name = image.familiar();
-    error.message = format!("cannot get the base image `{name}`: {}", error.message);
-    error.detail = span.map(|span| excerpt(file, span));
     let written = image.familiar_name();
+    let is_base = |span: Span| dockerfile.stages.iter().any(|stage| stage.span.first == span.first);
+    let what = match span.is_none_or(is_base) {
+        true => format!("cannot get the base image `{name}`"),
+        // A name that a stage could have was most likely meant as one.
+        false if !written.contains('/') => {
+            format!("no stage before this one is called `{written}`, and the image `{name}` cannot be had")
+        }
+        false => format!("cannot get the image `{name}`"),
+    };
+    error.message = format!("{what}: {}", error.message);
+    error.detail = span.map(|span| excerpt(file, span));
     let stages = dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_deref());
     let meant = nearest(&written, stages).or_else(|| common_image(&written));
     if error.kind == ErrorKind::NotFound {
