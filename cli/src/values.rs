@@ -4,6 +4,7 @@ pub(crate) mod annotation;
 pub(crate) mod assignment;
 pub(crate) mod call;
 pub(crate) mod context;
+pub(crate) mod health;
 pub(crate) mod mount;
 pub(crate) mod output;
 pub(crate) mod port;

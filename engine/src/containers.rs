@@ -1,6 +1,7 @@
 //! Containers: create, start, stop, list and what else is done to one.
 
 mod create;
+mod health;
 mod lifecycle;
 mod look;
 mod names;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Engine;
 pub(crate) use create::{merge_env, mount_point as create_mount_point};
+pub use health::{Health, HealthResult, HealthStatus, Healthcheck};
 pub(crate) use names::{check as check_name, new_id};
 pub use preview::Preview;
 pub(crate) use record::{Record, Records, directory, is_supervised, lock_path, now};
@@ -185,6 +187,9 @@ pub struct ContainerOptions {
     pub stop_signal: Option<String>,
     /// How long `stop` waits; `None` is 10 seconds.
     pub stop_timeout: Option<Duration>,
+    /// How the program is asked whether it is well; `None` takes the image's.
+    #[serde(default)]
+    pub health: Option<Healthcheck>,
 }
 
 /// Where a container is in its life.
@@ -243,6 +248,9 @@ pub struct State {
     pub finished_at: Option<String>,
     /// How often its restart policy started it.
     pub restart_count: u32,
+    /// Whether its program is well, where it is asked.
+    #[serde(default)]
+    pub health: Option<Health>,
 }
 
 /// A mount that a container has.

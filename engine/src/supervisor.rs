@@ -7,6 +7,7 @@
 
 mod clients;
 pub(crate) mod frame;
+mod probe;
 mod pump;
 mod restart;
 pub(crate) mod spec;
@@ -26,13 +27,14 @@ use kiln_sys::fs::{FileLock, Root, try_lock_file};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::containers::{NetworkMode, Record, Records, Status, lock_path, now};
+use crate::containers::{Health, NetworkMode, Record, Records, Status, lock_path, now};
 use crate::logs::LogWriter;
 use crate::networks::etc::{Facts, Texts};
 use crate::networks::{self, Joined};
 use crate::{Engine, Error, ErrorKind, Result, volumes};
 use clients::Clients;
 use frame::Frame;
+use probe::Probe;
 use pump::Pump;
 use restart::Backoff;
 use streams::Streams;
@@ -208,7 +210,8 @@ impl<'a> Supervisor<'a> {
         clients.started();
         let log = &mut self.log;
         let (record, listener) = (&self.record, &self.listener);
-        Pump { record, running: &running, listener, log, streams, clients, closing: false }.run()?;
+        let pump = Pump { record, running: &running, listener, log, streams, clients, closing: false };
+        run_asked(self.engine, pump)?;
         Ok(running.wait()?)
     }
 
@@ -219,6 +222,7 @@ impl<'a> Supervisor<'a> {
         Records::of(self.engine).update(&self.id(), |record| {
             record.cgroup_paths = cgroup_paths;
             record.stopped = false;
+            let health = record.asks_health().then(Health::default);
             let container = &mut record.container;
             container.ports = ports;
             container.address = self.joined.as_ref().map(|joined| joined.address.into());
@@ -230,6 +234,7 @@ impl<'a> Supervisor<'a> {
                 started_at: Some(now()),
                 finished_at: container.state.finished_at.take(),
                 restart_count: restarts,
+                health,
                 ..Default::default()
             };
         })
@@ -320,6 +325,20 @@ impl<'a> Supervisor<'a> {
         self.reservation = None;
         self.joined = None;
     }
+}
+
+/// Runs the pump, and meanwhile asks the program whether it is well, where the container wants that.
+fn run_asked(engine: &Engine, pump: Pump<'_>) -> Result<()> {
+    let probe = Probe::of(engine, pump.record, pump.running);
+    let (ends, stop) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        if let Some(probe) = probe {
+            scope.spawn(move || probe.run(&stop));
+        }
+        let result = pump.run();
+        drop(ends);
+        result
+    })
 }
 
 fn publish(joined: &Joined, record: &Record) -> Result<Reservation> {

@@ -136,6 +136,27 @@ pub(crate) struct ContainerArgs {
     /// Seconds that it then has
     #[arg(long, value_name = "SECONDS")]
     pub(crate) stop_timeout: Option<u64>,
+    /// Command that asks whether the program is well
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) health_cmd: Option<String>,
+    /// Time between two such checks, such as 30s
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_interval: Option<String>,
+    /// Longest that one may take
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_timeout: Option<String>,
+    /// Time after the start in which failures do not count
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_start_period: Option<String>,
+    /// Time between two checks in it
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_start_interval: Option<String>,
+    /// Failures in a row that make it unhealthy
+    #[arg(long, value_name = "N")]
+    pub(crate) health_retries: Option<u32>,
+    /// Do not ask, whatever the image says
+    #[arg(long)]
+    pub(crate) no_healthcheck: bool,
     /// When to ask the registry for the image
     #[arg(long, value_enum, default_value_t = Pull::Missing, value_name = "WHEN")]
     pub(crate) pull: Pull,

@@ -12,7 +12,7 @@ use super::{OK, pull};
 use crate::app::App;
 use crate::args::create::{ContainerArgs, CreateArgs, Pull};
 use crate::terminal;
-use crate::values::{assignment, mount, port, quantity, run_option};
+use crate::values::{assignment, health, mount, port, quantity, run_option};
 
 pub(super) fn run(args: &CreateArgs, app: &App) -> Result<u8> {
     let engine = app.engine()?;
@@ -122,6 +122,7 @@ pub(super) fn options(args: &ContainerArgs) -> Result<ContainerOptions> {
         restart: run_option::restart(&args.restart)?,
         stop_signal: args.stop_signal.clone(),
         stop_timeout: args.stop_timeout.map(Duration::from_secs),
+        health: health::of(args)?,
     })
 }
 
@@ -179,10 +180,25 @@ mod tests {
     }
 
     #[test]
+    fn a_check_of_health_is_the_users_where_the_user_says_something() {
+        let health = |line: &str| parse(line).unwrap().health;
+        assert_eq!(health("kiln run image"), None);
+        assert_eq!(health("kiln run --no-healthcheck image").unwrap().test, ["NONE"]);
+        let some =
+            health("kiln run --health-cmd check --health-interval 1m30s --health-retries 2 image").unwrap();
+        assert_eq!(some.test, ["CMD-SHELL", "check"]);
+        assert_eq!((some.interval, some.retries), (Some(Duration::from_secs(90)), Some(2)));
+        assert_eq!(health("kiln run --health-timeout 5s image").unwrap().test, [""; 0]);
+    }
+
+    #[test]
     fn wrong_values_name_their_option() {
         let why = |line: &str| parse(line).unwrap_err().message;
         assert!(why("kiln run -p x image").starts_with("`-p x`"));
         assert!(why("kiln run --network front image").starts_with("`--network front`"));
         assert!(why("kiln run -v relative image").starts_with("`-v relative`"));
+        assert!(why("kiln run --health-interval soon image").starts_with("`--health-interval soon`"));
+        assert!(why("kiln run --health-timeout 0.1ms image").contains("at least 1ms"));
+        assert!(why("kiln run --no-healthcheck --health-retries 1 image").contains("exclude each other"));
     }
 }

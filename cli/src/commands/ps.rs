@@ -39,7 +39,7 @@ struct Filter {
     value: String,
 }
 
-const FILTERS: [&str; 6] = ["name", "id", "status", "label", "ancestor", "exited"];
+const FILTERS: [&str; 7] = ["name", "id", "status", "health", "label", "ancestor", "exited"];
 
 impl Filter {
     fn parse(text: &str) -> Result<Filter> {
@@ -57,6 +57,9 @@ impl Filter {
             "name" => container.name.contains(value.trim_start_matches('/')),
             "id" => container.id.starts_with(value),
             "status" => container.state.status.as_str() == value,
+            "health" => {
+                container.state.health.as_ref().map_or("none", |health| health.status.as_str()) == value
+            }
             "exited" => {
                 container.state.finished_at.is_some() && container.state.exit_code.to_string() == value
             }

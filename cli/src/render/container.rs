@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use kiln_engine::containers::{
-    Container, ContainerOptions, MountKind, MountPoint, NetworkMode, Protocol, PublishedPort, RestartPolicy,
-    Status,
+    Container, ContainerOptions, Health, HealthResult, HealthStatus, Healthcheck, MountKind, MountPoint,
+    NetworkMode, Protocol, PublishedPort, RestartPolicy, Status,
 };
 use serde_json::{Map, Value, json};
 
@@ -83,13 +83,23 @@ fn status(container: &Container, now: Timestamp) -> String {
         moment.as_deref().and_then(|moment| time::since(moment, now)).unwrap_or_default()
     };
     match state.status {
-        Status::Running => format!("Up {}", since(&state.started_at)),
+        Status::Running => format!("Up {}{}", since(&state.started_at), health_words(state.health.as_ref())),
         Status::Paused => format!("Up {} (Paused)", since(&state.started_at)),
         Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(&state.finished_at)),
         Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished_at)),
         Status::Created => "Created".to_owned(),
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Dead => "Dead".to_owned(),
+    }
+}
+
+/// What `ps` says after the time: ` (healthy)`.
+fn health_words(health: Option<&Health>) -> &'static str {
+    match health.map(|health| health.status) {
+        None => "",
+        Some(HealthStatus::Starting) => " (health: starting)",
+        Some(HealthStatus::Healthy) => " (healthy)",
+        Some(HealthStatus::Unhealthy) => " (unhealthy)",
     }
 }
 
@@ -119,7 +129,7 @@ pub(crate) fn inspect(container: &Container) -> Value {
 fn state(container: &Container) -> Value {
     let state = &container.state;
     let running = matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
-    json!({
+    let mut shown = json!({
         "Status": state.status.as_str(),
         "Running": running,
         "Paused": state.status == Status::Paused,
@@ -132,6 +142,37 @@ fn state(container: &Container) -> Value {
         "Error": state.error,
         "StartedAt": state.started_at.as_deref().unwrap_or(NEVER),
         "FinishedAt": state.finished_at.as_deref().unwrap_or(NEVER),
+    });
+    // As with Docker, the key is there only where the program is asked.
+    if let Some(found) = &state.health {
+        shown["Health"] = health(found);
+    }
+    shown
+}
+
+fn health(health: &Health) -> Value {
+    let result = |result: &HealthResult| {
+        json!({
+            "Start": result.start, "End": result.end, "ExitCode": result.exit_code, "Output": result.output,
+        })
+    };
+    json!({
+        "Status": health.status.as_str(),
+        "FailingStreak": health.failing_streak,
+        "Log": health.log.iter().map(result).collect::<Vec<_>>(),
+    })
+}
+
+/// The check as Docker's API has it, with times in nanoseconds.
+fn healthcheck(check: &Healthcheck) -> Value {
+    let nanos = |time: Option<std::time::Duration>| time.map_or(0, |time| time.as_nanos());
+    json!({
+        "Test": check.test,
+        "Interval": nanos(check.interval),
+        "Timeout": nanos(check.timeout),
+        "StartPeriod": nanos(check.start_period),
+        "StartInterval": nanos(check.start_interval),
+        "Retries": check.retries.unwrap_or(0),
     })
 }
 
@@ -153,6 +194,7 @@ fn config(container: &Container) -> Value {
         "WorkingDir": options.working_dir.as_deref().unwrap_or_default(),
         "Entrypoint": options.entrypoint,
         "Labels": labels,
+        "Healthcheck": options.health.as_ref().map(healthcheck),
         "StopSignal": options.stop_signal,
         "StopTimeout": options.stop_timeout.map(|timeout| timeout.as_secs()),
     })
@@ -297,6 +339,21 @@ mod tests {
         assert_eq!(row["RunningFor"], "About an hour ago");
         assert_eq!(row["Status"], "Exited (3) 3 minutes ago");
         assert_eq!(row["Ports"], "0.0.0.0:8080->80/tcp");
+    }
+
+    #[test]
+    fn health_is_shown_where_there_is_any() {
+        let mut container = container();
+        assert!(inspect(&container)["State"].get("Health").is_none());
+        container.state.status = Status::Running;
+        container.state.started_at = Some("2026-01-31T11:59:50Z".into());
+        let log = vec![HealthResult { exit_code: 1, output: "down".into(), ..HealthResult::default() }];
+        container.state.health = Some(Health { status: HealthStatus::Unhealthy, failing_streak: 3, log });
+        let now = "2026-01-31T12:00:00Z".parse().unwrap();
+        assert_eq!(row(&container, now, false)["Status"], "Up 10 seconds (unhealthy)");
+        let health = &inspect(&container)["State"]["Health"];
+        assert_eq!((&health["Status"], &health["FailingStreak"]), (&json!("unhealthy"), &json!(3)));
+        assert_eq!((&health["Log"][0]["ExitCode"], &health["Log"][0]["Output"]), (&json!(1), &json!("down")));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Times in arguments and in lists.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use kiln_engine::Result;
 
@@ -21,6 +23,19 @@ pub(crate) fn moment(option: &str, text: &str, now: Timestamp) -> Result<String>
         None => {
             wrong(option, text, "a time is `2026-01-31T12:00:00Z`, a date, or how long ago, such as `10m`")
         }
+    }
+}
+
+/// A length of time such as `1m30s`, a millisecond at least; `0` is none.
+pub(crate) fn length(option: &str, text: &str) -> Result<Option<Duration>> {
+    if text == "0" {
+        return Ok(None);
+    }
+    match duration(text).map(Duration::try_from) {
+        Some(Ok(length)) if length.is_zero() => Ok(None),
+        Some(Ok(length)) if length >= Duration::from_millis(1) => Ok(Some(length)),
+        Some(Ok(_)) => wrong(option, text, "it is at least 1ms"),
+        _ => wrong(option, text, "a length of time is `30s`, `1m30s` or `500ms`"),
     }
 }
 

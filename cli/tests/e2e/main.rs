@@ -17,6 +17,7 @@ mod checks;
 mod conformance;
 mod crash;
 mod fmt;
+mod health;
 mod images;
 mod interop;
 mod lsp;

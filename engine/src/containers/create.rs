@@ -9,8 +9,8 @@ use kiln_snapshot::Key;
 use super::names::{check, name_of, new_id};
 use super::record::{KIND, Record, Records, directory, now};
 use super::{
-    Container, ContainerOptions, Containers, MountKind, MountPoint, MountRequest, NetworkMode, PortRequest,
-    Protocol, Standby, signal,
+    Container, ContainerOptions, Containers, Healthcheck, MountKind, MountPoint, MountRequest, NetworkMode,
+    PortRequest, Protocol, Standby, signal,
 };
 use crate::images::StoredImage;
 use crate::{Engine, Error, ErrorKind, Result, volumes};
@@ -140,6 +140,7 @@ pub(super) fn plan(options: &ContainerOptions, image: &StoredImage, id: &str) ->
         anonymous_volumes: Vec::new(),
         volumes: Vec::new(),
         cgroup_paths: Vec::new(),
+        shell: config.shell.clone().unwrap_or_default(),
         stopped: false,
     })
 }
@@ -155,6 +156,7 @@ fn with_image(given: &ContainerOptions, config: &ContainerConfig, id: &str) -> C
     options.user = or_image(&given.user, &config.user);
     options.working_dir = or_image(&given.working_dir, &config.working_dir);
     options.stop_signal = given.stop_signal.clone().or_else(|| config.stop_signal.clone());
+    options.health = Healthcheck::of(given.health.as_ref(), config);
     options.hostname.get_or_insert_with(|| id[..SHORT_ID].to_owned());
     if given.publish_all {
         options.ports.extend(exposed(config).filter(|port| !is_published(&given.ports, port)));

@@ -6,7 +6,7 @@ use kiln_cache::{Objects, Resource, Store};
 use kiln_sys::fs::{FileLock, try_lock_file};
 use serde::{Deserialize, Serialize};
 
-use super::{Container, State, Status};
+use super::{Container, Health, State, Status};
 use crate::{Engine, Error, Result};
 
 /// The kind of the database's documents, and of what they hold.
@@ -25,6 +25,9 @@ pub(crate) struct Record {
     pub(crate) volumes: Vec<String>,
     /// The control group's directories while it runs.
     pub(crate) cgroup_paths: Vec<PathBuf>,
+    /// The image's shell, for a check of health that is a text; empty is `/bin/sh -c`.
+    #[serde(default)]
+    pub(crate) shell: Vec<String>,
     /// Whether somebody stopped it, so that no restart policy starts it again.
     pub(crate) stopped: bool,
 }
@@ -33,6 +36,12 @@ impl Record {
     /// The container's directory beneath the root.
     pub(crate) fn directory(&self, root: &Path) -> PathBuf {
         directory(root, &self.container.id)
+    }
+
+    /// Whether its program is asked whether it is well.
+    pub(crate) fn asks_health(&self) -> bool {
+        let check = self.container.options.health.as_ref();
+        check.and_then(|check| check.command(&self.shell)).is_some()
     }
 
     /// Whether a supervisor should be there.
@@ -161,6 +170,7 @@ impl Record {
             exit_code,
             oom_killed,
             finished_at: Some(now()),
+            health: previous.health.clone().map(Health::after_the_end),
             ..previous
         };
     }

@@ -51,7 +51,7 @@ pub(crate) fn on(
 }
 
 /// The container's own process.
-fn process(record: &Record) -> Process {
+pub(super) fn process(record: &Record) -> Process {
     let options = &record.container.options;
     Process {
         args: record.container.args.clone(),
