@@ -1,24 +1,30 @@
-//! `docs/language.md` names a test for each of the language's hundred points: the table is whole and the tests exist.
+//! `docs/language.md` names a test for each of the language's hundred points, `docs/safety.md` one for each row of the
+//! tables of what means harm: the tables are whole and the tests exist.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Points that no test can show, as kiln has nothing of the kind.
-const WITHOUT_TEST: [usize; 1] = [99];
+/// What no test can show, as kiln has nothing of the kind.
+const POINTS_WITHOUT_TEST: [&str; 1] = ["99"];
+const DANGERS_WITHOUT_TEST: [&str; 4] = ["B13", "B14", "B28", "B32"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Number and names of tests of each row.
-fn rows() -> Vec<(usize, Vec<String>)> {
-    let text = fs::read_to_string(root().join("docs/language.md")).unwrap();
+/// A row's number, and its tests.
+type Row = (String, Vec<String>);
+
+/// The rows of a page's tables whose first column is a number, after a letter or not.
+fn rows(page: &str) -> Vec<Row> {
+    let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
     let row = |line: &str| {
         let columns: Vec<&str> = line.strip_prefix("| ")?.split(" | ").collect();
-        let number = columns.first()?.parse().ok()?;
+        let number = *columns.first()?;
+        number.trim_start_matches(['U', 'B']).parse::<usize>().ok()?;
         let names = columns.get(2)?.split('`').skip(1).step_by(2);
-        Some((number, names.map(str::to_owned).collect()))
+        Some((number.to_owned(), names.map(str::to_owned).collect()))
     };
     text.lines().filter_map(row).collect()
 }
@@ -79,18 +85,30 @@ fn marked(text: &str) -> Vec<String> {
     names
 }
 
-#[test]
-fn every_point_has_tests_that_exist() {
-    let (rows, tests) = (rows(), tests());
-    let numbers: Vec<usize> = rows.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, (1..=100).collect::<Vec<_>>());
+/// Checks that the rows are these, that their tests exist, and that none but `bare` are without.
+#[track_caller]
+fn check(page: &str, expected: &[String], bare: &[&str]) {
+    let (rows, tests) = (rows(page), tests());
+    let numbers: Vec<&String> = rows.iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, expected.iter().collect::<Vec<_>>());
     let missing: Vec<_> = rows
         .iter()
         .flat_map(|(number, names)| names.iter().map(move |name| (number, name)))
         .filter(|(_, name)| !tests.contains(*name))
         .collect();
     assert!(missing.is_empty(), "no such tests: {missing:?}");
-    let bare: Vec<usize> =
-        rows.iter().filter(|(_, names)| names.is_empty()).map(|(number, _)| *number).collect();
-    assert_eq!(bare, WITHOUT_TEST);
+    let without: Vec<&String> =
+        rows.iter().filter(|(_, names)| names.is_empty()).map(|(number, _)| number).collect();
+    assert_eq!(without, bare);
+}
+
+#[test]
+fn every_point_has_tests_that_exist() {
+    check("language.md", &(1..=100).map(|n| n.to_string()).collect::<Vec<_>>(), &POINTS_WITHOUT_TEST);
+}
+
+#[test]
+fn every_danger_has_tests_that_exist() {
+    let rows = |letter: char, last: usize| (1..=last).map(move |n| format!("{letter}{n:02}"));
+    check("safety.md", &rows('U', 30).chain(rows('B', 33)).collect::<Vec<_>>(), &DANGERS_WITHOUT_TEST);
 }

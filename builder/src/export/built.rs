@@ -182,3 +182,36 @@ fn put_index(
     let annotations = options.annotations.of(AnnotationLevel::IndexDescriptor, None);
     Ok(Descriptor { annotations, ..descriptor })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// U30: a base image says what it is for, and nobody checked that it is a platform.
+    #[test]
+    fn the_folder_of_a_platform_is_one_component_whatever_the_platform_says() {
+        let folder = |os: &str, architecture: &str, variant: Option<&str>| {
+            let platform = Platform {
+                os: os.to_owned(),
+                architecture: architecture.to_owned(),
+                variant: variant.map(str::to_owned),
+                os_version: Some("../..".to_owned()),
+            };
+            let config = ImageConfig::empty(platform.clone());
+            Image { platform, layers: Layers::scratch(), base: 0, config }.folder()
+        };
+        assert_eq!(folder("linux", "arm", Some("v7")), "linux_arm_v7");
+        for (os, architecture, variant) in [
+            ("../../x", "../y", Some("/z")),
+            ("..", "", None),
+            ("", "..", None),
+            ("/", "/", Some("..")),
+            (".", ".", None),
+        ] {
+            let name = folder(os, architecture, variant);
+            let mut components = std::path::Path::new(&name).components();
+            assert!(matches!(components.next(), Some(std::path::Component::Normal(_))), "{name}");
+            assert_eq!(components.next(), None, "{name}");
+        }
+    }
+}

@@ -51,7 +51,8 @@ fn a_stage_that_is_none_is_taken_for_an_image_and_the_error_says_both() {
         let text = format!("FROM busybox AS build\nRUN touch /x\nFROM busybox\n{line}\n");
         let context = kiln.context("c", &[("Dockerfile", &text)]);
         let said = kiln.fails(1, &["build", context.to_str().unwrap()]);
-        let expected = "no stage before this one is called `bulid`, and the image `bulid:latest` cannot be had";
+        let expected =
+            "no stage before this one is called `bulid`, and the image `bulid:latest` cannot be had";
         assert!(said.contains(expected) && said.contains("did you mean `build`?"), "{said}");
         assert!(said.contains(&format!(">>> {line}")), "{said}");
     }

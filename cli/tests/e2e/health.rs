@@ -13,6 +13,11 @@ fn start(kiln: &Kiln, name: &str, image: &str, options: &[&str]) {
     kiln.ok(&args);
 }
 
+/// `.State.Health` of a container.
+fn health(kiln: &Kiln, name: &str) -> serde_json::Value {
+    serde_json::from_str(&kiln.inspect(name, "{{json .State.Health}}")).unwrap()
+}
+
 fn status(kiln: &Kiln, name: &str) -> String {
     kiln.inspect(name, "{{.State.Health.Status}}")
 }
@@ -30,13 +35,12 @@ ENV WELL=/tmp/well
 HEALTHCHECK --interval=200ms --timeout=5s --retries=2 CMD pwd; id -un; ls $WELL
 ",
     );
-    start(&kiln, "c", "asked", &[]);
-    wait_for("failures", || status(&kiln, "c") == "unhealthy");
+    start(&kiln, "web", "asked", &[]);
+    wait_for("failures", || status(&kiln, "web") == "unhealthy");
     assert!(kiln.ok(&["ps", "--format", "{{.Status}}"]).ends_with("(unhealthy)"));
-    kiln.ok(&["exec", "c", "touch", "/tmp/well"]);
-    wait_for("a success", || status(&kiln, "c") == "healthy");
-    let health: serde_json::Value =
-        serde_json::from_str(&kiln.inspect("c", "{{json .State.Health}}")).unwrap();
+    kiln.ok(&["exec", "web", "touch", "/tmp/well"]);
+    wait_for("a success", || status(&kiln, "web") == "healthy");
+    let health = health(&kiln, "web");
     let log = health["Log"].as_array().unwrap();
     assert!(log.len() <= 5, "{health}");
     let last = log.last().unwrap();
@@ -48,10 +52,10 @@ HEALTHCHECK --interval=200ms --timeout=5s --retries=2 CMD pwd; id -un; ls $WELL
     assert_eq!(health["FailingStreak"], 0);
     assert!(kiln.ok(&["ps", "--format", "{{.Status}}"]).ends_with("(healthy)"));
     assert_eq!(kiln.ok(&["ps", "-q", "--filter", "health=healthy"]).lines().count(), 1);
-    kiln.ok(&["stop", "c"]);
-    assert_eq!(status(&kiln, "c"), "unhealthy");
-    kiln.ok(&["start", "c"]);
-    wait_for("the file of before", || status(&kiln, "c") == "healthy");
+    kiln.ok(&["stop", "web"]);
+    assert_eq!(status(&kiln, "web"), "unhealthy");
+    kiln.ok(&["start", "web"]);
+    wait_for("the file of before", || status(&kiln, "web") == "healthy");
 }
 
 #[test]
@@ -69,8 +73,8 @@ fn options_replace_what_the_image_says() {
     start(&kiln, "young", "asked", &["--health-start-period", "1h", "--health-start-interval", "200ms"]);
     wait_for("success", || status(&kiln, "own") == "healthy");
     wait_for("failure", || status(&kiln, "new") == "unhealthy");
-    assert_eq!(kiln.inspect("new", "{{(index .State.Health.Log 0).ExitCode}}"), "3");
-    let failures = || kiln.inspect("young", "{{json .State.Health.Log}}").matches("ExitCode").count();
+    assert_eq!(health(&kiln, "new")["Log"][0]["ExitCode"], 3);
+    let failures = || health(&kiln, "young")["Log"].as_array().unwrap().len();
     wait_for("failures that do not count", || failures() >= 2);
     assert_eq!(status(&kiln, "young"), "starting");
     let shown = kiln.ok(&["ps", "--format", "{{.Names}} {{.Status}}"]);
@@ -90,12 +94,12 @@ fn a_check_that_hangs_or_floods_is_cut_and_ended() {
     start(&kiln, "leaves", "busybox", &with("sleep 2345 & echo left"));
     start(&kiln, "absent", "busybox", &["--health-interval", "200ms", "--health-retries", "1"]);
     wait_for("the timeout", || status(&kiln, "hangs") == "unhealthy");
-    let output = |name: &str| kiln.inspect(name, "{{(index .State.Health.Log 0).Output}}");
+    let output = |name: &str| health(&kiln, name)["Log"][0]["Output"].as_str().unwrap().to_owned();
     assert!(output("hangs").contains("longer than 300ms: begun"), "{}", output("hangs"));
-    assert_eq!(kiln.inspect("hangs", "{{(index .State.Health.Log 0).ExitCode}}"), "-1");
+    assert_eq!(health(&kiln, "hangs")["Log"][0]["ExitCode"], -1);
     wait_for("the flood", || status(&kiln, "floods") == "healthy");
     assert!(output("floods").len() <= 4096);
     wait_for("what leaves something", || status(&kiln, "leaves") == "healthy");
-    assert_eq!(output("leaves"), "left");
+    assert_eq!(output("leaves"), "left\n");
     kiln.ok(&["rm", "-f", "hangs", "floods", "leaves", "absent"]);
 }

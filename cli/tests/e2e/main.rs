@@ -13,6 +13,7 @@ mod build_remote;
 mod build_run;
 mod build_run_cache;
 mod build_run_secrets;
+mod build_safety;
 mod checks;
 mod conformance;
 mod crash;

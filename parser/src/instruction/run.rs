@@ -125,5 +125,8 @@ mod tests {
         for bad in ["RUN []", "RUN --network=x y", "RUN --mount=type=x y", "RUN --mount y", "RUN --x y"] {
             assert!(check(bad).is_err(), "{bad}");
         }
+        for mode in ["-1", "0", "2", "99", "2147483647", "", "Insecure", "sandbox,insecure"] {
+            assert!(check(&format!("RUN --security={mode} y")).is_err(), "{mode}");
+        }
     }
 }
