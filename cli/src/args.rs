@@ -6,6 +6,7 @@ pub(crate) mod create;
 pub(crate) mod debug;
 pub(crate) mod fmt;
 pub(crate) mod image;
+pub(crate) mod lazy;
 pub(crate) mod lsp;
 pub(crate) mod network;
 pub(crate) mod registry;
@@ -14,7 +15,9 @@ pub(crate) mod volume;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use lazy::Lazy;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +34,18 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What was typed. Help and mistakes are told with the options of every command at hand.
+    pub(crate) fn read() -> Result<Cli, clap::Error> {
+        Cli::try_parse().or_else(|_| {
+            let mut whole = Cli::command();
+            whole.build();
+            let matches = whole.try_get_matches_from_mut(std::env::args_os())?;
+            Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut whole))
+        })
+    }
 }
 
 /// Options of every command.
@@ -52,53 +67,53 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     // Build and run.
-    Build(Box<build::BuildArgs>),
-    Run(Box<create::RunArgs>),
-    Create(Box<create::CreateArgs>),
-    Start(container::StartArgs),
-    Stop(container::StopArgs),
-    Restart(container::RestartArgs),
-    Kill(container::KillArgs),
-    Rm(container::RmArgs),
-    Ps(container::PsArgs),
-    Logs(container::LogsArgs),
-    Exec(container::ExecArgs),
-    Attach(container::AttachArgs),
-    Wait(container::WaitArgs),
-    Rename(container::RenameArgs),
-    Top(container::TopArgs),
-    Pause(container::PauseArgs),
-    Unpause(container::UnpauseArgs),
-    Port(container::PortArgs),
-    Inspect(container::InspectArgs),
+    Build(Lazy<Box<build::BuildArgs>>),
+    Run(Lazy<Box<create::RunArgs>>),
+    Create(Lazy<Box<create::CreateArgs>>),
+    Start(Lazy<container::StartArgs>),
+    Stop(Lazy<container::StopArgs>),
+    Restart(Lazy<container::RestartArgs>),
+    Kill(Lazy<container::KillArgs>),
+    Rm(Lazy<container::RmArgs>),
+    Ps(Lazy<container::PsArgs>),
+    Logs(Lazy<container::LogsArgs>),
+    Exec(Lazy<container::ExecArgs>),
+    Attach(Lazy<container::AttachArgs>),
+    Wait(Lazy<container::WaitArgs>),
+    Rename(Lazy<container::RenameArgs>),
+    Top(Lazy<container::TopArgs>),
+    Pause(Lazy<container::PauseArgs>),
+    Unpause(Lazy<container::UnpauseArgs>),
+    Port(Lazy<container::PortArgs>),
+    Inspect(Lazy<container::InspectArgs>),
     // Images.
-    Images(image::ListArgs),
-    Pull(image::PullArgs),
-    Push(image::PushArgs),
-    Tag(image::TagArgs),
-    Rmi(image::RemoveArgs),
-    Save(image::SaveArgs),
-    Load(image::LoadArgs),
-    Import(image::ImportArgs),
-    History(image::HistoryArgs),
-    Login(registry::LoginArgs),
-    Logout(registry::LogoutArgs),
+    Images(Lazy<image::ListArgs>),
+    Pull(Lazy<image::PullArgs>),
+    Push(Lazy<image::PushArgs>),
+    Tag(Lazy<image::TagArgs>),
+    Rmi(Lazy<image::RemoveArgs>),
+    Save(Lazy<image::SaveArgs>),
+    Load(Lazy<image::LoadArgs>),
+    Import(Lazy<image::ImportArgs>),
+    History(Lazy<image::HistoryArgs>),
+    Login(Lazy<registry::LoginArgs>),
+    Logout(Lazy<registry::LogoutArgs>),
     // Dockerfiles.
-    Fmt(fmt::FmtArgs),
-    Lsp(lsp::LspArgs),
+    Fmt(Lazy<fmt::FmtArgs>),
+    Lsp(Lazy<lsp::LspArgs>),
     // Groups.
-    Container(container::GroupArgs),
-    Image(image::GroupArgs),
-    Volume(volume::GroupArgs),
-    Network(network::GroupArgs),
-    System(system::GroupArgs),
+    Container(Lazy<container::GroupArgs>),
+    Image(Lazy<image::GroupArgs>),
+    Volume(Lazy<volume::GroupArgs>),
+    Network(Lazy<network::GroupArgs>),
+    System(Lazy<system::GroupArgs>),
     // kiln itself.
-    Info(system::InfoArgs),
-    Version(system::VersionArgs),
-    Debug(Box<debug::GroupArgs>),
-    Completion(system::CompletionArgs),
+    Info(Lazy<system::InfoArgs>),
+    Version(Lazy<system::VersionArgs>),
+    Debug(Lazy<Box<debug::GroupArgs>>),
+    Completion(Lazy<system::CompletionArgs>),
     #[command(hide = true)]
-    Init(system::InitArgs),
+    Init(Lazy<system::InitArgs>),
 }
 
 /// How a list is written.

@@ -16,7 +16,6 @@ mod values;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use kiln_engine::Result;
 use kiln_engine::errand::Errand;
 
@@ -27,7 +26,7 @@ fn main() -> ExitCode {
     if let Some(errand) = Errand::of_this_process() {
         return done(errand.run().map(commands::code), 1);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
@@ -61,9 +60,10 @@ impl Command {
     /// Whether Docker keeps small exit codes of this command for the program of a container.
     fn runs_a_program(&self) -> bool {
         use args::container::Group;
+        use args::lazy::Lazy;
         match self {
             Command::Run(_) | Command::Create(_) => true,
-            Command::Container(group) => matches!(group.command, Group::Run(_) | Group::Create(_)),
+            Command::Container(Lazy(group)) => matches!(group.command, Group::Run(_) | Group::Create(_)),
             _ => false,
         }
     }
