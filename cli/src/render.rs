@@ -3,6 +3,7 @@
 pub(crate) mod checks;
 pub(crate) mod container;
 pub(crate) mod diff;
+mod health;
 pub(crate) mod image;
 pub(crate) mod metadata;
 pub(crate) mod outline;

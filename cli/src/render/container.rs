@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use kiln_engine::containers::{
-    Container, ContainerOptions, Health, HealthResult, HealthStatus, Healthcheck, MountKind, MountPoint,
-    NetworkMode, Protocol, PublishedPort, RestartPolicy, Status,
+    Container, ContainerOptions, MountKind, MountPoint, NetworkMode, Protocol, PublishedPort, RestartPolicy,
+    Status,
 };
 use serde_json::{Map, Value, json};
 
+use super::health;
 use crate::values::time;
 
 /// How much of a command a list shows.
@@ -83,23 +84,13 @@ fn status(container: &Container, now: Timestamp) -> String {
         moment.as_deref().and_then(|moment| time::since(moment, now)).unwrap_or_default()
     };
     match state.status {
-        Status::Running => format!("Up {}{}", since(&state.started_at), health_words(state.health.as_ref())),
+        Status::Running => format!("Up {}{}", since(&state.started_at), health::words(state.health.as_ref())),
         Status::Paused => format!("Up {} (Paused)", since(&state.started_at)),
         Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, since(&state.finished_at)),
         Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished_at)),
         Status::Created => "Created".to_owned(),
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Dead => "Dead".to_owned(),
-    }
-}
-
-/// What `ps` says after the time: ` (healthy)`.
-fn health_words(health: Option<&Health>) -> &'static str {
-    match health.map(|health| health.status) {
-        None => "",
-        Some(HealthStatus::Starting) => " (health: starting)",
-        Some(HealthStatus::Healthy) => " (healthy)",
-        Some(HealthStatus::Unhealthy) => " (unhealthy)",
     }
 }
 
@@ -145,35 +136,9 @@ fn state(container: &Container) -> Value {
     });
     // As with Docker, the key is there only where the program is asked.
     if let Some(found) = &state.health {
-        shown["Health"] = health(found);
+        shown["Health"] = health::state(found);
     }
     shown
-}
-
-fn health(health: &Health) -> Value {
-    let result = |result: &HealthResult| {
-        json!({
-            "Start": result.start, "End": result.end, "ExitCode": result.exit_code, "Output": result.output,
-        })
-    };
-    json!({
-        "Status": health.status.as_str(),
-        "FailingStreak": health.failing_streak,
-        "Log": health.log.iter().map(result).collect::<Vec<_>>(),
-    })
-}
-
-/// The check as Docker's API has it, with times in nanoseconds.
-fn healthcheck(check: &Healthcheck) -> Value {
-    let nanos = |time: Option<std::time::Duration>| time.map_or(0, |time| time.as_nanos());
-    json!({
-        "Test": check.test,
-        "Interval": nanos(check.interval),
-        "Timeout": nanos(check.timeout),
-        "StartPeriod": nanos(check.start_period),
-        "StartInterval": nanos(check.start_interval),
-        "Retries": check.retries.unwrap_or(0),
-    })
 }
 
 fn config(container: &Container) -> Value {
@@ -194,7 +159,7 @@ fn config(container: &Container) -> Value {
         "WorkingDir": options.working_dir.as_deref().unwrap_or_default(),
         "Entrypoint": options.entrypoint,
         "Labels": labels,
-        "Healthcheck": options.health.as_ref().map(healthcheck),
+        "Healthcheck": options.health.as_ref().map(health::check),
         "StopSignal": options.stop_signal,
         "StopTimeout": options.stop_timeout.map(|timeout| timeout.as_secs()),
     })
@@ -299,7 +264,7 @@ fn network_settings(container: &Container) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use kiln_engine::containers::State;
+    use kiln_engine::containers::{Health, HealthResult, HealthStatus, State};
 
     use super::*;
 
