@@ -1,14 +1,15 @@
 //! The index of a local context: digests of files that did not change since they were last read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_cache::Store;
-use kiln_cache::context_index::{ContextIndex, DirIndex, Entry, Stamp, content_digest};
+use kiln_cache::context_index::{ContextIndex, DirIndex, Entry, Stamp};
 use kiln_oci::Digest;
 use kiln_snapshot::checksum::Memo;
 use kiln_sys::fs::{Stat, Time};
@@ -37,24 +38,44 @@ impl Index {
         Index { store: store.clone(), root, known, learned: Mutex::default() }
     }
 
-    /// The entries of a directory with what was learned put in.
+    /// The entries of a directory with what was learned put in, without files that are gone.
     fn merged(&self, dir: &[u8], learned: Learned) -> DirIndex {
         let known = self.known.dir(dir).map(DirIndex::entries).unwrap_or_default();
-        let kept = known.iter().filter(|entry| !learned.contains_key(&entry.name)).cloned();
+        let names = self.names(dir);
+        let is_kept = |entry: &&Entry| !learned.contains_key(&entry.name) && names.contains(&*entry.name);
+        let kept = known.iter().filter(is_kept).cloned();
         let entries: Vec<Entry> = kept.collect();
         DirIndex::new(entries.into_iter().chain(learned.into_values()).collect())
+    }
+}
+
+impl Index {
+    /// What is in a directory of the context now.
+    fn names(&self, dir: &[u8]) -> HashSet<Vec<u8>> {
+        let entries = std::fs::read_dir(self.path(dir)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().into_vec()).collect()
+    }
+
+    /// The directories that are known and gone.
+    fn gone(&self) -> Vec<Vec<u8>> {
+        let is_gone = |dir: &&[u8]| !self.path(dir).is_dir();
+        self.known.paths().filter(is_gone).map(<[u8]>::to_vec).collect()
+    }
+
+    fn path(&self, dir: &[u8]) -> PathBuf {
+        Path::new(OsStr::from_bytes(&self.root)).join(OsStr::from_bytes(dir))
     }
 }
 
 impl Memo for Index {
     fn get(&self, path: &[u8], stat: &Stat) -> Option<Digest> {
         let (dir, name) = split(path);
-        content_digest(self.known.dir(dir)?.get(name, &stamp(stat))?)
+        self.known.dir(dir)?.get(name, &stamp(stat)).map(Digest::from_sha256)
     }
 
     fn put(&self, path: &[u8], stat: &Stat, digest: &Digest) {
         let stamp = stamp(stat);
-        let (Some(content), false) = (raw(digest), is_racy(&stamp)) else { return };
+        let (Some(content), false) = (digest.to_sha256(), is_racy(&stamp)) else { return };
         let (dir, name) = split(path);
         let entry = Entry { name: name.into(), stamp, content };
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +95,7 @@ impl Drop for Index {
         });
         let changed: Vec<_> = dirs.collect();
         // Without it the next build reads the files again; nothing is wrong then.
-        drop(self.store.contexts.save(&self.root, &changed, &[]));
+        drop(self.store.contexts.save(&self.root, &changed, &self.gone()));
     }
 }
 
@@ -100,21 +121,51 @@ fn is_racy(stamp: &Stamp) -> bool {
     stamp.mtime.max(stamp.ctime) >= limit
 }
 
-/// The bytes of a SHA-256.
-fn raw(digest: &Digest) -> Option<[u8; 32]> {
-    let hex = digest.hex().as_bytes();
-    let mut raw = [0; 32];
-    if hex.len() != 64 {
-        return None;
-    }
-    for (byte, pair) in raw.iter_mut().zip(hex.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(raw)
-}
-
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index").field("known", &self.known.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_cache::StoreOptions;
+    use kiln_snapshot::checksum::{ChecksumOptions, checksum};
+    use kiln_sys::fs::Root;
+
+    use super::*;
+
+    /// Reads the context at `path` as a build does, long enough after its files were written that they are trusted.
+    fn read(store: &Arc<Store>, path: &Path) -> ContextIndex {
+        std::thread::sleep(RACY * 2);
+        let index = Index::load(store, path);
+        let options = ChecksumOptions { memo: Some(&index), ..ChecksumOptions::default() };
+        checksum(&Root::open(path).unwrap(), Path::new("."), &options).unwrap();
+        drop(index);
+        store.contexts.load(path.as_os_str().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = dir.path().join("context");
+        let write = |name: &str, text: &str| std::fs::write(context.join(name), text).unwrap();
+        std::fs::create_dir_all(context.join("kept")).unwrap();
+        std::fs::create_dir_all(context.join("gone/deep")).unwrap();
+        for name in ["kept/a", "kept/b", "gone/deep/c"] {
+            write(name, name);
+        }
+        let store = Arc::new(Store::open(&dir.path().join("state"), &StoreOptions::default()).unwrap());
+        assert_eq!(read(&store, &context).len(), 2);
+        std::fs::remove_dir_all(context.join("gone")).unwrap();
+        std::fs::remove_file(context.join("kept/a")).unwrap();
+        write("kept/b", "changed");
+        let index = read(&store, &context);
+        assert_eq!(index.paths().collect::<Vec<_>>(), [b"kept"]);
+        let names: Vec<_> = index.dir(b"kept").unwrap().entries().iter().map(|entry| &*entry.name).collect();
+        assert_eq!(names, [b"b"]);
+        std::fs::remove_dir_all(&context).unwrap();
+        store.collect().unwrap();
+        assert!(store.contexts.load(context.as_os_str().as_bytes()).unwrap().is_empty());
     }
 }

@@ -65,30 +65,49 @@ pub(crate) fn select(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Select
     Ok(selected)
 }
 
-/// The digest of everything that a copy takes: names as they land, types, modes, content, links, owners that are kept; no
-/// times.
-pub(crate) fn digest(source: Source<'_>, copy: &CopyAction, selected: &[Selected]) -> Result<Digest, Cause> {
+/// One path that a copy takes, with everything that is taken of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// What was selected.
+    pub(crate) selected: Selected,
+    /// Its canonical path beneath the source's root.
+    pub(crate) path: Vec<u8>,
+    /// Itself and what is in it.
+    pub(crate) entries: Vec<checksum::Entry>,
+}
+
+/// Everything that a copy takes of its source, read.
+pub(crate) fn find(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Found>, Cause> {
     let filter = CopyFilter::new(source, copy)?;
-    let one = |selected: &Selected| -> Result<Option<Digest>, Cause> {
-        let beneath = filter.beneath(selected)?;
+    let one = |selected: Selected| -> Result<Found, Cause> {
+        let beneath = filter.beneath(&selected)?;
         let options = ChecksumOptions {
             filter: Some(&beneath),
             owner: (source.files.is_some() || copy.owner.is_some()).then_some((0, 0)),
             memo: source.files.and_then(LocalFiles::memo),
         };
-        Ok(checksum::checksum(source.root, &selected.path, &options)?)
+        let found = checksum::entries(source.root, &selected.path, &options)?;
+        drop(beneath);
+        let (path, entries) = found.ok_or_else(|| {
+            let path = selected.path.display();
+            Cause::Invalid(format!("`{path}` vanished"))
+        })?;
+        Ok(Found { selected, path, entries })
     };
-    let digests: Vec<_> = selected.par_iter().map(one).collect::<Result<_, Cause>>()?;
+    select(source, copy)?.into_par_iter().map(one).collect()
+}
+
+/// The digest of everything that a copy takes: names as they land, types, modes, content, links, owners that are kept; no
+/// times.
+pub(crate) fn digest(copy: &CopyAction, found: &[Found]) -> Digest {
     let mut all = Digester::sha256();
-    for (selected, digest) in selected.iter().zip(digests) {
-        let digest =
-            digest.ok_or_else(|| Cause::Invalid(format!("`{}` vanished", selected.path.display())))?;
+    for Found { selected, entries, .. } in found {
         let name = if selected.is_dir && copy.contents_only { &[] } else { selected.name.as_bytes() };
         all.update(&(name.len() as u64).to_le_bytes());
         all.update(name);
-        all.update(digest.as_str().as_bytes());
+        all.update(checksum::digest_of(entries).as_str().as_bytes());
     }
-    Ok(all.finish())
+    all.finish()
 }
 
 /// `path` without `.`, `..` and double slashes; `..` never leads out.

@@ -82,6 +82,18 @@ impl Layers {
         Layers { stack, chain, image: self.image.clone(), held, leases }
     }
 
+    /// The same with one more on top that has no snapshot yet; `lease` keeps the form that it has.
+    pub fn push_packed(&self, layer: LayerRef, lease: Arc<Lease>) -> Layers {
+        let leases = self.leases.iter().cloned().chain([lease]).collect();
+        Layers { held: false, leases, ..self.push(layer, None) }
+    }
+
+    /// The lowest `count` layers, kept as these are.
+    pub fn below(&self, count: usize) -> Layers {
+        let (image, leases) = (self.image.clone(), self.leases.clone());
+        Layers { image, leases, ..Layers::new(self.stack[..count].to_vec()) }
+    }
+
     /// The layers of `top` over these.
     pub fn stacked(&self, top: &Layers) -> Layers {
         let stack = self.stack.iter().chain(top.stack.iter()).cloned().collect();

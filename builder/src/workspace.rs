@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kiln_cache::Store;
 use kiln_cache::lease::{Lease, Resource};
 use kiln_oci::DiffId;
-use kiln_snapshot::{Key, Name};
+use kiln_snapshot::Key;
 use kiln_sys::fs::Root;
 use kiln_sys::mount::Mount;
 
@@ -40,7 +40,7 @@ struct Held {
     lease: Arc<Lease>,
 }
 
-/// Who works in a snapshot or looks at one; the layers must be unpacked already.
+/// Who works in a snapshot or looks at one; the layers must be on this machine, in any form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Write,
@@ -50,8 +50,12 @@ enum Access {
 impl Held {
     fn new(store: &Arc<Store>, layers: &Layers, access: Access, group: Option<&str>) -> Result<Held, Cause> {
         let key = fresh_key();
-        let parent = name_of(layers);
         let lease = Arc::new(store.leases.create()?);
+        let parent = match layers.is_held() {
+            true => layers.chain_id().map(|chain| kiln_cache::name_of(&chain)),
+            // Layers that are here and packed are unpacked; those that are elsewhere are not.
+            false => store.layers.snapshot_of(&lease, &layers.diff_ids())?,
+        };
         let group = group.map(|parent| Resource::Cgroup(format!("{parent}/{key}")));
         let held: Vec<_> = group.into_iter().chain([Resource::Active(key.clone())]).collect();
         lease.hold_all(&held)?;
@@ -140,10 +144,6 @@ impl View {
     pub fn root(&self) -> Result<Root, Cause> {
         self.held.root()
     }
-}
-
-fn name_of(layers: &Layers) -> Option<Name> {
-    layers.chain_id().map(|chain| Name(chain.as_str().to_owned()))
 }
 
 /// A key that no other process and no other step has.

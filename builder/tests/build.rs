@@ -11,7 +11,7 @@ use kiln_builder::{
     BuildError, BuildJob, BuildOutput, Builder, Destination, Entitlements, Event, EventKind, Export,
     ImageOptions, LocalMode, Place, Session, Target,
 };
-use kiln_cache::{PruneOptions, Store};
+use kiln_cache::{Counts, PruneOptions, Store};
 use kiln_graph::{
     ActionInput, CopyAction, Definition, Device, DiffOp, Edge, ExecOp, FileAction, FileOp, MergeOp, Mount,
     Network, Op, Owner, SourceOp, VertexMeta,
@@ -308,7 +308,7 @@ async fn a_build_runs_once_and_its_image_is_the_same_again() {
 async fn a_failing_process_tells_its_code_and_leaves_nothing() {
     let shop = Workshop::new();
     shop.add_busybox();
-    shop.build(Plan::busybox(), vec![]).await.unwrap();
+    shop.build(Plan::busybox().run("true"), vec![]).await.unwrap();
     let before = shop.active_snapshots();
     let error = shop.build(Plan::busybox().run("echo oh no >&2; exit 7"), vec![]).await.unwrap_err();
     assert!(error.to_string().ends_with("did not complete successfully: exit code: 7"), "{error}");
@@ -322,7 +322,7 @@ async fn a_failing_process_tells_its_code_and_leaves_nothing() {
 async fn cancelling_kills_the_process_and_leaves_nothing() {
     let shop = Workshop::new();
     shop.add_busybox();
-    shop.build(Plan::busybox(), vec![]).await.unwrap();
+    shop.build(Plan::busybox().run("true"), vec![]).await.unwrap();
     let before = shop.active_snapshots();
     let cancel = CancellationToken::new();
     let contexts: BTreeMap<String, PathBuf> = [("context".to_owned(), shop.context.path().to_owned())].into();
@@ -510,6 +510,56 @@ async fn links_never_lead_out_of_the_context_or_the_image() {
 }
 
 /// The layers of the image that was built.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_copied_last_has_no_directory_before_somebody_wants_its_files() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.write("src/a", "built");
+    let plan = Plan::busybox().run("echo made > /made").copy("/src", "/app").copy("/src/a", "/app/b");
+    let image = ImageOptions::named(vec!["app".parse().unwrap()]);
+    let export = vec![Export::Image { image, place: Place::default() }];
+    let built = shop.build(plan, export).await.unwrap();
+    let layers = &shop.store().layers;
+    let made = |counts: Counts| (counts.described, counts.committed, counts.unpacked, counts.packed);
+    assert_eq!(made(layers.counts()), (3, 1, 1, 0), "only what the step stands on is unpacked");
+
+    // The context is the user's again: what was built stays what it was.
+    shop.write("src/a", "edited");
+    let (lease, ids) = (shop.store().leases.create().unwrap(), diff_ids(&shop, &built));
+    let blob = layers.blob_of(&lease, &ids, 2, Packing::of(Compression::Gzip)).unwrap();
+    assert_eq!(layers.blob_of(&lease, &ids, 2, Packing::of(Compression::Gzip)).unwrap(), blob);
+    assert_eq!(made(layers.counts()), (3, 1, 1, 1));
+    for _ in 0..2 {
+        let top = layers.snapshot_of(&lease, &ids).unwrap().unwrap();
+        assert_eq!(read(&shop.store().snapshots.layer_dir(&top).unwrap(), "app/b"), "built");
+        assert_eq!(made(layers.counts()), (3, 1, 3, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_on_copies_sees_what_they_made() {
+    let shop = Workshop::new();
+    shop.write("passwd", "web:x:33:34::/:/bin/sh\n");
+    shop.write("dir/file", "x");
+    std::os::unix::fs::symlink("/real", shop.context.path().join("links")).unwrap();
+    let mut links = CopyAction::new(vec!["/".to_owned()], "/");
+    links.exclude = vec!["passwd".to_owned(), "dir".to_owned()];
+    let plan = Plan::new();
+    let context = plan.context;
+    // Through a link of an earlier layer, over a file of one, and into a directory of one.
+    let plan = plan.copy_from(context, links).copy("/dir", "/links/").copy("/passwd", "/real/file");
+    let error = shop.build(plan.copy("/dir", "/real/file"), vec![]).await.unwrap_err();
+    assert!(error.to_string().ends_with("cannot copy directory `dir` over file `real/file`"), "{error}");
+    assert_eq!(shop.store().layers.counts().unpacked, 0);
+    assert_eq!(shop.active_snapshots(), 0);
+    let mut links = CopyAction::new(vec!["/".to_owned()], "/");
+    links.exclude = vec!["passwd".to_owned(), "dir".to_owned()];
+    let plan = Plan::new().copy_from(context, links).copy("/dir", "/links/").copy("/passwd", "/real/file");
+    let out = shop.files(plan).await;
+    assert_eq!(read(&out, "real/file"), "web:x:33:34::/:/bin/sh\n");
+    assert!(out.join("links").is_symlink());
+}
+
 fn diff_ids(shop: &Workshop, output: &BuildOutput) -> Vec<DiffId> {
     let content = &shop.store().content;
     let config = content.read(output.images[0].id(), 1 << 20).unwrap();

@@ -7,12 +7,17 @@ use std::sync::Arc;
 use common::stores;
 use kiln_builder::export::image::{Writing, store_image};
 use kiln_builder::export::{Composed, Form, Reshape, compose, layers};
-use kiln_builder::{Cause, Layers, Reporter, Silent, Stores, pull, push, workspace::Workspace};
-use kiln_cache::{Lease, Store};
+use kiln_builder::{
+    BuildJob, Builder, Cause, Entitlements, Export, ImageOptions, Layers, Place, Reporter, Session, Silent,
+    Stores, Target, pull, push, workspace::Workspace,
+};
+use kiln_cache::{ImagePrune, Lease, PruneOptions, Store};
+use kiln_graph::{ActionInput, Definition, FileAction, FileOp, Op, SourceOp, VertexMeta};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 use kiln_sys::fs;
 use kiln_test_support::registry::Registry;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 fn platform() -> Platform {
     Platform::new("linux", "amd64", None)
@@ -255,4 +260,60 @@ async fn a_layer_that_is_not_what_the_configuration_says_is_refused() {
     let error = pull::pull(&stores, &lying, &platform(), &Silent).await.unwrap_err();
     assert!(matches!(error, Cause::Cache(_)), "{error:?}");
     assert!(stores.store.images.get(&lying.to_string()).unwrap().is_none());
+}
+
+/// What a layer had stays known when its files are gone: a file that is put on it needs none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_whose_shape_is_known_is_not_downloaded_for_a_copy() {
+    let registry = Registry::start();
+    let base: Reference = format!("{}/base:1", registry.host()).parse().unwrap();
+    push_an_image(&base).await;
+    let dir = TempDir::new().unwrap();
+    let stores = stores(&dir);
+    pull::pull(&stores, &base, &platform(), &Silent).await.unwrap();
+    stores.store.prune(&PruneOptions { images: ImagePrune::Unused, ..PruneOptions::default() }).unwrap();
+    let snapshots = dir.path().join("state/snapshots");
+    assert_eq!(std::fs::read_dir(&snapshots).unwrap().count(), 0);
+
+    let mut definition = Definition::new();
+    let source = SourceOp::Image { reference: base.clone(), platform: platform() };
+    let below = definition.add(Op::Source(source), vec![], VertexMeta::named("base")).unwrap().output();
+    let file = FileAction::Mkfile {
+        input: ActionInput::Input(0),
+        path: "/deep/three".to_owned(),
+        data: b"three".to_vec(),
+        mode: 0o644,
+        owner: None,
+    };
+    let file = Op::File(FileOp { actions: vec![file] });
+    let root = definition.add(file, vec![below], VertexMeta::named("file")).unwrap().output();
+    let app: Reference = format!("{}/app:1", registry.host()).parse().unwrap();
+    let job = BuildJob {
+        definition: Arc::new(definition),
+        targets: vec![Target {
+            platform: platform(),
+            root: Some(root),
+            config: ImageConfig::empty(platform()),
+            base_layers: 0,
+        }],
+        multi_platform: false,
+        exports: vec![Export::Image {
+            image: ImageOptions::named(vec![app.clone()]),
+            place: Place::default(),
+        }],
+        session: Session::empty(),
+        allow: Entitlements::default(),
+        progress: Arc::new(|_| ()),
+        jobs: 2,
+        no_cache: false,
+        epoch: None,
+        cancel: CancellationToken::new(),
+    };
+    let configs = registry.count("GET", "/blobs/") + 1;
+    let built = Builder::new(stores.clone()).build(job).await.unwrap();
+    let pushed = push::push(&stores, &built.images[0].manifest, &app, None, &reporter()).await.unwrap();
+    assert_eq!((pushed.counts.mounted, pushed.counts.uploaded), (2, 2));
+    assert_eq!(registry.count("GET", "/blobs/"), configs, "no layer was downloaded");
+    assert_eq!(stores.store.layers.counts().unpacked, 2, "by the pull");
+    assert_eq!(std::fs::read_dir(&snapshots).unwrap().count(), 0);
 }

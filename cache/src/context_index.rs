@@ -5,9 +5,11 @@
 //! mtime is not older than the scan is not put in.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use kiln_oci::Digest;
 use rusqlite::{Connection, params};
 
 use crate::db::{Db, Durability};
@@ -77,6 +79,11 @@ impl ContextIndex {
         self.dirs.get(path)
     }
 
+    /// The paths of its directories.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.dirs.keys().map(AsRef::as_ref)
+    }
+
     /// How many directories it has.
     pub fn len(&self) -> usize {
         self.dirs.len()
@@ -130,6 +137,17 @@ impl ContextIndexes {
     }
 }
 
+/// Forgets the contexts whose directories are gone, as those of builds from temporary ones. Returns how many.
+pub(crate) fn forget_gone(db: &Connection) -> Result<usize> {
+    let mut statement = db.prepare("SELECT DISTINCT root FROM context_dirs")?;
+    let roots = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let is_gone = |root: &&Vec<u8>| !Path::new(OsStr::from_bytes(root)).is_dir();
+    let gone: Vec<&Vec<u8>> = roots.iter().filter(is_gone).collect();
+    let mut delete = db.prepare("DELETE FROM context_dirs WHERE root = ?1")?;
+    gone.iter().try_for_each(|root| delete.execute([root]).map(drop))?;
+    Ok(gone.len())
+}
+
 fn save_dir(db: &Connection, root: &[u8], dir: &[u8], index: &DirIndex) -> Result<()> {
     db.prepare_cached("INSERT OR REPLACE INTO context_dirs (root, dir, entries) VALUES (?1, ?2, ?3)")?
         .execute(params![root, dir, encode(&index.entries)])?;
@@ -176,12 +194,6 @@ fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (head, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(head)
-}
-
-/// The digest that `content` is.
-pub fn content_digest(content: &[u8; 32]) -> Option<Digest> {
-    let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}").parse().ok()
 }
 
 #[cfg(test)]

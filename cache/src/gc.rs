@@ -10,6 +10,7 @@ use kiln_snapshot::Name;
 use rusqlite::Connection;
 
 use crate::content::Trash;
+use crate::context_index;
 use crate::db::{millis, now};
 use crate::error::{Error, Result};
 use crate::images::{self, Image};
@@ -71,6 +72,8 @@ impl Store {
             let live = self.mark(db)?;
             let mut pruned = Pruned { images, records, ..Pruned::default() };
             sweep_blobs(db, &live, &mut trash, &mut pruned)?;
+            sweep_layers(db, &live)?;
+            context_index::forget_gone(db)?;
             Ok((pruned, dead_snapshots(db, &live)?))
         })?;
         trash.empty()?;
@@ -192,6 +195,26 @@ fn sweep_blobs(db: &Connection, live: &Live, trash: &mut Trash<'_>, pruned: &mut
         [],
     )?;
     Ok(())
+}
+
+/// What is remembered of layers that nothing needs and that are not known to be at a registry.
+fn sweep_layers(db: &Connection, live: &Live) -> Result<()> {
+    let listed: Vec<String> =
+        strings(db, "SELECT diff_id FROM contents EXCEPT SELECT diff_id FROM layer_blobs")?;
+    let idle = listed.iter().filter(|text| text.parse().is_ok_and(|id| !live.reach.needs_layer(&id)));
+    let mut delete = db.prepare("DELETE FROM contents WHERE diff_id = ?1")?;
+    idle.into_iter().try_for_each(|diff_id| delete.execute([diff_id]).map(drop))?;
+    let chains = strings(db, "SELECT chain FROM layers EXCEPT SELECT name FROM snapshots WHERE kind = 2")?;
+    let idle = chains.iter().filter(|text| text.parse().is_ok_and(|chain| !live.reach.needs(&chain)));
+    let mut delete = db.prepare("DELETE FROM layers WHERE chain = ?1")?;
+    idle.into_iter().try_for_each(|chain| delete.execute([chain]).map(drop))?;
+    Ok(())
+}
+
+fn strings(db: &Connection, query: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare(query)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Committed snapshots that nothing needs, children before their parents.

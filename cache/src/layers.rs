@@ -9,6 +9,7 @@
 //! | [`LayerStore::unpack_stream`] | a download | blob and snapshot, in one pass |
 //! | [`LayerStore::snapshot_of`] | blobs | snapshots |
 //! | [`LayerStore::commit`] | what a step wrote | snapshot and diff ID |
+//! | [`LayerStore::commit_recipe`] | files where they are | plain tar and diff ID |
 //! | [`LayerStore::stack`] | a layer made on nothing | the same layer on others |
 //! | [`LayerStore::blob_of`] | snapshot or another blob | compressed blob |
 //! | [`LayerStore::open_tar`] | any form | the uncompressed tar |
@@ -17,25 +18,31 @@
 //! Every method that makes or finds a form holds it in the caller's [`Lease`] before it looks, so that garbage collection
 //! cannot take it in between.
 
+mod counts;
+mod describe;
 mod flights;
 mod made;
 mod pack;
 mod pipeline;
 mod restack;
 mod rows;
+mod same;
 pub(crate) mod unpack;
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use kiln_oci::{ChainId, DiffId, Digester, chain_ids};
-use kiln_snapshot::{Key, Name, Snapshotter, TarOptions, write_tar};
+use kiln_snapshot::{Key, Name, Snapshotter, TarOptions, contents, write_tar};
 use serde::{Deserialize, Serialize};
 
 use crate::content::LocalContent;
 use crate::db::{Db, Durability, unique};
 use crate::error::{Error, Result};
 use crate::lease::{Lease, Resource};
+pub use counts::Counts;
+use counts::{Counters, count};
+pub use describe::Known;
 use flights::Flights;
 pub(crate) use rows::{are_available, blobs_of_layer, chain_below};
 
@@ -58,11 +65,12 @@ pub struct LayerStore {
     content: LocalContent,
     snapshots: Arc<dyn Snapshotter>,
     flights: Flights,
+    counters: Counters,
 }
 
 impl LayerStore {
     pub(crate) fn new(db: Arc<Db>, content: LocalContent, snapshots: Arc<dyn Snapshotter>) -> Self {
-        LayerStore { db, content, snapshots, flights: Flights::default() }
+        LayerStore { db, content, snapshots, flights: Flights::default(), counters: Counters::default() }
     }
 
     /// The layers of a chain with their sizes, if all have been seen.
@@ -98,15 +106,17 @@ impl LayerStore {
         parent: &[DiffId],
         options: &TarOptions,
     ) -> Result<LayerRef> {
-        let layer = self.hash_changes(key, options).map_err(snapshot_error("pack", key))?;
+        let (layer, contents) = self.hash_changes(key, options).map_err(snapshot_error("pack", key))?;
         let parent = ChainId::of(parent);
         let chain = ChainId::extend(parent.as_ref(), &layer.diff_id);
         let name = name_of(&chain);
         self.db.write("commit layer", Durability::Relaxed, |db| {
             rows::hold_snapshot(db, lease, &name)?;
-            rows::insert_layer(db, &chain, parent.as_ref(), &layer, options.clamp_mtime)
+            rows::insert_layer(db, &chain, parent.as_ref(), &layer, options.clamp_mtime)?;
+            describe::insert_contents(db, &layer.diff_id, &contents)
         })?;
         self.commit_snapshot(&name, key)?;
+        count(&self.counters.committed);
         Ok(layer)
     }
 
@@ -121,13 +131,20 @@ impl LayerStore {
         })
     }
 
-    fn hash_changes(&self, key: &Key, options: &TarOptions) -> kiln_snapshot::Result<LayerRef> {
+    /// How often forms were made since the store was opened.
+    pub fn counts(&self) -> Counts {
+        self.counters.now()
+    }
+
+    /// The layer of what was written, and its packed table of contents.
+    fn hash_changes(&self, key: &Key, options: &TarOptions) -> kiln_snapshot::Result<(LayerRef, Vec<u8>)> {
         let changes = self.snapshots.changes(key)?;
         let mut out = BufWriter::with_capacity(HASH_BUFFER, Hasher::new());
         write_tar(&changes.list, &changes.root, &mut out, options)?;
+        let contents = contents::encode(changes.list.iter().map(|change| (change, None)));
         match out.into_inner() {
-            Ok(hasher) => Ok(hasher.finish()),
-            Err(_) => Ok(Hasher::new().finish()),
+            Ok(hasher) => Ok((hasher.finish(), contents)),
+            Err(_) => Ok((Hasher::new().finish(), contents)),
         }
     }
 

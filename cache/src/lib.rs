@@ -41,7 +41,7 @@ pub use error::{Error, Result};
 pub use gc::{ImagePrune, PruneOptions, Pruned};
 pub use images::{Image, ImageStore};
 pub use layers::unpack::Arriving;
-pub use layers::{LayerRef, LayerStore, name_of};
+pub use layers::{Counts, Known, LayerRef, LayerStore, name_of};
 pub use lease::{Cleanup, Lease, Leases, Recovered, Resource};
 pub use objects::{Object, Objects};
 pub use records::{BuildCache, Part, Record};

@@ -45,6 +45,11 @@ impl Reach {
         self.chains.contains(chain) || self.diff_ids.contains(&DiffId(chain.0.clone()))
     }
 
+    /// Whether a layer is one of the layers.
+    pub(crate) fn needs_layer(&self, diff_id: &DiffId) -> bool {
+        self.diff_ids.contains(diff_id)
+    }
+
     /// Adds the layers of a build result.
     pub(crate) fn add_layers(&mut self, layers: &[LayerRef]) {
         let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();

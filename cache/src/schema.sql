@@ -12,10 +12,9 @@ CREATE INDEX images_by_config ON images (config);
 CREATE TABLE tags (name TEXT PRIMARY KEY, digest TEXT NOT NULL, updated INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX tags_by_digest ON tags (digest);
 
--- A layer on its parents; `size` of its tar, `clamp_mtime` as it was packed with. `recipe` is room for layers that are
--- described and not yet made.
+-- A layer on its parents; `size` of its tar, `clamp_mtime` as it was packed with.
 CREATE TABLE layers (
-    chain TEXT PRIMARY KEY, parent TEXT, diff_id TEXT NOT NULL, size INTEGER NOT NULL, clamp_mtime INTEGER, recipe BLOB
+    chain TEXT PRIMARY KEY, parent TEXT, diff_id TEXT NOT NULL, size INTEGER NOT NULL, clamp_mtime INTEGER
 ) WITHOUT ROWID;
 -- Packed forms of a layer; `verified`: we saw these bytes unpack to this diff ID. `compression` has its level too, where it
 -- was packed here.

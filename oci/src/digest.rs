@@ -86,6 +86,24 @@ impl Digest {
         &self.hex()[..12]
     }
 
+    /// The digest whose 32 bytes a SHA-256 gave.
+    pub fn from_sha256(raw: &[u8; 32]) -> Self {
+        Digest::from_raw(Algorithm::Sha256, raw)
+    }
+
+    /// The 32 bytes of a SHA-256; `None` for another algorithm.
+    pub fn to_sha256(&self) -> Option<[u8; 32]> {
+        let pairs = self.hex().as_bytes().chunks_exact(2);
+        if self.algorithm != Algorithm::Sha256 {
+            return None;
+        }
+        let mut raw = [0; 32];
+        for (byte, pair) in raw.iter_mut().zip(pairs) {
+            *byte = nibble(pair[0]) << 4 | nibble(pair[1]);
+        }
+        Some(raw)
+    }
+
     fn from_raw(algorithm: Algorithm, raw: &[u8]) -> Self {
         let mut text = String::with_capacity(algorithm.name().len() + 1 + raw.len() * 2);
         text.push_str(algorithm.name());
@@ -96,6 +114,11 @@ impl Digest {
         }
         Digest { algorithm, text: text.into() }
     }
+}
+
+/// The value of a lower-case hex digit, which is what a digest has.
+fn nibble(digit: u8) -> u8 {
+    if digit < b'a' { digit - b'0' } else { digit - b'a' + 10 }
 }
 
 impl FromStr for Digest {
@@ -276,6 +299,14 @@ mod tests {
     fn known_digest() {
         assert_eq!(Digest::of(b"").as_str(), EMPTY);
         assert_eq!(EMPTY.parse::<Digest>().unwrap().short(), "e3b0c44298fc");
+    }
+
+    #[test]
+    fn the_bytes_of_a_digest_are_the_digest() {
+        let digest = Digest::of(b"x");
+        assert_eq!(digest.to_sha256().map(|raw| Digest::from_sha256(&raw)), Some(digest));
+        let long: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
+        assert_eq!(long.to_sha256(), None);
     }
 
     #[test]

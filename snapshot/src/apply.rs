@@ -1,7 +1,9 @@
 //! A layer tar to a directory, confined to it and to what this layer may change.
 
+mod listing;
 mod name;
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use crate::path::{as_path, components, join, name_of, split};
 use crate::read_tar::{EntryKind, Header, Input, Slice, TarReader, pieces_of};
 use crate::tree::{Found, Tree};
 use crate::writers::{NewFile, Writers};
-use crate::{Error, Result};
+use crate::{Change, Error, Result};
+use listing::Listing;
 use name::{Meaning, clean, meaning};
 
 pub use crate::read_tar::Piece;
@@ -40,21 +43,48 @@ pub struct ApplyOptions {
     /// Whether names that begin with `.wh.` delete, as in a layer. In other archives they are refused: the file could
     /// not be in a layer.
     pub whiteouts: bool,
+    /// Files that are the same elsewhere on this file system, and become other names of those.
+    pub same: Option<Arc<Same>>,
+    /// Whether to list what is unpacked.
+    pub list: bool,
+}
+
+/// A tree that nobody writes to, and the files in it that have the same bytes and metadata as those of the tar with the same
+/// path.
+#[derive(Debug)]
+pub struct Same {
+    /// The tree.
+    pub root: Root,
+    /// The paths of the files.
+    pub paths: HashSet<Vec<u8>>,
 }
 
 impl Default for ApplyOptions {
     fn default() -> Self {
-        Self { fresh: false, writers: 2, devices: true, owner: None, whiteouts: true }
+        Self {
+            fresh: false,
+            writers: 2,
+            devices: true,
+            owner: None,
+            whiteouts: true,
+            same: None,
+            list: false,
+        }
     }
 }
 
 /// What was unpacked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Entries of the tar, whiteouts included.
     pub entries: u64,
     /// Bytes of file content, holes included.
     pub bytes: u64,
+    /// Files that became other names of files elsewhere.
+    pub linked: u64,
+    /// The layer's table of contents in the order of the tar, where it was asked for and the layer has one: not where it
+    /// deletes again what it put, for example.
+    pub contents: Option<Vec<Change>>,
 }
 
 /// Unpacks the layer `tar` beneath `root` and reads it to its end.
@@ -78,7 +108,9 @@ pub fn apply_pieces(
         tree: Tree::new(root)?,
         writers: Writers::new(options.writers),
         links: Vec::new(),
+        same_dir: None,
         applied: Applied::default(),
+        listing: Listing::new(options.list),
         options,
     };
     let mut reader = TarReader::new(Input::new(next));
@@ -108,7 +140,10 @@ struct Unpack<'a> {
     tree: Tree,
     writers: Writers,
     links: Vec<Link>,
+    /// The directory of the last file that is the same elsewhere, and its path.
+    same_dir: Option<(Vec<u8>, Arc<OwnedFd>)>,
     applied: Applied,
+    listing: Listing,
     options: &'a ApplyOptions,
 }
 
@@ -135,7 +170,7 @@ impl Unpack<'_> {
     fn finish(mut self) -> Result<Applied> {
         self.settle()?;
         self.tree.finish()?;
-        Ok(self.applied)
+        Ok(Applied { linked: self.writers.linked(), contents: self.listing.finish(), ..self.applied })
     }
 
     fn root(&mut self, header: Header) -> Result<()> {
@@ -155,8 +190,10 @@ impl Unpack<'_> {
         let Found::Directory(mut place, dir) = self.find(parent)? else { return Ok(()) };
         join(&mut place, name);
         if !self.tree.is_touched(&place) {
+            self.listing.deleted(&place);
             return self.tree.remove(&place);
         }
+        self.listing.unknown();
         self.settle()?;
         match fs::statat(dir.as_fd(), as_path(name)) {
             Ok(stat) if stat.is_dir() => self.tree.clear(&place, 0),
@@ -170,7 +207,10 @@ impl Unpack<'_> {
         }
         self.settle()?;
         match self.find(path)? {
-            Found::Directory(place, _) => self.tree.clear(&place, 0),
+            Found::Directory(place, _) => {
+                self.listing.opaque(&place);
+                self.tree.clear(&place, 0)
+            }
             Found::Missing { .. } | Found::Obstacle { .. } => Ok(()),
         }
     }
@@ -186,6 +226,7 @@ impl Unpack<'_> {
         self.tree.touch_parents(&place);
         join(&mut place, name);
         let again = !self.tree.touch(&place);
+        self.listing.put(&place, &header);
         if again {
             // What is there must be complete before it is replaced, and no writer may come after us.
             self.settle()?;
@@ -219,7 +260,9 @@ impl Unpack<'_> {
         tar: &mut TarReader<R>,
     ) -> Result<()> {
         let (size, sparse) = (header.size, header.sparse.clone());
-        let file = NewFile { dir, path, attributes: self.attributes(header), replaces: !self.options.fresh };
+        let same = self.same(&path);
+        let replaces = !self.options.fresh;
+        let file = NewFile { dir, path, attributes: self.attributes(header), replaces, same };
         let read = |count, out: &mut Vec<Slice>| tar.content(count, out);
         match sparse {
             Some(map) => {
@@ -231,6 +274,17 @@ impl Unpack<'_> {
                 self.writers.file(file, size, read)
             }
         }
+    }
+
+    /// The directory elsewhere that has the same file under the same name. Whether it really has is the link's to find out.
+    fn same(&mut self, path: &[u8]) -> Option<Arc<OwnedFd>> {
+        let same = self.options.same.as_ref().filter(|same| same.paths.contains(path))?;
+        let parent = split(path).0;
+        if self.same_dir.as_ref().is_none_or(|(open, _)| open != parent) {
+            let dir = same.root.open_dir(as_path(parent)).ok()?;
+            self.same_dir = Some((parent.to_vec(), Arc::new(dir)));
+        }
+        self.same_dir.as_ref().map(|(_, dir)| dir.clone())
     }
 
     fn make_directory(&mut self, path: Vec<u8>, dir: &OwnedFd, header: Header, replaces: bool) -> Result<()> {
@@ -369,6 +423,7 @@ impl Unpack<'_> {
         fs::fchown(made.as_fd(), Owner { uid: 0, gid: 0 })?;
         fs::fchmod(made.as_fd(), 0o755)?;
         self.tree.keep(place, made);
+        self.listing.made(place);
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::error::show;
 use crate::path::{as_path, joined, name_of, split};
 use crate::scan::{Found, Scan};
 use crate::tree::Tree;
+use crate::xattrs::Xattrs;
 use crate::{Error, Result};
 
 /// What of a file is read at once.
@@ -56,6 +57,10 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// Its metadata.
     pub stat: Stat,
+    /// Of a symbolic link: its text.
+    pub link: Option<Vec<u8>>,
+    /// Its extended attributes that belong into a layer.
+    pub xattrs: Xattrs,
     /// Of a file: its content. Of a symbolic link: its text.
     pub content: Option<Digest>,
     /// The digest of everything that counts of it.
@@ -65,17 +70,23 @@ pub struct Entry {
 /// The digest of `path` beneath `root` (a link there is followed inside the root) and of what is selected below it.
 /// The name of the path itself does not count. `None` when there is no such path.
 pub fn checksum(root: &Root, path: &Path, options: &ChecksumOptions<'_>) -> Result<Option<Digest>> {
-    Ok(entries(root, path, options)?.map(|list| digest_of(&list)))
+    Ok(entries(root, path, options)?.map(|(_, list)| digest_of(&list)))
 }
 
-/// The selected paths with their digests: names in byte order, a directory directly before what is in it.
-pub fn entries(root: &Root, path: &Path, options: &ChecksumOptions<'_>) -> Result<Option<Vec<Entry>>> {
+/// The canonical path of `path` (as [`checksum`] finds it), and the selected paths with their digests: names in byte order, a
+/// directory directly before what is in it.
+pub fn entries(
+    root: &Root,
+    path: &Path,
+    options: &ChecksumOptions<'_>,
+) -> Result<Option<(Vec<u8>, Vec<Entry>)>> {
     let mut tree = Tree::new(root)?;
     let Some(base) = tree.locate(path.as_os_str().as_bytes(), true)? else { return Ok(None) };
     let parent = tree.directory(split(&base).0)?;
     let found = Scan::full(options.filter).name(parent.as_fd(), name_of(&base))?;
     let one = |found: Found| entry(root, &base, found, options);
-    found.into_par_iter().map(one).collect::<Result<Vec<_>>>().map(Some)
+    let entries = found.into_par_iter().map(one).collect::<Result<_>>()?;
+    Ok(Some((base, entries)))
 }
 
 /// One digest of a list of entries.
@@ -90,8 +101,8 @@ pub fn digest_of(entries: &[Entry]) -> Digest {
 
 fn entry(root: &Root, base: &[u8], found: Found, options: &ChecksumOptions<'_>) -> Result<Entry> {
     let Found { path, stat, link, xattrs, .. } = found;
-    let content = match link {
-        Some(text) => Some(Digest::of(&text)),
+    let content = match &link {
+        Some(text) => Some(Digest::of(text)),
         None if stat.is_file() => Some(content(root, &joined(base, &path), &stat, options.memo)?),
         None => None,
     };
@@ -105,7 +116,7 @@ fn entry(root: &Root, base: &[u8], found: Found, options: &ChecksumOptions<'_>) 
         add(&mut one, name);
         add(&mut one, value);
     }
-    Ok(Entry { path, stat, content, digest: one.finish() })
+    Ok(Entry { path, stat, link, xattrs, content, digest: one.finish() })
 }
 
 /// Adds bytes with their length, so that no two lists of them look the same.
@@ -118,7 +129,11 @@ fn content(root: &Root, path: &[u8], stat: &Stat, memo: Option<&dyn Memo>) -> Re
     if let Some(known) = memo.and_then(|memo| memo.get(path, stat)) {
         return Ok(known);
     }
-    let mut file = root.open_file(as_path(path))?;
+    let mut file = match root.open_file(as_path(path)) {
+        // It was seen a moment ago.
+        Err(error) if error.is_not_found() => return Err(Error::Changed { path: show(path) }),
+        other => other?,
+    };
     let mut digester = Digester::sha256();
     let mut buffer = vec![0; PIECE.min(stat.size as usize + 1)];
     loop {

@@ -21,6 +21,7 @@ use crate::error::show;
 use crate::path::{as_path, components, joined, name_of, split};
 use crate::scan::{Found, Scan};
 use crate::tree::{Found as Place, Tree};
+use crate::xattrs::Xattrs;
 use crate::{Error, Result};
 use file::FileCopy;
 
@@ -28,7 +29,7 @@ use file::FileCopy;
 const BATCH_FILES: usize = 4096;
 const BATCH_DIRECTORIES: usize = 128;
 
-const ROOT: Owner = Owner { uid: 0, gid: 0 };
+pub(crate) const ROOT: Owner = Owner { uid: 0, gid: 0 };
 
 /// Where the owner and mode of directories come from that must be made on the way to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +87,7 @@ impl CopyOptions<'_> {
         }
     }
 
-    fn attributes(&self, found: &Found) -> Attributes {
-        let stat = &found.stat;
+    pub(crate) fn attributes(&self, stat: &Stat, xattrs: Xattrs) -> Attributes {
         let owner = self.owner.unwrap_or(Owner { uid: stat.uid, gid: stat.gid });
         let mode = stat.permissions();
         Attributes {
@@ -95,7 +95,7 @@ impl CopyOptions<'_> {
             uid: owner.uid,
             gid: owner.gid,
             mtime: self.mtime.map_or(stat.mtime, |seconds| Time { seconds, nanoseconds: 0 }),
-            xattrs: found.xattrs.clone(),
+            xattrs,
         }
     }
 }
@@ -264,7 +264,7 @@ impl Copier<'_> {
     }
 
     fn directory(&mut self, found: &Found, to: &[u8]) -> Result<bool> {
-        let attributes = self.options.attributes(found);
+        let attributes = self.options.attributes(&found.stat, found.xattrs.clone());
         if !to.is_empty() {
             let dir = self.target.directory(split(to).0)?;
             match fs::mkdirat(dir.as_fd(), name_of(to), attributes.creation_mode()) {
@@ -305,7 +305,7 @@ impl Copier<'_> {
             to_dir,
             to,
             stat: found.stat,
-            attributes: self.options.attributes(found),
+            attributes: self.options.attributes(&found.stat, found.xattrs.clone()),
             expected: self.options.expected.and_then(|expected| expected(&found.path)),
         });
         if self.files.len() >= BATCH_FILES || self.directories >= BATCH_DIRECTORIES {
@@ -319,7 +319,7 @@ impl Copier<'_> {
         let from = joined(&self.from, &found.path);
         let dir = self.target.directory(split(to).0)?;
         file::clear_way(dir.as_fd(), to, &found.stat, &from)?;
-        let attributes = self.options.attributes(found);
+        let attributes = self.options.attributes(&found.stat, found.xattrs.clone());
         match &found.link {
             Some(text) => fs::symlinkat(as_path(text), dir.as_fd(), name_of(to))?,
             None if found.stat.file_type() == FileType::CharacterDevice && found.stat.rdev == (0, 0) => {
@@ -352,7 +352,7 @@ impl Copier<'_> {
     }
 }
 
-fn conflict(source: &Stat, from: &[u8], target: &Stat, to: &[u8]) -> Error {
+pub(crate) fn conflict(source: &Stat, from: &[u8], target: &Stat, to: &[u8]) -> Error {
     Error::CopyConflict {
         source_kind: kind(source),
         from: show(from),

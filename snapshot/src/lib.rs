@@ -9,6 +9,7 @@
 pub mod apply;
 mod attributes;
 pub mod checksum;
+pub mod contents;
 pub mod copy;
 pub mod diff;
 mod directories;
@@ -20,6 +21,7 @@ mod native;
 mod overlay;
 mod path;
 mod read_tar;
+pub mod recipe;
 mod scan;
 mod snapshotter;
 pub mod testsuite;
@@ -28,13 +30,14 @@ pub mod write_tar;
 mod writers;
 pub mod xattrs;
 
-pub use apply::{Applied, ApplyOptions, Piece, apply, apply_pieces};
+pub use apply::{Applied, ApplyOptions, Piece, Same, apply, apply_pieces};
 pub use diff::{Change, ChangeKind, Changes, Metadata, Node, diff_trees, diff_upper};
 pub use error::{Error, Result};
 pub use host::{detached_root, sync_filesystem};
 pub use meta::{MemoryMeta, MetaStore};
 pub use native::NativeSnapshotter;
 pub use overlay::{MAX_LOWERS, OverlaySnapshotter};
+pub use recipe::{Draft, Recipe, Shape};
 pub use snapshotter::{Info, Key, Kind, Name, Snapshotter, Usage};
 pub use write_tar::{TarOptions, TarStats, TarWriter, write_tar};
 

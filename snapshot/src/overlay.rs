@@ -181,6 +181,10 @@ impl Snapshotter for OverlaySnapshotter {
         self.changes_of(self.committed(name)?.id)
     }
 
+    fn most_layers(&self) -> usize {
+        MAX_LOWERS
+    }
+
     fn clean(&self) -> Result<()> {
         self.dirs.clean(|id| self.meta.has_id(id))
     }

@@ -40,7 +40,7 @@ struct Seen {
 }
 
 /// The order of a walk: a slash comes before every other byte.
-fn in_order(a: &[u8], b: &[u8]) -> Ordering {
+pub(crate) fn in_order(a: &[u8], b: &[u8]) -> Ordering {
     let rank = |byte: Option<&u8>| byte.map(|&b| if b == b'/' { 0 } else { b });
     let at = a.iter().zip(b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
     rank(a.get(at)).cmp(&rank(b.get(at)))
@@ -129,7 +129,11 @@ impl<'a> Scan<'a> {
     fn one(&self, dir: BorrowedFd<'_>, parent: &[u8], name: &[u8]) -> Result<Option<Seen>> {
         let path = joined(parent, name);
         let name = as_path(name);
-        let stat = fs::statat(dir, name)?;
+        let stat = match fs::statat(dir, name) {
+            // It was listed a moment ago.
+            Err(error) if error.is_not_found() => return Err(Error::Changed { path: show(&path) }),
+            other => other?,
+        };
         let verdict = self.filter.map_or(Verdict::Take, |filter| filter.verdict(&path, stat.is_dir()));
         if verdict == Verdict::Prune || verdict == Verdict::Descend && !stat.is_dir() {
             return Ok(None);
@@ -138,7 +142,8 @@ impl<'a> Scan<'a> {
         Ok(Some(Seen { found, counts: verdict == Verdict::Take }))
     }
 
-    fn read(&self, dir: BorrowedFd<'_>, name: &Path, path: Vec<u8>) -> Result<Found> {
+    /// One name of a directory by itself, under `path`; the directory where the name is empty.
+    pub(crate) fn read(&self, dir: BorrowedFd<'_>, name: &Path, path: Vec<u8>) -> Result<Found> {
         let stat = if name.as_os_str().is_empty() { fs::fstat(dir)? } else { fs::statat(dir, name)? };
         self.detailed(dir, name, path, stat)
     }

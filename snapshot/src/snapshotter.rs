@@ -142,6 +142,11 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     /// What a committed snapshot has over its parent, sorted.
     fn layer_changes(&self, name: &Name) -> Result<Changes>;
 
+    /// The most layers that a mount of this driver stacks.
+    fn most_layers(&self) -> usize {
+        usize::MAX
+    }
+
     /// Removes directories that no row names: what a crash left between a row and its directory.
     fn clean(&self) -> Result<()>;
 }

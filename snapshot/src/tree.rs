@@ -21,7 +21,7 @@ use crate::path::{MAX_DEPTH, components, join, joined, name_of, split};
 /// How many directories are kept open.
 const MAX_OPEN: usize = 256;
 /// The most symbolic links one path may go through, as in the kernel.
-const MAX_LINKS: usize = 40;
+pub(crate) const MAX_LINKS: usize = 40;
 
 /// What a walk to a directory met.
 pub(crate) enum Found {
@@ -269,7 +269,8 @@ impl Tree {
     }
 }
 
-fn forget_below<V>(map: &mut BTreeMap<Vec<u8>, V>, path: &[u8]) {
+/// Forgets a path and all below it.
+pub(crate) fn forget_below<V>(map: &mut BTreeMap<Vec<u8>, V>, path: &[u8]) {
     map.remove(path);
     let mut first = path.to_vec();
     first.push(b'/');

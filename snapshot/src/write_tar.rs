@@ -8,12 +8,14 @@ mod content;
 mod header;
 
 use std::io::Write;
+use std::ops::Range;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use kiln_sys::fs::Root;
 
 use crate::error::show;
 use crate::read_tar::BLOCK;
+use crate::recipe::Origin;
 use crate::{Change, ChangeKind, Error, Node, Result};
 use content::Renderer;
 
@@ -69,19 +71,35 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes `changes`, whose content is beneath `root`; fails as [`write_tar()`].
     pub fn append(&mut self, changes: &[Change], root: &Root, options: &TarOptions) -> Result<()> {
-        if !options.folder.is_empty() {
+        self.append_parts(Parts { changes, content: Content::Beneath(root), options })
+    }
+
+    /// Writes `changes`, whose content is where `origins` says, in the trees `roots`; fails as [`write_tar()`].
+    pub(crate) fn append_recipe(
+        &mut self,
+        changes: &[Change],
+        origins: &[Origin],
+        roots: &[Root],
+        options: &TarOptions,
+    ) -> Result<()> {
+        self.append_parts(Parts { changes, content: Content::At(origins, roots), options })
+    }
+
+    fn append_parts(&mut self, parts: Parts<'_>) -> Result<()> {
+        if !parts.options.folder.is_empty() {
             let mut bytes = Vec::new();
-            content::folder(&options.folder, options.clamp_mtime, &mut bytes);
+            content::folder(&parts.options.folder, parts.options.clamp_mtime, &mut bytes);
             self.out.write(&mut bytes)?;
             self.entries += 1;
         }
-        let groups = groups(changes);
+        let groups = groups(parts.changes);
         if groups.len() < 2 {
-            render(changes, &mut Renderer::new(root, options), |bytes| self.out.write(bytes))?;
+            let whole = 0..parts.changes.len();
+            render(whole, &mut Renderer::new(parts), |bytes| self.out.write(bytes))?;
         } else {
-            read_ahead(&groups, root, options, &mut self.out)?;
+            read_ahead(&groups, parts, &mut self.out)?;
         }
-        self.entries += changes.len() as u64;
+        self.entries += parts.changes.len() as u64;
         Ok(())
     }
 
@@ -93,6 +111,22 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
+/// What is written: changes, and where their content is.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    changes: &'a [Change],
+    content: Content<'a>,
+    options: &'a TarOptions,
+}
+
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    /// Each file at its own path beneath a root.
+    Beneath(&'a Root),
+    /// As each change's origin says, in these trees.
+    At(&'a [Origin], &'a [Root]),
+}
+
 /// A piece of the tar; the last one of a group ends it.
 enum Piece {
     Bytes(Vec<u8>),
@@ -100,18 +134,13 @@ enum Piece {
 }
 
 /// Reader `n` renders every group whose number is `n` modulo the readers; the pieces are written in order.
-fn read_ahead(
-    groups: &[&[Change]],
-    root: &Root,
-    options: &TarOptions,
-    out: &mut Counting<impl Write>,
-) -> Result<()> {
+fn read_ahead(groups: &[Range<usize>], parts: Parts<'_>, out: &mut Counting<impl Write>) -> Result<()> {
     std::thread::scope(|scope| {
         let mut ends = Vec::new();
         for reader in 0..READERS {
             let (send, receive) = bounded(AHEAD);
             let mine = groups.iter().skip(reader).step_by(READERS);
-            scope.spawn(move || read(mine.copied(), Renderer::new(root, options), &send));
+            scope.spawn(move || read(mine.cloned(), Renderer::new(parts), &send));
             ends.push(receive);
         }
         (0..groups.len()).try_for_each(|group| drain(&ends[group % READERS], out))
@@ -119,7 +148,7 @@ fn read_ahead(
     })
 }
 
-fn read<'a>(groups: impl Iterator<Item = &'a [Change]>, mut renderer: Renderer<'_>, send: &Sender<Piece>) {
+fn read(groups: impl Iterator<Item = Range<usize>>, mut renderer: Renderer<'_>, send: &Sender<Piece>) {
     for group in groups {
         let result = render(group, &mut renderer, |bytes| {
             let piece = std::mem::take(bytes);
@@ -145,30 +174,30 @@ fn drain(pieces: &Receiver<Piece>, out: &mut Counting<impl Write>) -> Result<()>
 }
 
 fn render(
-    changes: &[Change],
+    group: Range<usize>,
     renderer: &mut Renderer<'_>,
     mut flush: impl FnMut(&mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
     let mut bytes = Vec::new();
-    for change in changes {
-        renderer.change(change, &mut bytes, &mut flush)?;
+    for index in group {
+        renderer.change(index, &mut bytes, &mut flush)?;
     }
     flush(&mut bytes)
 }
 
 /// Cuts the changes into groups of about the same work.
-fn groups(changes: &[Change]) -> Vec<&[Change]> {
+fn groups(changes: &[Change]) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (at, change) in changes.iter().enumerate() {
         bytes += content_size(change);
         if at + 1 - start >= GROUP || bytes >= GROUP_BYTES {
-            groups.push(&changes[start..=at]);
+            groups.push(start..at + 1);
             (start, bytes) = (at + 1, 0);
         }
     }
     if start < changes.len() {
-        groups.push(&changes[start..]);
+        groups.push(start..changes.len());
     }
     groups
 }

@@ -40,6 +40,8 @@ pub(crate) struct NewFile {
     pub(crate) attributes: Attributes,
     /// Whether what has its name goes away, as a later entry of a layer wins; else nothing can have its name.
     pub(crate) replaces: bool,
+    /// A directory that has the very same file under the same name.
+    pub(crate) same: Option<Arc<OwnedFd>>,
 }
 
 impl NewFile {
@@ -60,6 +62,13 @@ impl NewFile {
             }
             other => Ok(other?),
         }
+    }
+
+    /// Makes it another name of the same file elsewhere; false where that cannot be, as on another file system or when that
+    /// file has too many names already.
+    fn link(&self) -> bool {
+        let Some(same) = &self.same else { return false };
+        fs::linkat(same.as_fd(), self.name(), self.dir.as_fd(), self.name()).is_ok()
     }
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(std::io::Error) -> Error {
@@ -117,6 +126,8 @@ struct Shared {
     /// Batches that were sent to each thread and are not done.
     pending: Mutex<Vec<usize>>,
     idle: Condvar,
+    /// Files that became other names of files elsewhere.
+    linked: AtomicU64,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
 }
@@ -125,6 +136,7 @@ impl Shared {
     fn run(&self, batch: &mut Batch) -> Result<()> {
         for job in batch.jobs.drain(..) {
             match job {
+                Job::Whole(file, _) if file.link() => drop(self.linked.fetch_add(1, Ordering::Relaxed)),
                 Job::Whole(file, range) => file.write_whole(&batch.data[range])?,
                 Job::Piece(file, offset, range) => file.write_piece(offset, &batch.data[range])?,
             }
@@ -185,6 +197,7 @@ impl Writers {
         let shared = Shared {
             pending: Mutex::new(vec![0; count]),
             idle: Condvar::new(),
+            linked: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
         };
@@ -207,6 +220,10 @@ impl Writers {
         if size <= (BATCH_BYTES / 4) as u64 {
             let range = self.fill(size as usize, &mut read)?;
             return self.push(Job::Whole(file, range));
+        }
+        if file.link() {
+            self.shared.linked.fetch_add(1, Ordering::Relaxed);
+            return skip(size, read);
         }
         let big = Arc::new(BigFile { file: file.create()?, left: AtomicU64::new(size), new: file });
         self.pieces(&big, &[Segment { offset: 0, length: size }], read)
@@ -251,6 +268,11 @@ impl Writers {
             }
         }
         Ok(())
+    }
+
+    /// How many files became other names of files elsewhere, of those that are done.
+    pub(crate) fn linked(&self) -> u64 {
+        self.shared.linked.load(Ordering::Relaxed)
     }
 
     fn fill(
@@ -324,6 +346,17 @@ impl Writers {
         drop(pending);
         self.check()
     }
+}
+
+/// Passes over the bytes of a file.
+fn skip(size: u64, mut read: impl FnMut(usize, &mut Vec<Slice>) -> Result<()>) -> Result<()> {
+    let mut left = size;
+    while left > 0 {
+        let count = left.min(BATCH_BYTES as u64);
+        read(count as usize, &mut Vec::new())?;
+        left -= count;
+    }
+    Ok(())
 }
 
 impl Drop for Writers {

@@ -49,9 +49,7 @@ pub(super) fn squash(history: &mut Vec<History>, kept: usize, diff_ids: &[DiffId
 
 /// When a layer was made: what was made on nothing and put here later was made then.
 fn made(store: &Store, chain: &ChainId, diff_id: &DiffId) -> Result<Option<String>, Cause> {
-    let created = |chain: &ChainId| store.snapshots.stat(&kiln_cache::name_of(chain));
-    let found = [created(chain)?, created(&ChainId::extend(None, diff_id))?];
-    Ok(found.into_iter().flatten().map(|info| info.created).min().map(time::rfc3339))
+    Ok(store.layers.made(chain, diff_id)?.map(time::rfc3339))
 }
 
 #[cfg(test)]

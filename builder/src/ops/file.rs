@@ -1,7 +1,9 @@
-//! The op that edits files: `COPY`, `ADD`, `WORKDIR` and here-documents, without a container.
+//! The op that edits files: `COPY`, `ADD`, `WORKDIR` and here-documents, without a container. What it does is described and
+//! packed where that is possible, and done in a directory where it is not.
 
 mod archive;
 mod copy;
+mod describe;
 mod owner;
 #[cfg(test)]
 mod tests;
@@ -9,13 +11,14 @@ mod tests;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use kiln_graph::{ActionInput, CopyAction, FileAction, FileOp};
 use kiln_oci::{Digest, Digester};
 use kiln_sys::fs::{self, Root};
 
+use self::describe::Listings;
 use super::{Digests, Op};
 use crate::error::Cause;
 use crate::flight::Crowd;
@@ -32,21 +35,64 @@ pub struct File {
     stores: Arc<Stores>,
     op: Arc<FileOp>,
     digests: Digests,
+    /// What was listed for a key, so that it is not listed again.
+    listings: Arc<Mutex<Listings>>,
 }
 
 impl File {
     /// The edits of `op`.
     pub fn new(stores: Arc<Stores>, op: FileOp, digests: Digests) -> Self {
-        File { stores, op: Arc::new(op), digests }
+        File { stores, op: Arc::new(op), digests, listings: Arc::default() }
     }
 
-    /// The copies that take from input `input`.
-    fn copies_from(&self, input: usize) -> Vec<CopyAction> {
-        let copies = self.op.actions.iter().filter_map(|action| match action {
-            FileAction::Copy(copy) if copy.source == ActionInput::Input(number(input)) => Some(copy.clone()),
+    /// The copies that take from input `input`, with the numbers of their actions.
+    fn copies_from(&self, input: usize) -> Vec<(usize, CopyAction)> {
+        let copies = self.op.actions.iter().enumerate().filter_map(|(at, action)| match action {
+            FileAction::Copy(copy) if copy.source == ActionInput::Input(number(input)) => {
+                Some((at, copy.clone()))
+            }
             _ => None,
         });
         copies.collect()
+    }
+
+    /// The inputs that files are copied from.
+    fn sources<'a>(&self, inputs: &'a [Value]) -> Vec<&'a Layers> {
+        let is_source = |input: &usize| !self.copies_from(*input).is_empty();
+        (0..inputs.len()).filter(is_source).filter_map(|input| inputs[input].layers()).collect()
+    }
+
+    /// The layers without a copied file; `None` if that cannot be. The base is unpacked only where nobody knows its shape.
+    async fn describe(
+        &self,
+        base: &Layers,
+        inputs: &[Value],
+        crowd: &Crowd,
+    ) -> Result<Option<Layers>, Cause> {
+        let listings = std::mem::take(&mut *self.listings.lock().unwrap_or_else(PoisonError::into_inner));
+        if !describe::is_describable(&self.op) {
+            return Ok(None);
+        }
+        let (store, below) = (self.stores.store.clone(), base.clone());
+        let is_known = blocking(move || Ok(store.layers.known(&below.diff_ids())?.is_some()));
+        if !is_known.await? {
+            pull::unpack(&self.stores, base, crowd).await?;
+        }
+        let (store, op, cancel) = (self.stores.store.clone(), self.op.clone(), crowd.cancel().clone());
+        let (base, inputs) = (base.clone(), inputs.to_vec());
+        blocking(move || {
+            let Some(known) = describe::Base::of(&store, &base)? else { return Ok(None) };
+            let mut opened = Vec::new();
+            let recipe = describe::describe(&store, &op, known, &inputs, listings, &mut opened)?;
+            let Some(recipe) = recipe else { return Ok(None) };
+            if cancel.is_cancelled() {
+                return Err(Cause::Cancelled);
+            }
+            let lease = Arc::new(store.leases.create()?);
+            let layer = store.layers.commit_recipe(&lease, &recipe, &base.diff_ids())?;
+            Ok(Some(base.push_packed(layer, lease)))
+        })
+        .await
     }
 
     /// Whether the edits change input `input`, so that all of it counts.
@@ -92,13 +138,14 @@ impl Op for File {
             if let Value::Layers(layers) = value {
                 pull::unpack(&self.stores, layers, &crate::progress::Silent).await?;
             }
-            let (store, value) = (self.stores.store.clone(), value.clone());
+            let (store, value, listings) = (self.stores.store.clone(), value.clone(), self.listings.clone());
             blocking(move || {
                 let opened = Opened::new(&store, &value)?;
                 let mut all = Digester::sha256();
-                for copy in &copies {
-                    let selected = select::select(opened.source(), copy)?;
-                    all.update(select::digest(opened.source(), copy, &selected)?.as_str().as_bytes());
+                for (at, copy) in &copies {
+                    let found = select::find(opened.source(), copy)?;
+                    all.update(select::digest(copy, &found).as_str().as_bytes());
+                    listings.lock().unwrap_or_else(PoisonError::into_inner).insert(*at, found);
                 }
                 Ok(all.finish())
             })
@@ -109,9 +156,13 @@ impl Op for File {
     fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
         Box::pin(async move {
             let base = self.base(&inputs)?;
-            for layers in inputs.iter().filter_map(Value::layers).chain([&base]) {
+            for layers in self.sources(&inputs) {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
+            if let Some(layers) = self.describe(&base, &inputs, crowd).await? {
+                return Ok(vec![Value::Layers(layers)]);
+            }
+            pull::unpack(&self.stores, &base, crowd).await?;
             let (stores, op, cancel) = (self.stores.clone(), self.op.clone(), crowd.cancel().clone());
             let layers = blocking(move || {
                 let workspace = Workspace::on(&stores.store, &base)?;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use kiln_cache::Lease;
-use kiln_oci::compression::Packing;
-use kiln_oci::{Compression, Digest};
+use kiln_oci::Digest;
 
 use super::{Digests, Op};
 use crate::error::Cause;
@@ -46,8 +45,11 @@ impl Op for Merge {
                     merged = top;
                     continue;
                 }
-                // What lies below is not even fetched.
-                pull::unpack(&self.stores, &top, crowd).await?;
+                // What lies below is not even fetched, and what is here in any form is not unpacked.
+                let (store, layers) = (self.stores.store.clone(), top.clone());
+                if !blocking(move || Ok(store.layers.is_available(layers.stack())?)).await? {
+                    pull::unpack(&self.stores, &top, crowd).await?;
+                }
                 let stores = self.stores.clone();
                 merged = blocking(move || over(&stores, &merged, &top)).await?;
             }
@@ -59,18 +61,13 @@ impl Op for Merge {
 /// The layers of `top` on those of `base`.
 fn over(stores: &Stores, base: &Layers, top: &Layers) -> Result<Layers, Cause> {
     let lease = Arc::new(stores.store.leases.create()?);
-    make_free(stores, &lease, top, 1)?;
+    make_free(stores, &lease, top, 0)?;
     stores.store.layers.stack(&base.diff_ids(), top.stack())?;
     Ok(base.stacked(&top.above(0, lease)))
 }
 
-/// Gives each layer from `first` on a form that does not depend on those below it. The lowest one has that.
+/// Gives each layer from `first` on a form that does not depend on those below it.
 pub(super) fn make_free(stores: &Stores, lease: &Lease, layers: &Layers, first: usize) -> Result<(), Cause> {
     let ids = layers.diff_ids();
-    for index in first.max(1)..ids.len() {
-        if stores.store.layers.blobs(&ids[index])?.is_empty() {
-            stores.store.layers.blob_of(lease, &ids, index, Packing::of(Compression::Uncompressed))?;
-        }
-    }
-    Ok(())
+    (first..ids.len()).try_for_each(|index| Ok(stores.store.layers.make_free(lease, &ids, index)?))
 }

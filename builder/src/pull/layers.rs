@@ -55,6 +55,7 @@ pub async fn fetch(
     lease: &Arc<Lease>,
     reporter: &dyn Reporter,
 ) -> Result<(), Cause> {
+    stores.store.layers.check_depth(image.diff_ids())?;
     let permits = Semaphore::new(PARALLEL);
     let first = first_missing(stores, image).await?;
     let mut arriving = FuturesOrdered::new();

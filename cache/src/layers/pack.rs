@@ -9,6 +9,7 @@ use kiln_oci::compression::{Packing, decompress};
 use kiln_oci::{ChainId, Descriptor, DiffId, MediaType};
 use kiln_snapshot::{Snapshotter, TarOptions, write_tar};
 
+use super::counts::count;
 use super::restack::alone;
 use super::rows::{self, Packed};
 use super::{HASH_BUFFER, Hasher, LayerRef, LayerStore, name_of, stream_error};
@@ -147,6 +148,7 @@ impl LayerStore {
             });
         }
         let packed = self.keep(lease, ingest, packing)?;
+        count(&self.counters.packed);
         self.db.write("save layer blob", Durability::Relaxed, |db| {
             rows::insert_packed(db, diff_id, &packed)?;
             // The caller's lease holds it.

@@ -14,7 +14,7 @@ use std::thread;
 
 use kiln_oci::Compression;
 use kiln_oci::compression::decompress;
-use kiln_snapshot::apply::{ApplyOptions, Piece, apply_pieces};
+use kiln_snapshot::apply::{Applied, ApplyOptions, Piece, apply_pieces};
 use std::io::Write;
 
 use super::{Hasher, LayerRef};
@@ -30,6 +30,8 @@ const QUEUE: usize = 8;
 pub(super) struct Passed {
     pub(super) layer: LayerRef,
     pub(super) compression: Compression,
+    /// What was unpacked.
+    pub(super) applied: Applied,
 }
 
 /// Why a pass failed.
@@ -59,8 +61,8 @@ pub(super) fn pass(
         match (inflated, unpacked) {
             (Err(Stopped::Stream(error)), _) => Err(Failure::Stream(error)),
             (_, Err(error)) => Err(Failure::Unpack(error)),
-            (Err(Stopped::ByReader), Ok(())) => Err(panicked("unpack")),
-            (Ok(compression), Ok(())) => Ok(Passed { layer, compression }),
+            (Err(Stopped::ByReader), Ok(_)) => Err(panicked("unpack")),
+            (Ok(compression), Ok(applied)) => Ok(Passed { layer, compression, applied }),
         }
     })
 }
@@ -118,12 +120,12 @@ fn unpack_all(
     queue: Receiver<Arc<Buffer>>,
     root: &kiln_snapshot::Root,
     options: &ApplyOptions,
-) -> kiln_snapshot::Result<()> {
+) -> kiln_snapshot::Result<Applied> {
     // The sender goes away at the end and after an error; then the pass fails, whatever we make of it.
-    apply_pieces(|| Ok(queue.recv().ok().map(|buffer| buffer as Piece)), root, options)?;
+    let applied = apply_pieces(|| Ok(queue.recv().ok().map(|buffer| buffer as Piece)), root, options)?;
     // A tar may have anything after its end; the diff ID covers it.
     while queue.recv().is_ok() {}
-    Ok(())
+    Ok(applied)
 }
 
 /// Copies what is read.

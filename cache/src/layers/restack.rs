@@ -1,6 +1,7 @@
 //! Layers that were made on nothing, put on others: such a layer deletes nothing, so it is the same wherever it stands.
 
-use kiln_oci::{ChainId, Descriptor, DiffId, MediaType, chain_ids};
+use kiln_oci::compression::Packing;
+use kiln_oci::{ChainId, Compression, Descriptor, DiffId, MediaType, chain_ids};
 
 use super::unpack::{Arriving, Unpacking};
 use super::{LayerRef, LayerStore, name_of, rows};
@@ -29,6 +30,19 @@ impl LayerStore {
         })
     }
 
+    /// Makes the layer `index` of a chain have a form that does not depend on those below it, and keeps that.
+    pub fn make_free(&self, lease: &Lease, chain: &[DiffId], index: usize) -> Result<()> {
+        let diff_id = chain.get(index).ok_or_else(|| Error::not_found("layer", index))?;
+        if self.open_packed(lease, diff_id)?.is_some() {
+            return Ok(());
+        }
+        lease.hold(&Resource::Snapshot(name_of(&alone(diff_id))))?;
+        match self.stands_alone(diff_id)? {
+            true => Ok(()),
+            false => self.blob_of(lease, chain, index, Packing::of(Compression::Uncompressed)).map(drop),
+        }
+    }
+
     /// Whether the layer has a snapshot on nothing, of which others can be made.
     pub fn stands_alone(&self, diff_id: &DiffId) -> Result<bool> {
         self.has_snapshot(&name_of(&alone(diff_id)))
@@ -52,7 +66,8 @@ impl LayerStore {
         let descriptor = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), diff_id.0.clone(), 0);
         let layer = Arriving { descriptor: &descriptor, parent: &diff_ids[..index], diff_id };
         let parent = index.checked_sub(1).map(|below| chains[below].clone());
-        let unpacking = Unpacking { store: self, layer, parent: parent.clone(), chain: chain.clone() };
+        let (below, name) = (parent.clone(), chain.clone());
+        let unpacking = Unpacking { store: self, layer, parent: below, chain: name, additions: None };
         let tar = self.open_tar(std::slice::from_ref(diff_id), 0)?;
         let (key, passed) = unpacking.run(lease, tar, None)?;
         self.db.write("commit layer", Durability::Relaxed, |db| {

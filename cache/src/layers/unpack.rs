@@ -1,14 +1,19 @@
 //! Packed layers to snapshots.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kiln_oci::{ChainId, Descriptor, DiffId, chain_ids};
-use kiln_snapshot::{ApplyOptions, Key, Name, detached_root};
+use kiln_snapshot::contents::{self, Listed};
+use kiln_snapshot::{ApplyOptions, ChangeKind, Key, Name, Node, Root, detached_root};
 
+use super::counts::count;
 use super::pipeline::{Failure, Passed, pass};
 use super::rows::{self, Packed};
-use super::{LayerRef, LayerStore, name_of, snapshot_error, stream_error};
+use super::{LayerRef, LayerStore, describe, name_of, snapshot_error, stream_error};
 use crate::content::Ingest;
 use crate::db::Durability;
 use crate::error::{Error, Result};
@@ -43,7 +48,7 @@ impl LayerStore {
                 return Ok(there);
             }
             let mut ingest = self.content.ingest_described(layer.descriptor)?;
-            let unpacking = Unpacking { store: self, layer, parent, chain: chain.clone() };
+            let unpacking = Unpacking { store: self, layer, parent, chain: chain.clone(), additions: None };
             let (key, passed) = unpacking.run(lease, bytes, Some(&mut ingest))?;
             ingest.commit_as(layer.descriptor)?;
             unpacking.publish(&key, passed)
@@ -82,6 +87,7 @@ impl LayerStore {
     pub fn snapshot_of(&self, lease: &Lease, chain: &[DiffId]) -> Result<Option<Name>> {
         let chains = chain_ids(chain);
         let Some(top) = chains.last() else { return Ok(None) };
+        self.check_depth(chain)?;
         lease.hold(&Resource::Snapshot(name_of(top)))?;
         let mut there = chains.len();
         while there > 0 && !self.has_snapshot(&name_of(&chains[there - 1]))? {
@@ -91,6 +97,18 @@ impl LayerStore {
             self.unpack_blob(lease, chain, &chains, index)?;
         }
         Ok(Some(name_of(top)))
+    }
+
+    /// Fails for a chain of more layers than can be mounted, before anything is done for it.
+    pub fn check_depth(&self, chain: &[DiffId]) -> Result<()> {
+        let (count, limit) = (chain.len(), self.snapshots.most_layers());
+        match count > limit {
+            true => Err(snapshot_error("stack layers", "the image")(kiln_snapshot::Error::TooManyLayers {
+                count,
+                limit,
+            })),
+            false => Ok(()),
+        }
     }
 
     fn unpack_blob(
@@ -112,14 +130,15 @@ impl LayerStore {
             let (parent, diff_id) = (&diff_ids[..index], &diff_ids[index]);
             let layer = Arriving { descriptor: &descriptor, parent, diff_id };
             let parent = index.checked_sub(1).map(|below| chains[below].clone());
-            let unpacking = Unpacking { store: self, layer, parent, chain: chain.clone() };
+            let additions = self.contents_of(diff_id)?.filter(|contents| only_adds(contents));
+            let unpacking = Unpacking { store: self, layer, parent, chain: chain.clone(), additions };
             let (key, passed) = unpacking.run(lease, blob, None)?;
             unpacking.publish(&key, passed).map(drop)
         })
     }
 
-    /// A blob of the store that is or claims to be a packed form of `diff_id`, if there is one.
-    fn open_packed(&self, lease: &Lease, diff_id: &DiffId) -> Result<Option<(Descriptor, File)>> {
+    /// A blob of the store that is or claims to be a packed form of `diff_id`, held by `lease`, if there is one.
+    pub(super) fn open_packed(&self, lease: &Lease, diff_id: &DiffId) -> Result<Option<(Descriptor, File)>> {
         let forms = self.db.read("look up layer blobs", |db| rows::packed(db, diff_id))?;
         for form in forms {
             lease.hold(&Resource::Blob(form.descriptor.digest.clone()))?;
@@ -146,6 +165,26 @@ pub(super) struct Unpacking<'a> {
     pub(super) layer: Arriving<'a>,
     pub(super) parent: Option<ChainId>,
     pub(super) chain: ChainId,
+    /// What the layer has, if it only adds and lists every directory above what it adds. Then its own directory is the same
+    /// whatever is beneath, and is written without a mount.
+    pub(super) additions: Option<Vec<Listed>>,
+}
+
+/// Whether a layer was described, only adds, and lists every directory above what it adds. Of a layer that was unpacked, the
+/// paths of the list need not be those of the tar, which may lead through links; but only descriptions have digests.
+fn only_adds(contents: &[Listed]) -> bool {
+    let mut listed = HashSet::from([&b""[..]]);
+    let is_described = contents.iter().any(|(_, digest)| digest.is_some());
+    is_described
+        && contents.iter().all(|(change, _)| {
+            let parent = change.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash);
+            let ChangeKind::Put(put) = &change.kind else { return false };
+            if let Node::Directory { opaque } = put.node {
+                listed.insert(&change.path);
+                return !opaque && listed.contains(&change.path[..parent]);
+            }
+            listed.contains(&change.path[..parent])
+        })
 }
 
 impl Unpacking<'_> {
@@ -157,21 +196,37 @@ impl Unpacking<'_> {
         ingest: Option<&mut Ingest>,
     ) -> Result<(Key, Passed)> {
         let key = self.store.work_key(lease, "unpack")?;
-        let result = self.unpack_into(&key, bytes, ingest);
-        if result.is_err() {
+        let result = self.unpack_into(lease, &key, bytes, ingest);
+        match &result {
+            Ok(_) => count(&self.store.counters.unpacked),
             // What cannot be removed now is removed with the lease.
-            let _ = self.store.snapshots.remove_active(&key);
+            Err(_) => drop(self.store.snapshots.remove_active(&key)),
         }
         result.map(|passed| (key, passed))
     }
 
-    fn unpack_into(&self, key: &Key, bytes: impl Read, ingest: Option<&mut Ingest>) -> Result<Passed> {
+    fn unpack_into(
+        &self,
+        lease: &Lease,
+        key: &Key,
+        bytes: impl Read,
+        ingest: Option<&mut Ingest>,
+    ) -> Result<Passed> {
         let blob = &self.layer.descriptor.digest;
         let named = |source| snapshot_error("unpack layer", blob)(source);
         let parent = self.parent.as_ref().map(name_of);
         let mounts = self.store.snapshots.prepare(key, parent.as_ref()).map_err(named)?;
-        let root = detached_root(&mounts).map_err(named)?;
-        let options = ApplyOptions { fresh: parent.is_none(), ..ApplyOptions::default() };
+        let (root, same) = match &self.additions {
+            None => (detached_root(&mounts).map_err(named)?, None),
+            Some(contents) => {
+                let dir = self.store.snapshots.changes_dir(key).map_err(named)?;
+                let root = Root::open(&dir).map_err(|error| named(error.into()))?;
+                (root, self.store.same_files(lease, self.parent.as_ref(), self.layer.diff_id, contents)?)
+            }
+        };
+        let same = same.map(Arc::new);
+        let (fresh, list) = (parent.is_none(), self.additions.is_none());
+        let options = ApplyOptions { fresh, same, list, ..ApplyOptions::default() };
         let passed = pass(bytes, ingest, &root, &options).map_err(|failure| match failure {
             Failure::Stream(source) => stream_error("read layer", blob)(source),
             Failure::Unpack(source) => named(source),
@@ -183,19 +238,23 @@ impl Unpacking<'_> {
                 found: passed.layer.diff_id,
             });
         }
+        self.store.counters.linked.fetch_add(passed.applied.linked, Ordering::Relaxed);
         Ok(passed)
     }
 
     /// Makes the verified layer known.
     fn publish(&self, key: &Key, passed: Passed) -> Result<LayerRef> {
-        let Passed { layer, compression } = passed;
+        let Passed { layer, compression, applied } = passed;
+        let contents =
+            applied.contents.map(|list| contents::encode(list.iter().map(|change| (change, None))));
         let packed =
             Packed { descriptor: self.layer.descriptor.clone(), compression, packing: None, verified: true };
         self.store.db.write("commit layer", Durability::Relaxed, |db| {
             rows::insert_packed(db, &layer.diff_id, &packed)?;
             // The caller's lease holds it.
             self.store.content.release_written(db, [&packed.descriptor.digest])?;
-            rows::insert_layer(db, &self.chain, self.parent.as_ref(), &layer, None)
+            rows::insert_layer(db, &self.chain, self.parent.as_ref(), &layer, None)?;
+            contents.iter().try_for_each(|packed| describe::insert_contents(db, &layer.diff_id, packed))
         })?;
         self.store.commit_snapshot(&name_of(&self.chain), key)?;
         Ok(layer)

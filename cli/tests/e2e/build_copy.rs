@@ -154,3 +154,22 @@ fn mistakes_are_told_by_name() {
         assert!(told.contains(expected) && told.contains(">>>"), "{line}\n{told}");
     }
 }
+
+#[test]
+fn what_was_built_stays_what_it_was_when_the_context_changes() {
+    let kiln = Kiln::new();
+    let dockerfile = "FROM busybox\nWORKDIR /srv\nCOPY app .\nCOPY app/file note\n";
+    let context =
+        kiln.context("c", &[("Dockerfile", dockerfile), ("app/file", "built\n"), ("app/sub/x", "x\n")]);
+    let directories = || fs::read_dir(kiln.root().join("snapshots")).unwrap().count();
+    kiln.build_text("base", "FROM busybox\nRUN true\n");
+    let before = directories();
+    kiln.build("app", &context, &[]);
+    assert_eq!(directories(), before, "a build that ends in copies makes no directory of theirs");
+    fs::write(context.join("app/file"), "edited\n").unwrap();
+    fs::remove_file(context.join("app/sub/x")).unwrap();
+    assert_eq!(kiln.sh("app", "pwd; cat file sub/x note"), "/srv\nbuilt\nx\nbuilt");
+    kiln.build("edited", &context, &[]);
+    assert_eq!(kiln.sh("edited", "cat file; ls sub"), "edited");
+    assert_eq!(kiln.sh("app", "cat file"), "built");
+}

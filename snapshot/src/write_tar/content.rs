@@ -5,14 +5,16 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
+use kiln_oci::{Digest, Digester};
 use kiln_sys::fs::{self, Root, Stat};
 
-use super::TarOptions;
 use super::header::{self, Header};
+use super::{Content, Parts};
 use crate::apply::{OPAQUE, WHITEOUT};
 use crate::checksum::unchanged;
 use crate::error::show;
 use crate::path::{as_path, joined, name_of, split};
+use crate::recipe::{Origin, SourceFile};
 use crate::{Change, ChangeKind, Error, Metadata, Node, Result};
 
 /// What of a file is read at once when it is too large to be held.
@@ -20,30 +22,49 @@ const PIECE: u64 = 1 << 20;
 
 /// Turns changes into bytes; keeps the directory of the last file open.
 pub(super) struct Renderer<'a> {
+    parts: Parts<'a>,
+    /// The tree it is in, its path there, and itself.
+    directory: Option<(usize, Vec<u8>, OwnedFd)>,
+}
+
+/// The content of a file.
+#[derive(Clone, Copy)]
+enum Bytes<'a> {
+    Here(&'a [u8]),
+    File(Source<'a>),
+}
+
+/// A file that is read.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    /// The number of its tree.
+    tree: usize,
     root: &'a Root,
-    options: &'a TarOptions,
-    directory: Option<(Vec<u8>, OwnedFd)>,
+    path: &'a [u8],
+    seen: &'a Stat,
+    expected: Option<&'a Digest>,
 }
 
 impl<'a> Renderer<'a> {
-    pub(super) fn new(root: &'a Root, options: &'a TarOptions) -> Self {
-        Self { root, options, directory: None }
+    pub(super) fn new(parts: Parts<'a>) -> Self {
+        Self { parts, directory: None }
     }
 
-    /// Appends a change; whenever there is a lot in `out`, it is handed to `flush`, which empties it.
+    /// Appends the change number `index`; whenever there is a lot in `out`, it is handed to `flush`, which empties it.
     pub(super) fn change(
         &mut self,
-        change: &Change,
+        index: usize,
         out: &mut Vec<u8>,
         flush: &mut impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
+        let change = &self.parts.changes[index];
         let ChangeKind::Put(metadata) = &change.kind else {
             whiteout(&hidden(&self.place(&change.path)), out);
             return Ok(());
         };
         self.header(&change.path, metadata, out);
         match &metadata.node {
-            Node::File => self.content(&change.path, &metadata.stat, out, flush),
+            Node::File => self.content(self.bytes(index, change, metadata), metadata.stat.size, out, flush),
             Node::Directory { opaque: true } => {
                 whiteout(&joined(&self.place(&change.path), OPAQUE), out);
                 Ok(())
@@ -52,11 +73,29 @@ impl<'a> Renderer<'a> {
         }
     }
 
+    fn bytes(&self, index: usize, change: &'a Change, metadata: &'a Metadata) -> Bytes<'a> {
+        let (origins, roots) = match self.parts.content {
+            Content::Beneath(root) => {
+                let (path, seen) = (&change.path, &metadata.stat);
+                return Bytes::File(Source { tree: 0, root, path, seen, expected: None });
+            }
+            Content::At(origins, roots) => (origins, roots),
+        };
+        match &origins[index] {
+            Origin::Nowhere => Bytes::Here(&[]),
+            Origin::Bytes(bytes) => Bytes::Here(bytes),
+            Origin::File(SourceFile { root: tree, path, seen, expected }) => {
+                let (root, expected) = (&roots[*tree], expected.as_ref());
+                Bytes::File(Source { tree: *tree, root, path, seen, expected })
+            }
+        }
+    }
+
     /// The path in the tar of a path beneath the root.
     fn place<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
-        match self.options.folder.is_empty() {
+        match self.parts.options.folder.is_empty() {
             true => Cow::Borrowed(path),
-            false => Cow::Owned(joined(&self.options.folder, path)),
+            false => Cow::Owned(joined(&self.parts.options.folder, path)),
         }
     }
 
@@ -79,7 +118,7 @@ impl<'a> Renderer<'a> {
             mode: stat.permissions(),
             uid: stat.uid,
             gid: stat.gid,
-            mtime: clamped(stat.mtime.seconds, self.options.clamp_mtime),
+            mtime: clamped(stat.mtime.seconds, self.parts.options.clamp_mtime),
             size: if matches!(node, Node::File) { stat.size } else { 0 },
             device: if is_device { stat.rdev } else { (0, 0) },
             xattrs: if matches!(node, Node::HardLink(_)) { &[] } else { xattrs },
@@ -89,37 +128,60 @@ impl<'a> Renderer<'a> {
 
     fn content(
         &mut self,
-        path: &[u8],
-        expected: &Stat,
+        bytes: Bytes<'_>,
+        size: u64,
         out: &mut Vec<u8>,
         flush: &mut impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        let mut file = self.open(path)?;
-        unchanged(&file, expected, path)?;
-        let mut left = expected.size;
+        match bytes {
+            Bytes::Here(bytes) => out.extend_from_slice(bytes),
+            Bytes::File(source) => self.read(source, out, flush)?,
+        }
+        header::append_padding(size, out);
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        source: Source<'_>,
+        out: &mut Vec<u8>,
+        flush: &mut impl FnMut(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let Source { path, seen, expected, .. } = source;
+        let changed = || Error::Changed { path: show(path) };
+        let mut digester = expected.map(|expected| Digester::new(expected.algorithm()));
+        let mut file = self.open(source)?;
+        unchanged(&file, seen, path)?;
+        let mut left = seen.size;
         while left > 0 {
-            let count = left.min(PIECE);
+            let (count, start) = (left.min(PIECE), out.len());
             out.reserve(count as usize + 1);
             let got = (&mut file).take(count).read_to_end(out).map_err(Error::io("read", show(path)))?;
             if (got as u64) < count {
-                return Err(Error::Changed { path: show(path) });
+                return Err(changed());
+            }
+            if let Some(digester) = &mut digester {
+                digester.update(&out[start..]);
             }
             left -= count;
             if out.len() as u64 >= PIECE {
                 flush(out)?;
             }
         }
-        unchanged(&file, expected, path)?;
-        header::append_padding(expected.size, out);
-        Ok(())
+        unchanged(&file, seen, path)?;
+        match digester.map(Digester::finish) {
+            Some(found) if Some(&found) != expected => Err(changed()),
+            _ => Ok(()),
+        }
     }
 
-    fn open(&mut self, path: &[u8]) -> Result<File> {
+    fn open(&mut self, source: Source<'_>) -> Result<File> {
+        let Source { tree, root, path, .. } = source;
         let parent = split(path).0;
-        if self.directory.as_ref().is_none_or(|(open, _)| open != parent) {
-            self.directory = Some((parent.to_vec(), self.root.open_dir(as_path(parent))?));
+        if self.directory.as_ref().is_none_or(|(of, open, _)| (*of, &**open) != (tree, parent)) {
+            self.directory = Some((tree, parent.to_vec(), root.open_dir(as_path(parent))?));
         }
-        let dir = self.directory.as_ref().map_or(self.root.as_fd(), |(_, dir)| dir.as_fd());
+        let dir = self.directory.as_ref().map_or(root.as_fd(), |(_, _, dir)| dir.as_fd());
         match fs::open_file(dir, name_of(path)) {
             Err(error) if error.is_not_found() => Err(Error::Changed { path: show(path) }),
             other => Ok(other?),

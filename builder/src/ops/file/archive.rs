@@ -36,6 +36,11 @@ pub(super) fn unpack(
     Ok(true)
 }
 
+/// Whether a file that is copied is an archive; one that cannot be read is none.
+pub(super) fn is_one(source: Source<'_>, one: &Selected) -> bool {
+    source.root.open_file(&one.path).is_ok_and(|mut file| is_archive(&mut file).unwrap_or(false))
+}
+
 /// Whether the file, decompressed, starts with a tar header whose checksum is right. Leaves it at its start.
 fn is_archive(file: &mut File) -> io::Result<bool> {
     let mut header = [0; TAR_BLOCK];

@@ -17,13 +17,7 @@ const ROOT: Owner = Owner { uid: 0, gid: 0 };
 /// Copies what `copy` takes of `source` into `target`.
 pub(super) fn copy(source: Source<'_>, copy: &CopyAction, target: &Root) -> Result<(), Cause> {
     let selected = select::select(source, copy)?;
-    let files = selected.iter().filter(|one| !one.is_dir || !copy.contents_only).count();
-    if files > 1 && !copy.dest.ends_with('/') && !is_dir(target, &relative(&copy.dest)) {
-        let dest = &copy.dest;
-        return Err(Cause::Invalid(format!(
-            "{files} sources but the destination `{dest}` is no directory and does not end with `/`"
-        )));
-    }
+    check_dest(copy, &selected, is_dir(target, &relative(&copy.dest)))?;
     let owner = copy.owner.as_ref().map(|owner| owner::lookup(Some(owner), target)).transpose()?;
     let filter = CopyFilter::new(source, copy)?;
     for one in &selected {
@@ -31,6 +25,22 @@ pub(super) fn copy(source: Source<'_>, copy: &CopyAction, target: &Root) -> Resu
             continue;
         }
         copy_one(source, one, copy, target, owner, &filter)?;
+    }
+    Ok(())
+}
+
+/// Refuses several files where the destination, which may be a directory by now, is to be one file.
+pub(super) fn check_dest<'a>(
+    copy: &CopyAction,
+    selected: impl IntoIterator<Item = &'a Selected>,
+    is_dir: bool,
+) -> Result<(), Cause> {
+    let files = selected.into_iter().filter(|one| !one.is_dir || !copy.contents_only).count();
+    if files > 1 && !copy.dest.ends_with('/') && !is_dir {
+        let dest = &copy.dest;
+        return Err(Cause::Invalid(format!(
+            "{files} sources but the destination `{dest}` is no directory and does not end with `/`"
+        )));
     }
     Ok(())
 }
@@ -43,14 +53,30 @@ fn copy_one(
     owner: Option<Owner>,
     filter: &CopyFilter<'_>,
 ) -> Result<(), Cause> {
-    let (to, inside) = destination(one, copy, target);
+    let (to, inside) = destination(one, copy, is_dir(target, &relative(&copy.dest)));
     let beneath = filter.beneath(one)?;
+    with_options(copy, owner, source.files.is_some(), inside, |options| {
+        let options = CopyOptions { filter: Some(&beneath), ..*options };
+        let from = if one.path.as_os_str().is_empty() { Path::new(".") } else { &one.path };
+        kiln_snapshot::copy::copy(source.root, from, target, &to, &options).map(drop)
+    })
+}
+
+/// Runs `perform` with how `copy` copies, but for what it leaves out. `is_context` says that the source is a context,
+/// `inside` that what is copied lands under its own name in a directory.
+pub(super) fn with_options(
+    copy: &CopyAction,
+    owner: Option<Owner>,
+    is_context: bool,
+    inside: bool,
+    perform: impl FnOnce(&CopyOptions<'_>) -> kiln_snapshot::Result<()>,
+) -> Result<(), Cause> {
     let change = |mode: u32, is_dir: bool| copy.mode.as_ref().map_or(mode, |spec| spec.apply(mode, is_dir));
     let options = CopyOptions {
         // Files of a context are nobody's; those of a filesystem keep their owners.
-        owner: owner.or_else(|| source.files.map(|_| ROOT)),
+        owner: owner.or_else(|| is_context.then_some(ROOT)),
         mode: copy.mode.is_some().then_some(&change as _),
-        filter: Some(&beneath),
+        filter: None,
         parents: copy.create_dest_parents.then_some(made_directories(copy, owner)),
         mtime: None,
         follow_source: copy.follow_symlinks,
@@ -58,9 +84,7 @@ fn copy_one(
         merge_metadata: false,
         expected: None,
     };
-    let from = if one.path.as_os_str().is_empty() { Path::new(".") } else { &one.path };
-    kiln_snapshot::copy::copy(source.root, from, target, &to, &options)?;
-    Ok(())
+    Ok(perform(&options)?)
 }
 
 /// What directories get that must be made for the copy. A mode in numbers is theirs too, as in BuildKit; one in letters
@@ -74,13 +98,14 @@ fn made_directories(copy: &CopyAction, owner: Option<Owner>) -> Parents {
 }
 
 /// Where a path lands, and whether that is under its own name in a directory. A file that is known by another name than
-/// its own (a link was followed) lands under the name that was written.
-fn destination(one: &Selected, copy: &CopyAction, target: &Root) -> (PathBuf, bool) {
+/// its own (a link was followed) lands under the name that was written. `is_dir` says whether the destination is there as a
+/// directory.
+pub(super) fn destination(one: &Selected, copy: &CopyAction, is_dir: bool) -> (PathBuf, bool) {
     // `..` is taken out before links are looked at, as people read a path.
     let dest = relative(&copy.dest);
     let inside = match one.is_dir {
         true => !copy.contents_only,
-        false => copy.dest.ends_with('/') || is_dir(target, &dest),
+        false => copy.dest.ends_with('/') || is_dir,
     };
     if inside { (dest.join(&one.name), true) } else { (dest, false) }
 }

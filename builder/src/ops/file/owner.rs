@@ -11,7 +11,7 @@ const MAX_ACCOUNTS: u64 = 1 << 20;
 /// The numbers of `owner` in the filesystem `root`; root where nobody is named.
 pub(super) fn lookup(owner: Option<&Owner>, root: &Root) -> Result<fs::Owner, Cause> {
     let Some(owner) = owner else { return Ok(fs::Owner { uid: 0, gid: 0 }) };
-    owner.check().map_err(|error| Cause::Invalid(error.to_string()))?;
+    check(owner)?;
     let (uid, users_group) = match &owner.user {
         None => (0, 0),
         Some(Principal::Id(id)) => (*id, *id),
@@ -23,6 +23,22 @@ pub(super) fn lookup(owner: Option<&Owner>, root: &Root) -> Result<fs::Owner, Ca
         Some(Principal::Name(name)) => group(root, name)?,
     };
     Ok(fs::Owner { uid, gid })
+}
+
+/// The numbers of an owner who is nobody or given by number.
+pub(super) fn numbers(owner: Option<&Owner>) -> Result<fs::Owner, Cause> {
+    let Some(owner) = owner else { return Ok(fs::Owner { uid: 0, gid: 0 }) };
+    check(owner)?;
+    let number = |part: &Option<Principal>| match part {
+        Some(Principal::Id(id)) => Some(*id),
+        Some(Principal::Name(_)) | None => None,
+    };
+    let uid = number(&owner.user);
+    Ok(fs::Owner { uid: uid.unwrap_or(0), gid: number(&owner.group).or(uid).unwrap_or(0) })
+}
+
+fn check(owner: &Owner) -> Result<(), Cause> {
+    owner.check().map_err(|error| Cause::Invalid(error.to_string()))
 }
 
 fn user(root: &Root, name: &str) -> Result<(u32, u32), Cause> {
@@ -90,6 +106,10 @@ mod tests {
         assert_eq!(ids("web").unwrap(), (33, 34));
         assert_eq!(ids("web:staff").unwrap(), (33, 50));
         assert_eq!(ids(":staff").unwrap(), (0, 50));
+        for text in ["", "7", "7:8", ":9"] {
+            let owner = numbers(Owner::parse(text).as_ref()).unwrap();
+            assert_eq!((owner.uid, owner.gid), ids(text).unwrap(), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! Layers that are described: packed without a directory, and known by their tables of contents.
+//!
+//! A recipe is packed at once, into the plain tar that its diff ID names. So what it took may change afterwards (a build
+//! context is the user's to edit), and every other form is made of the tar as of a layer that was pulled.
+
+use std::time::SystemTime;
+
+use kiln_oci::compression::Packing;
+use kiln_oci::{ChainId, Compression, Descriptor, DiffId, chain_ids};
+use kiln_snapshot::contents::{self, Listed};
+use kiln_snapshot::{Recipe, TarOptions};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::counts::count;
+use super::restack::alone;
+use super::rows;
+use super::{LayerRef, LayerStore, name_of, snapshot_error};
+use crate::db::{Durability, time};
+use crate::error::Result;
+use crate::lease::Lease;
+
+/// What is known of a chain without unpacking any of it.
+#[derive(Debug)]
+pub struct Known {
+    /// How many of its lowest layers are a snapshot.
+    pub unpacked: usize,
+    /// The tables of contents of the layers above those, lowest first.
+    pub above: Vec<Vec<Listed>>,
+}
+
+impl LayerStore {
+    /// Makes a layer of a recipe on `parent`: each file is read once, from where it is into the layer's tar, and hashed on
+    /// its way. No directory is made; that happens when somebody asks for the snapshot.
+    pub fn commit_recipe(&self, lease: &Lease, recipe: &Recipe, parent: &[DiffId]) -> Result<LayerRef> {
+        let mut ingest = self.content.ingest()?;
+        let named = snapshot_error("pack", "what is copied");
+        recipe.write(&mut ingest, &TarOptions::default()).map_err(named)?;
+        let packed = self.keep(lease, ingest, Packing::of(Compression::Uncompressed))?;
+        let Descriptor { digest, size, .. } = packed.descriptor.clone();
+        let layer = LayerRef { diff_id: DiffId(digest), size };
+        let parent = ChainId::of(parent);
+        let chain = ChainId::extend(parent.as_ref(), &layer.diff_id);
+        let contents = contents::encode(recipe.contents());
+        self.db.write("commit layer", Durability::Relaxed, |db| {
+            rows::insert_packed(db, &layer.diff_id, &packed)?;
+            // The caller's lease holds it.
+            self.content.release_written(db, [&packed.descriptor.digest])?;
+            rows::insert_layer(db, &chain, parent.as_ref(), &layer, None)?;
+            insert_contents(db, &layer.diff_id, &contents)
+        })?;
+        count(&self.counters.described);
+        Ok(layer)
+    }
+
+    /// What a layer has at each path, if it was ever listed here.
+    pub fn contents_of(&self, diff_id: &DiffId) -> Result<Option<Vec<Listed>>> {
+        self.db.read("look up contents", |db| contents_of(db, diff_id))
+    }
+
+    /// What is known of a chain; `None` if some layer of it must be unpacked before its shape is known.
+    pub fn known(&self, chain: &[DiffId]) -> Result<Option<Known>> {
+        let chains = chain_ids(chain);
+        let mut known = Known { unpacked: chain.len(), above: Vec::new() };
+        while known.unpacked > 0 && !self.has_snapshot(&name_of(&chains[known.unpacked - 1]))? {
+            let Some(contents) = self.contents_of(&chain[known.unpacked - 1])? else { return Ok(None) };
+            known.above.push(contents);
+            known.unpacked -= 1;
+        }
+        known.above.reverse();
+        Ok(Some(known))
+    }
+
+    /// When a layer was made, in whichever form came first; `None` if it was made elsewhere.
+    pub fn made(&self, chain: &ChainId, diff_id: &DiffId) -> Result<Option<SystemTime>> {
+        self.db.read("look up layers", |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT min(created) FROM (
+                     SELECT created FROM snapshots WHERE name IN (?1, ?2) AND (kind = 2) = 1
+                     UNION ALL SELECT created FROM blobs WHERE digest = ?3)",
+            )?;
+            let alone = alone(diff_id);
+            let names = params![chain.as_str(), alone.as_str(), diff_id.as_str()];
+            Ok(statement.query_row(names, |row| row.get::<_, Option<i64>>(0))?.map(time))
+        })
+    }
+}
+
+/// Remembers a layer's table of contents; one that was made from its sources says most and stays.
+pub(super) fn insert_contents(db: &Connection, diff_id: &DiffId, contents: &[u8]) -> Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO contents (diff_id, entries) VALUES (?1, ?2)")?
+        .execute(params![diff_id.as_str(), contents])?;
+    Ok(())
+}
+
+pub(super) fn contents_of(db: &Connection, diff_id: &DiffId) -> Result<Option<Vec<Listed>>> {
+    let mut statement = db.prepare_cached("SELECT entries FROM contents WHERE diff_id = ?1")?;
+    let packed = statement.query_row([diff_id.as_str()], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    Ok(packed.and_then(|packed| contents::decode(&packed)))
+}

@@ -1,0 +1,171 @@
+//! Layers that are described: packed without a directory, unpacked when somebody asks, and linked to those before them.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use common::{open, place};
+use kiln_cache::{Counts, Error, ImagePrune, LayerRef, Lease, PruneOptions, Store};
+use kiln_oci::{ChainId, DiffId, Digest};
+use kiln_snapshot::checksum::{ChecksumOptions, entries};
+use kiln_snapshot::copy::{CopyOptions, Parents};
+use kiln_snapshot::recipe::Taken;
+use kiln_snapshot::{Draft, Recipe, Root, Shape, TarOptions, write_tar};
+
+/// A folder with files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    files.iter().for_each(|(path, text)| write(dir.path(), path, text));
+    dir
+}
+
+fn write(dir: &Path, path: &str, text: &str) {
+    fs::create_dir_all(dir.join(path).parent().unwrap()).unwrap();
+    fs::write(dir.join(path), text).unwrap();
+}
+
+/// What is in `dir` as `/app` of a filesystem of which nothing else is known.
+fn describe(dir: &Path) -> Recipe {
+    let root = Root::open(dir).unwrap();
+    let mut draft = Draft::on(Shape::of(None).unwrap());
+    let source = draft.add_source(&root).unwrap();
+    let (path, entries) = entries(&root, Path::new("."), &ChecksumOptions::default()).unwrap().unwrap();
+
+    let parents = Some(Parents { mode: 0o755, owner: kiln_sys::fs::Owner { uid: 0, gid: 0 } });
+    let options = CopyOptions { parents, merge_metadata: false, ..CopyOptions::exact() };
+    draft.copy(Taken { source, path: &path, entries }, b"app", &options).unwrap();
+    draft.finish()
+}
+
+fn commit(store: &Store, lease: &Lease, dir: &Path) -> LayerRef {
+    store.layers.commit_recipe(lease, &describe(dir), &[]).unwrap()
+}
+
+/// Where the files of a layer on nothing are, unpacked if need be.
+fn files(store: &Store, lease: &Lease, layer: &LayerRef) -> std::path::PathBuf {
+    let name = store.layers.snapshot_of(lease, std::slice::from_ref(&layer.diff_id)).unwrap().unwrap();
+    store.snapshots.layer_dir(&name).unwrap()
+}
+
+fn count(store: &Store, dir: &str) -> usize {
+    fs::read_dir(store.root().join(dir)).unwrap().count()
+}
+
+#[test]
+fn a_layer_is_packed_without_a_directory_and_unpacked_once() {
+    let (place, dir) = (place(), folder(&[("a", "one"), ("sub/b", "two")]));
+    std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+    fs::hard_link(dir.path().join("a"), dir.path().join("sub/same")).unwrap();
+    let lease = place.leases.create().unwrap();
+    let layer = commit(&place, &lease, dir.path());
+    assert_eq!(
+        (count(&place, "snapshots"), count(&place, "blobs/sha256"), count(&place, "ingest")),
+        (0, 1, 0)
+    );
+    assert_eq!(place.layers.counts(), Counts { described: 1, ..Counts::default() });
+
+    // What was taken may change: the layer is what it was.
+    write(dir.path(), "a", "edited");
+    let unpacked = files(&place, &lease, &layer);
+    assert_eq!(fs::read_to_string(unpacked.join("app/a")).unwrap(), "one");
+    assert_eq!(fs::read_link(unpacked.join("app/link")).unwrap(), Path::new("a"));
+    assert_eq!(unpacked.join("app/sub/same").metadata().unwrap().nlink(), 2);
+    files(&place, &lease, &layer);
+    assert_eq!(place.layers.counts(), Counts { described: 1, unpacked: 1, ..Counts::default() });
+
+    // Packing the directory gives the very bytes of the description.
+    let name = kiln_cache::name_of(&ChainId::extend(None, &layer.diff_id));
+    let changes = place.snapshots.layer_changes(&name).unwrap();
+    let mut tar = Vec::new();
+    write_tar(&changes.list, &changes.root, &mut tar, &TarOptions::default()).unwrap();
+    assert_eq!(DiffId(Digest::of(&tar)), layer.diff_id);
+    assert_eq!(tar.len() as u64, layer.size);
+}
+
+#[test]
+fn a_file_that_changes_before_it_is_packed_is_an_error_that_names_it() {
+    let (place, dir) = (place(), folder(&[("a", "one"), ("sub/b", "two")]));
+    let lease = place.leases.create().unwrap();
+    let cases: [(&str, &dyn Fn()); 3] = [
+        ("sub/b", &|| write(dir.path(), "sub/b", "longer")),
+        ("sub/b", &|| fs::remove_file(dir.path().join("sub/b")).unwrap()),
+        ("a", &|| {
+            // The same length and time: only the bytes tell.
+            let seen = fs::metadata(dir.path().join("a")).unwrap().modified().unwrap();
+            write(dir.path(), "a", "eno");
+            let file = fs::File::options().append(true).open(dir.path().join("a")).unwrap();
+            file.set_modified(seen).unwrap();
+        }),
+    ];
+    for (path, change) in cases {
+        write(dir.path(), "sub/b", "two");
+        let recipe = describe(dir.path());
+        change();
+        let error = place.layers.commit_recipe(&lease, &recipe, &[]).unwrap_err();
+        assert!(error.to_string().contains(&format!("`{path}` changed while it was read")), "{error}");
+        assert_eq!((count(&place, "blobs/sha256"), count(&place, "ingest")), (0, 0));
+    }
+}
+
+#[test]
+fn files_that_did_not_change_are_linked_to_the_layer_before() {
+    let names: Vec<String> = (0..20).map(|number| format!("d{}/f{number}", number % 3)).collect();
+    let (place, dir) = (place(), tempfile::tempdir().unwrap());
+    names.iter().for_each(|name| write(dir.path(), name, name));
+    write(dir.path(), "large", &"x".repeat(1 << 20));
+    let lease = place.leases.create().unwrap();
+    let first = commit(&place, &lease, dir.path());
+    let before = files(&place, &lease, &first);
+    assert_eq!(place.layers.counts().linked, 0);
+
+    write(dir.path(), "d0/f0", "changed");
+    fs::set_permissions(dir.path().join("d1/f1"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+    let second = commit(&place, &lease, dir.path());
+    let after = files(&place, &lease, &second);
+    assert_eq!(place.layers.counts().linked, 19, "all but what changed its bytes or its mode");
+    let ino = |dir: &Path, path: &str| dir.join("app").join(path).metadata().unwrap().ino();
+    for name in names.iter().map(String::as_str).chain(["large"]) {
+        let text = fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(fs::read_to_string(after.join("app").join(name)).unwrap(), text);
+        let is_linked = ino(&before, name) == ino(&after, name);
+        assert_eq!(is_linked, !["d0/f0", "d1/f1"].contains(&name), "{name}");
+    }
+    assert_eq!(fs::read_to_string(before.join("app/d0/f0")).unwrap(), "d0/f0");
+}
+
+#[test]
+fn what_nothing_needs_is_forgotten_with_its_table_of_contents() {
+    let (place, dir) = (place(), folder(&[("a", "one")]));
+    let lease = place.leases.create().unwrap();
+    let layer = commit(&place, &lease, dir.path());
+    let chain = std::slice::from_ref(&layer.diff_id);
+    let listed = place.layers.contents_of(&layer.diff_id).unwrap().unwrap();
+    let paths: Vec<_> = listed.iter().map(|(change, _)| change.path.as_slice()).collect();
+    assert_eq!(paths, [&b"app"[..], b"app/a"]);
+    assert_eq!(listed[1].1, Some(Digest::of(b"one")));
+    let known = place.layers.known(chain).unwrap().unwrap();
+    assert_eq!((known.unpacked, known.above), (0, vec![listed]));
+    assert!(place.layers.is_available(std::slice::from_ref(&layer)).unwrap());
+    drop(lease);
+    let everything =
+        PruneOptions { images: ImagePrune::Unused, build_cache: true, ..PruneOptions::default() };
+    let pruned = open(place.store.root()).prune(&everything).unwrap();
+    assert_eq!(pruned.blobs, 1);
+    assert!(place.layers.contents_of(&layer.diff_id).unwrap().is_none());
+    assert!(place.layers.known(chain).unwrap().is_none());
+    assert!(place.layers.get(chain).unwrap().is_none());
+}
+
+#[test]
+fn more_layers_than_can_be_mounted_are_refused_before_any_work() {
+    let place = place();
+    let lease = place.leases.create().unwrap();
+    let chain: Vec<DiffId> = (0..501).map(|number: i32| DiffId(Digest::of(&number.to_le_bytes()))).collect();
+    let error = place.layers.snapshot_of(&lease, &chain).unwrap_err();
+    let expected = "stack layers `the image`: 501 layers cannot be stacked: overlayfs takes at most 500";
+    assert_eq!(error.to_string(), expected);
+    assert!(matches!(place.layers.snapshot_of(&lease, &chain[1..]), Err(Error::NotFound { .. })));
+}

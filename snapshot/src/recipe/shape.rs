@@ -1,0 +1,190 @@
+//! The shape of a filesystem: what is where, of which kind, and whose; known from a snapshot, from tables of contents of the
+//! layers above it, or from both.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use kiln_sys::Errno;
+use kiln_sys::fs::{FileType, Root, Stat, Time};
+
+use crate::error::show;
+use crate::path::{components, join, name_of, split};
+use crate::scan::{Found, Scan};
+use crate::tree::{MAX_LINKS, Tree, forget_below};
+use crate::{Change, ChangeKind, Metadata, Node, Result};
+
+/// A filesystem that a layer is described for.
+pub struct Shape {
+    /// What of it is a snapshot.
+    below: Option<Tree>,
+    /// What layers above the snapshot say, by path; the highest word counts.
+    known: BTreeMap<Vec<u8>, Known>,
+}
+
+/// What a layer says of a path.
+enum Known {
+    Gone,
+    Here(Metadata),
+}
+
+/// Where a walk through a shape ended; paths are canonical.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At a directory.
+    Directory(Vec<u8>),
+    /// Where nothing is; whether that is what the walk was to find.
+    Missing(Vec<u8>, bool),
+    /// At something that is neither directory nor link; whether that is what the walk was to find.
+    Obstacle(Vec<u8>, bool),
+}
+
+impl Shape {
+    /// The shape of what is beneath `below`, or of nothing.
+    pub fn of(below: Option<&Root>) -> Result<Shape> {
+        Ok(Shape { below: below.map(Tree::new).transpose()?, known: BTreeMap::new() })
+    }
+
+    /// Puts a layer on top.
+    pub fn push(&mut self, layer: impl IntoIterator<Item = Change>) {
+        for Change { path, kind } in layer {
+            let known = match kind {
+                ChangeKind::Removed => Known::Gone,
+                ChangeKind::Put(metadata) => Known::Here(*metadata),
+            };
+            if !matches!(&known, Known::Here(Metadata { node: Node::Directory { opaque: false }, .. })) {
+                forget_below(&mut self.known, &path);
+            }
+            // A layer that only changes a directory does not show again what a lower one of these hid in it.
+            let hides = matches!(self.known.get(&path), Some(known) if !known.shows_below());
+            let known = match known {
+                Known::Here(Metadata { node: Node::Directory { opaque }, stat, xattrs }) => {
+                    let node = Node::Directory { opaque: opaque || hides };
+                    Known::Here(Metadata { node, stat, xattrs })
+                }
+                known => known,
+            };
+            self.known.insert(path, known);
+        }
+    }
+
+    /// Whether a layer that is no snapshot says something of the canonical `path`.
+    pub fn is_above(&self, path: &[u8]) -> bool {
+        self.known.contains_key(path)
+    }
+
+    /// What has the canonical `path`; the root is a directory, whatever is known.
+    pub(super) fn look(&mut self, path: &[u8]) -> Result<Option<Metadata>> {
+        match self.known.get(path) {
+            Some(Known::Gone) => return Ok(None),
+            Some(Known::Here(metadata)) => return Ok(Some(metadata.clone())),
+            None => {}
+        }
+        let mut above = path;
+        while !above.is_empty() {
+            above = split(above).0;
+            if self.known.get(above).is_some_and(|known| !known.shows_below()) {
+                return Ok(None);
+            }
+        }
+        match &mut self.below {
+            Some(tree) => look_in(tree, path),
+            None => {
+                Ok(path.is_empty().then(|| directory(0o755, (0, 0), Time { seconds: 0, nanoseconds: 0 })))
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Whether lower layers show in this directory.
+    fn shows_below(&self) -> bool {
+        matches!(self, Known::Here(Metadata { node: Node::Directory { opaque: false }, .. }))
+    }
+}
+
+fn look_in(tree: &mut Tree, path: &[u8]) -> Result<Option<Metadata>> {
+    let parent = split(path).0;
+    if !tree.is_directory(parent)? {
+        return Ok(None);
+    }
+    let dir = tree.directory(parent)?;
+    match Scan::full(None).read(dir.as_fd(), name_of(path), Vec::new()) {
+        Ok(found) => Ok(Some(metadata(found))),
+        Err(crate::Error::Sys(error)) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn metadata(found: Found) -> Metadata {
+    let node = match found.stat.file_type() {
+        FileType::Directory => Node::Directory { opaque: false },
+        FileType::Symlink => Node::Symlink(found.link.unwrap_or_default()),
+        FileType::CharacterDevice => Node::CharDevice,
+        FileType::BlockDevice => Node::BlockDevice,
+        FileType::Fifo => Node::Fifo,
+        // A socket is in the way as a file is.
+        _ => Node::File,
+    };
+    Metadata { node, stat: found.stat, xattrs: found.xattrs }
+}
+
+/// A directory that is made, with permissions and owner.
+pub(super) fn directory(mode: u32, owner: (u32, u32), mtime: Time) -> Metadata {
+    const S_IFDIR: u32 = 0o040_000;
+    let stat = blank(S_IFDIR | mode & 0o7777, owner, mtime);
+    Metadata { node: Node::Directory { opaque: false }, stat, xattrs: Vec::new() }
+}
+
+/// The metadata of something that is on no disk.
+pub(crate) fn blank(mode: u32, (uid, gid): (u32, u32), mtime: Time) -> Stat {
+    Stat {
+        mode,
+        uid,
+        gid,
+        size: 0,
+        blocks: 0,
+        ino: 0,
+        nlink: 1,
+        dev: (0, 0),
+        rdev: (0, 0),
+        mtime,
+        ctime: mtime,
+        atime: mtime,
+    }
+}
+
+/// Walks to what `path` names, links on the way and at its end followed inside the filesystem that `look` knows.
+pub(super) fn walk(path: &[u8], mut look: impl FnMut(&[u8]) -> Result<Option<Metadata>>) -> Result<Place> {
+    let mut here = Vec::new();
+    let mut rest: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        if name == b".." {
+            here.truncate(split(&here).0.len());
+            continue;
+        }
+        let parent = here.len();
+        join(&mut here, &name);
+        match look(&here)?.map(|metadata| metadata.node) {
+            None => return Ok(Place::Missing(here, rest.is_empty())),
+            Some(Node::Directory { .. }) => {}
+            Some(Node::Symlink(target)) => {
+                links += 1;
+                if links > MAX_LINKS {
+                    let subject = format!("`{}`", show(path));
+                    return Err(kiln_sys::Error::new("openat", subject, Errno::LOOP).into());
+                }
+                here.truncate(if target.first() == Some(&b'/') { 0 } else { parent });
+                rest.extend(components(&target).rev().map(<[u8]>::to_vec));
+            }
+            Some(_) => return Ok(Place::Obstacle(here, rest.is_empty())),
+        }
+    }
+    Ok(Place::Directory(here))
+}
+
+impl std::fmt::Debug for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shape").field("known", &self.known.len()).finish_non_exhaustive()
+    }
+}
