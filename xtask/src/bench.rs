@@ -5,15 +5,28 @@
 //! is touched once: on a virtual machine the first use of a page waits for the host, which has nothing to do with whoever
 //! happens to be measured at that moment.
 
-mod work;
+mod build;
+mod context;
+mod cost;
+mod figure;
+mod files;
+mod many;
+mod node;
+mod pull;
+mod report;
+mod run;
+mod steps;
 
 use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
 
-use crate::field::{Field, Profile};
-use crate::peers;
+use crate::field::{self, Field, Profile};
+use crate::peers::{self, Peer};
+use crate::registry::Registry;
+use figure::Figure;
+use report::{Row, Unit};
 
 /// What to measure and how often.
 #[derive(Args)]
@@ -21,65 +34,74 @@ pub(crate) struct Options {
     /// Only work whose name contains this
     #[arg(default_value = "")]
     only: String,
-    /// Counted runs of each measurement
+    /// Counted runs of each measurement; long ones are counted three times at most
     #[arg(short = 'n', long, default_value_t = 5)]
     runs: usize,
     /// Leave the peers out
     #[arg(long)]
     alone: bool,
+    /// Leave the free memory alone, as others on this machine may want it
+    #[arg(long)]
+    shared: bool,
 }
 
-/// One line of the report: a piece of work, its goal and who took how much of what is measured.
-struct Row {
-    work: String,
+/// Where measuring happens.
+struct Bench<'a> {
+    field: &'a Field,
+    /// Where images are pushed to; its data is on the same ground.
+    registry: &'a Registry,
+    /// The checkout.
+    root: &'a Path,
+    runs: usize,
+}
+
+/// Who is measured.
+#[derive(Clone, Copy)]
+enum Who<'a> {
+    Kiln,
+    Peer(&'a Peer),
+}
+
+impl Who<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Who::Kiln => "kiln",
+            Who::Peer(peer) => peer.kind.name(),
+        }
+    }
+}
+
+/// A piece of work: what it is, what is wanted, and how somebody does it. `None` is somebody who cannot.
+struct Work {
+    name: &'static str,
     goal: f64,
     unit: Unit,
-    figures: Vec<(String, Result<f64>)>,
+    measure: fn(&Bench<'_>, Who<'_>) -> Option<Result<Figure>>,
 }
 
-/// What a figure counts.
-#[derive(Clone, Copy)]
-enum Unit {
-    Milliseconds,
-    Megabytes,
-}
-
-impl Unit {
-    fn show(self, figure: f64) -> String {
-        match self {
-            Unit::Milliseconds => format!("{figure:.2} ms"),
-            Unit::Megabytes => format!("{figure:.1} MB"),
-        }
+impl Work {
+    fn row(&self, bench: &Bench<'_>, peers: &[Peer]) -> Row {
+        let everybody = std::iter::once(Who::Kiln).chain(peers.iter().map(Who::Peer));
+        let figures = everybody.filter_map(|who| Some((who.name(), (self.measure)(bench, who)?)));
+        Row { work: self.name, goal: self.goal, unit: self.unit, figures: figures.collect() }
     }
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let field = Field::new(root, Profile::Release)?;
+    if !options.shared {
+        field::touch_free_memory()?;
+    }
+    let registry = Registry::serve(&field.folder("registry")?)?;
     let peers = if options.alone { Vec::new() } else { peers::present(&field) };
-    println!("state roots on {}", field.describe());
-    for work in work::all().iter().filter(|w| w.name().contains(&options.only)) {
-        print(&work.measure(&field, &peers, options.runs)?);
+    println!("state roots on {}; the best of the runs, the median in brackets", field.describe());
+    let bench = Bench { field: &field, registry: &registry, root, runs: options.runs.max(1) };
+    let all = [steps::WORK, files::WORK, node::WORK, many::WORK, run::WORK, pull::WORK];
+    for work in all.into_iter().flatten().filter(|work| work.name.contains(&options.only)) {
+        work.row(&bench, &peers).print();
     }
-    print_size(&field)?;
-    Ok(())
-}
-
-fn print(row: &Row) {
-    println!("\n{}  (goal {})", row.work, row.unit.show(row.goal));
-    let ours = row.figures.first().and_then(|(_, figure)| figure.as_ref().ok()).copied();
-    for (name, figure) in &row.figures {
-        match (figure, ours) {
-            (Ok(figure), Some(ours)) => {
-                println!("  {name:24} {:>10}  {:6.2}x", row.unit.show(*figure), figure / ours);
-            }
-            (Ok(figure), None) => println!("  {name:24} {:>10}", row.unit.show(*figure)),
-            (Err(error), _) => println!("  {name:24} not measured: {error:#}"),
-        }
+    for cost in cost::ALL.iter().filter(|cost| cost.name.contains(&options.only)) {
+        cost.print(&bench)?;
     }
-}
-
-fn print_size(field: &Field) -> Result<()> {
-    let bytes = std::fs::metadata(field.kiln())?.len();
-    println!("\nbinary, stripped           {:.1} MB  (goal 25 MB)", bytes as f64 / 1e6);
-    Ok(())
+    report::print_size(&field)
 }

@@ -40,15 +40,10 @@ impl Field {
         run(build.args(["build", "--quiet", "--package", "kiln-cli"]).args(option).current_dir(root))?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let kiln = target.join(folder).join("kiln");
-        let up = Command::new(root.join("dev/base-images")).arg("up").env("KILN", &kiln).output()?;
-        if !up.status.success() {
-            bail!("dev/base-images up failed: {}", String::from_utf8_lossy(&up.stderr));
-        }
-        let config = PathBuf::from(String::from_utf8_lossy(&up.stdout).trim());
+        let config = base_images(root, &kiln)?;
         let base = std::env::temp_dir().join(format!("kiln-field-{}", std::process::id()));
         let field = Field { kiln, config, image: base.with_extension("ext4"), mount: base };
         field.mount_fresh()?;
-        touch_free_memory()?;
         Ok(field)
     }
 
@@ -64,7 +59,20 @@ impl Field {
         &self.kiln
     }
 
-    /// A fresh folder on the ground.
+    /// The configuration by which kiln finds the base images.
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// An example of one of the crates, built like kiln.
+    pub(crate) fn example(&self, root: &Path, package: &str, name: &str) -> Result<PathBuf> {
+        let mut build = Command::new("cargo");
+        build.args(["build", "--quiet", "--release", "--package", package, "--example", name]);
+        run(build.current_dir(root))?;
+        Ok(self.kiln.with_file_name("examples").join(name))
+    }
+
+    /// A folder on the ground, fresh where it was not there.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.mount.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -106,13 +114,8 @@ impl Drop for Field {
     }
 }
 
-/// Waits until everything written so far is on the disk.
-pub(crate) fn settle() -> Result<()> {
-    run(&mut Command::new("sync"))
-}
-
 /// Uses every free page of memory once, but for a reserve.
-fn touch_free_memory() -> Result<()> {
+pub(crate) fn touch_free_memory() -> Result<()> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let free =
         text.lines().find_map(|l| l.strip_prefix("MemFree:")).and_then(|l| l.split_whitespace().next());
@@ -121,6 +124,23 @@ fn touch_free_memory() -> Result<()> {
     memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
     std::hint::black_box(&memory);
     Ok(())
+}
+
+/// Waits until everything written so far is on the disk.
+pub(crate) fn settle() -> Result<()> {
+    run(&mut Command::new("sync"))
+}
+
+/// The configuration of `dev/base-images`, or the one by which tests find theirs.
+fn base_images(root: &Path, kiln: &Path) -> Result<PathBuf> {
+    if let Some(config) = std::env::var_os("KILN_TEST_CONFIG") {
+        return Ok(PathBuf::from(config));
+    }
+    let up = Command::new(root.join("dev/base-images")).arg("up").env("KILN", kiln).output()?;
+    if !up.status.success() {
+        bail!("dev/base-images up failed: {}", String::from_utf8_lossy(&up.stderr));
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&up.stdout).trim()))
 }
 
 /// Runs to the end; an error shows what it said.

@@ -7,6 +7,7 @@ mod bench;
 mod conformance;
 mod field;
 mod peers;
+mod registry;
 mod tidy;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 
 /// An optimised build, as the figures are those of a release.
 const PARSE_BENCH: [&str; 7] = ["run", "--release", "-q", "-p", "kiln-parser", "--example", "parse_bench"];
+const SOLVE_BENCH: [&str; 7] = ["run", "--release", "-q", "-p", "kiln-engine", "--example", "solve_bench"];
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Development tasks of kiln", disable_help_subcommand = true)]
@@ -35,6 +37,8 @@ enum Task {
     Bench(bench::Options),
     /// Print time and memory of the Dockerfile parser against the size of its input, by shape
     ParseBench,
+    /// Print the time of all parts of a build but its steps against the size of its graph, by shape
+    SolveBench,
     /// Build every conformance case by kiln and by Docker's engine and compare what they made (needs root)
     Conformance(conformance::Options),
     /// Everything CI runs: format, lints, documentation, all tests
@@ -65,6 +69,7 @@ fn run(task: Task) -> Result<()> {
         Task::Longest => tidy::longest(&root()),
         Task::Bench(options) => bench::run(&root(), &options),
         Task::ParseBench => shell(Command::new("cargo").args(PARSE_BENCH).current_dir(root())),
+        Task::SolveBench => shell(Command::new("cargo").args(SOLVE_BENCH).current_dir(root())),
         Task::Conformance(options) => conformance::run(&root(), &options),
         Task::Ci => shell(&mut Command::new(root().join("dev/test"))),
         Task::BaseImages { what } => shell(Command::new(root().join("dev/base-images")).arg(what)),

@@ -1,0 +1,118 @@
+//! `testdata/my-node-app`, whose one RUN installs a package of 100 MB: what the builder adds to it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::build::Network;
+use super::figure::{Figure, millis, timed};
+use super::report::Unit::Milliseconds;
+use super::{Bench, Who, Work};
+use crate::field::{run, settle};
+use crate::peers::Kind;
+
+const BASE: &str = "debian:bookworm";
+/// Each run asks Debian's mirror for a hundred packages.
+const RUNS: usize = 2;
+/// Printed before and after the installation, with the time in nanoseconds.
+const BEGIN: &str = "installation-begins-at";
+const END: &str = "installation-ends-at";
+
+pub(super) const WORK: &[Work] = &[
+    Work {
+        name: "node: my-node-app from nothing, pushed, without the installation's own time",
+        goal: 1000.0,
+        unit: Milliseconds,
+        measure: |bench, who| {
+            who.builds().then(|| measure(bench, who, |spent| spent.total.saturating_sub(spent.installation)))
+        },
+    },
+    Work {
+        name: "export: the layer of an installation of nodejs, compressed and pushed",
+        goal: 800.0,
+        unit: Milliseconds,
+        measure: |bench, who| who.builds().then(|| measure(bench, who, |spent| spent.push)),
+    },
+];
+
+/// Where the time went.
+struct Spent {
+    /// From nothing to the registry.
+    total: Duration,
+    /// Of it, between the first and the last line that the step's own command printed.
+    installation: Duration,
+    /// Of it, the push.
+    push: Duration,
+}
+
+fn measure(bench: &Bench<'_>, who: Who<'_>, figure: fn(&Spent) -> Duration) -> Result<Figure> {
+    let context = context(bench, who)?;
+    let base = bench.tag(who, "node:base");
+    push_base(bench, who, &base)?;
+    let spent = (0..RUNS).map(|number| once(bench, who, &context, number));
+    Figure::of(spent.map(|spent| Ok(millis(figure(&spent?)))).collect::<Result<_>>()?)
+}
+
+/// The application with a RUN that tells its own time.
+fn context(bench: &Bench<'_>, who: Who<'_>) -> Result<PathBuf> {
+    let from = bench.root.join("testdata/my-node-app");
+    let text = fs::read_to_string(from.join("Dockerfile"))?;
+    let timed = format!("RUN echo {BEGIN} $(date +%s%N) && ");
+    let text = text.replace(&format!("FROM {BASE}"), &format!("FROM {}", who.base(BASE)));
+    let text = text.replacen("RUN ", &timed, 1).replacen(
+        "nodejs\n",
+        &format!("nodejs && echo {END} $(date +%s%N)\n"),
+        1,
+    );
+    let folder = bench.dockerfile("node", &text)?;
+    for name in ["index.js", "package.json"] {
+        fs::copy(from.join(name), folder.join(name))?;
+    }
+    Ok(folder)
+}
+
+/// The registry has the base already, as the one in use every day has.
+fn push_base(bench: &Bench<'_>, who: Who<'_>, tag: &str) -> Result<()> {
+    who.have(bench.field, BASE)?;
+    match who {
+        Who::Kiln => run(&mut bench.field.command("state", &["tag", BASE, tag]))?,
+        Who::Peer(peer) => peer.must(&["tag", who.base(BASE).trim_start_matches("docker://"), tag])?,
+    }
+    run(&mut who.push(bench.field, "state", tag))
+}
+
+fn once(bench: &Bench<'_>, who: Who<'_>, context: &std::path::Path, number: usize) -> Result<Spent> {
+    let tag = bench.tag(who, &format!("node:{number}"));
+    let state = format!("node-{number}");
+    forget(bench, who, &state)?;
+    settle()?;
+    let start = std::time::Instant::now();
+    let output = who.build_with(bench.field, &state, &tag, context, Network::Host).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    if !output.status.success() {
+        bail!("the build failed: {}", said.lines().last().unwrap_or_default());
+    }
+    let build = start.elapsed();
+    let push = timed(&mut who.push(bench.field, &state, &tag))?;
+    let installation = Duration::from_nanos(moment(&said, END)?.saturating_sub(moment(&said, BEGIN)?));
+    Ok(Spent { total: build + push, installation, push })
+}
+
+/// Nothing of an earlier run is known any more.
+fn forget(bench: &Bench<'_>, who: Who<'_>, state: &str) -> Result<()> {
+    match who {
+        Who::Kiln => drop(std::fs::remove_dir_all(bench.field.folder(state)?)),
+        Who::Peer(peer) if peer.kind == Kind::Buildah => peer.must(&["rmi", "--all", "--force"])?,
+        Who::Peer(peer) => peer.must(&["system", "prune", "--all", "--force"])?,
+    }
+    Ok(())
+}
+
+/// The time that stands after `word` in a log that may also show the command.
+fn moment(log: &str, word: &str) -> Result<u64> {
+    let mut after = log.split(word).skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok());
+    after.next().with_context(|| format!("the log has no `{word}`"))
+}
