@@ -38,6 +38,8 @@ pub struct BuildJob {
     pub multi_platform: bool,
     /// What becomes of the result, in order.
     pub exports: Vec<Export>,
+    /// What else is made of the graph in the same go.
+    pub others: Vec<Product>,
     /// Who asks.
     pub session: Session,
     /// What its steps may do beyond the ordinary.
@@ -52,6 +54,15 @@ pub struct BuildJob {
     pub epoch: Option<i64>,
     /// Ends the build.
     pub cancel: CancellationToken,
+}
+
+/// A further result of a build: what a job's `targets` and `exports` are for the first.
+#[derive(Debug, Default)]
+pub struct Product {
+    /// What is made: one image, or one for each platform.
+    pub targets: Vec<Target>,
+    /// What becomes of it, in order.
+    pub exports: Vec<Export>,
 }
 
 /// One image that is to be built.
@@ -90,21 +101,23 @@ impl Builder {
     /// Builds. When it returns, in whichever way, nothing of it runs any more.
     pub async fn build(&self, job: BuildJob) -> Result<BuildOutput, BuildError> {
         job.allow.check(&job.definition, &self.stores.cdi_dirs)?;
-        let layers = self.solve(&job).await?;
-        let BuildJob { definition, targets, multi_platform, exports, progress, epoch, .. } = job;
+        let mut layers = self.solve(&job).await?.into_iter();
+        let BuildJob { definition, targets, multi_platform, exports, others, progress, epoch, .. } = job;
         let image = |(target, layers): (Target, Layers)| Image {
             platform: target.platform,
             layers,
             base: target.base_layers,
             config: target.config,
         };
-        let built = targets.into_iter().zip(layers).map(image).collect();
-        let result = Built::new(&self.stores.store, built, multi_platform, epoch, &exports);
-        let result = Arc::new(result.map_err(|cause| BuildError::of("exporting", cause))?);
+        let mut steps = (definition.len()..).map(|number| StepId(u32::try_from(number).unwrap_or(u32::MAX)));
         let mut images = Vec::new();
-        for (number, export) in (definition.len()..).zip(exports) {
-            let step = StepId(u32::try_from(number).unwrap_or(u32::MAX));
-            images.extend(self.export(&result, export, step, &progress).await?);
+        for Product { targets, exports } in std::iter::once(Product { targets, exports }).chain(others) {
+            let built = targets.into_iter().zip(layers.by_ref()).map(image).collect();
+            let result = Built::new(&self.stores.store, built, multi_platform, epoch, &exports);
+            let result = Arc::new(result.map_err(|cause| BuildError::of("exporting", cause))?);
+            for (export, step) in exports.into_iter().zip(steps.by_ref()) {
+                images.extend(self.export(&result, export, step, &progress).await?);
+            }
         }
         Ok(BuildOutput { images })
     }
@@ -117,7 +130,7 @@ impl Builder {
         }
     }
 
-    /// The filesystem of each target.
+    /// The filesystem of each target, of the other products too.
     pub(crate) async fn solve(&self, job: &BuildJob) -> Result<Vec<Layers>, BuildError> {
         let mut solved = match self.job(job) {
             None => Vec::new(),
@@ -132,12 +145,12 @@ impl Builder {
                 Err(BuildError::of("result", cause))
             }
         };
-        job.targets.iter().map(layers).collect()
+        job.all_targets().map(layers).collect()
     }
 
     /// The question to the solver; none where every target is empty.
     fn job(&self, job: &BuildJob) -> Option<Job> {
-        let roots: Vec<Edge> = job.targets.iter().filter_map(|target| target.root).collect();
+        let roots: Vec<Edge> = job.all_targets().filter_map(|target| target.root).collect();
         (!roots.is_empty()).then(|| Job {
             definition: job.definition.clone(),
             ops: ops::resolve_all(&self.stores, &job.definition),
@@ -168,6 +181,12 @@ impl Builder {
             Err(cause) => tell(EventKind::Failed(cause.to_string())),
         }
         done.map_err(|cause| BuildError::of(name, cause))
+    }
+}
+
+impl BuildJob {
+    fn all_targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().chain(self.others.iter().flat_map(|product| &product.targets))
     }
 }
 

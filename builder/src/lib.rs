@@ -31,7 +31,7 @@ pub mod stores;
 pub mod value;
 pub mod workspace;
 
-pub use build::{BuildJob, BuildOutput, Builder, Target};
+pub use build::{BuildJob, BuildOutput, Builder, Product, Target};
 pub use entitlements::{Entitlements, UnknownGrant};
 pub use error::{BuildError, Cause, Failure};
 pub use export::options::{ImageOptions, LocalMode, Place, Squash};

@@ -61,6 +61,7 @@ impl Builder {
             targets: vec![Target { platform, root: Some(root), config, base_layers: 0 }],
             multi_platform: false,
             exports: Vec::new(),
+            others: Vec::new(),
             session,
             allow: Entitlements::default(),
             progress,

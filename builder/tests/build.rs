@@ -66,6 +66,7 @@ impl Workshop {
             targets: vec![Target { platform: platform(), root: plan.top, config, base_layers: 0 }],
             multi_platform: false,
             exports,
+            others: Vec::new(),
             session: Session::of_contexts(Arc::new(contexts)),
             allow: Entitlements::default(),
             progress: Arc::new(move |event| events.lock().unwrap().push(event)),
@@ -333,6 +334,7 @@ async fn cancelling_kills_the_process_and_leaves_nothing() {
         targets: vec![target(plan.top)],
         multi_platform: false,
         exports: vec![],
+        others: Vec::new(),
         session: Session::of_contexts(Arc::new(contexts)),
         allow: Entitlements::default(),
         progress: Arc::new(move |event: Event| {
@@ -431,6 +433,7 @@ async fn mounts_are_seen_and_never_kept() {
         targets: vec![target(plan.top)],
         multi_platform: false,
         exports: vec![local(&dest)],
+        others: Vec::new(),
         session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
         allow: Entitlements::default(),
         progress: Arc::new(move |event| events.lock().unwrap().push(event)),

@@ -88,6 +88,7 @@ impl Shop {
             targets: vec![Target { platform, root: Some(root.output()), config, base_layers: 0 }],
             multi_platform: false,
             exports,
+            others: Vec::new(),
             session: Session { secrets, environment, ssh: self.ssh.clone(), contexts: self.contexts.clone() },
             allow: Entitlements::default(),
             progress: Arc::new(Silent),

@@ -12,6 +12,7 @@ pub(crate) mod quantity;
 pub(crate) mod run_option;
 pub(crate) mod secret;
 pub(crate) mod ssh;
+pub(crate) mod target;
 pub(crate) mod time;
 
 use kiln_engine::{Error, Result};

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_builder::{BuildJob, Session, Target};
+use kiln_builder::{BuildJob, Product, Session, Target};
 use kiln_graph::{Definition, ExtraHost, Network};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use kiln_parser::plan::undeclared_args;
@@ -73,6 +73,8 @@ pub struct BuildRequest {
     pub platforms: Vec<String>,
     /// Run every step, whatever is remembered.
     pub no_cache: bool,
+    /// Stages whose steps run whatever is remembered, by name or number.
+    pub no_cache_filter: Vec<String>,
     /// Ask registries for base images that are here.
     pub pull: bool,
     /// Steps that run at the same time; `None` is the number of CPUs.
@@ -96,6 +98,17 @@ pub struct BuildRequest {
     /// Replaces the times of what is new, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<i64>,
     /// What becomes of the result.
+    pub exports: Vec<Export>,
+    /// Further stages to build in the same go.
+    pub others: Vec<OtherStage>,
+}
+
+/// A further stage of a build.
+#[derive(Debug)]
+pub struct OtherStage {
+    /// Its name or number.
+    pub stage: String,
+    /// What becomes of its result.
     pub exports: Vec<Export>,
 }
 
@@ -138,6 +151,8 @@ pub(crate) struct Prepared {
     pub(crate) source: SourceFile,
     pub(crate) definition: Arc<Definition>,
     pub(crate) targets: Vec<Target>,
+    /// How many targets each stage has.
+    platforms: usize,
     multi_platform: bool,
     contexts: Contexts,
 }
@@ -159,13 +174,17 @@ impl Engine {
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> Result<BuildResult> {
-        check_names(&request.exports)?;
+        let others = request.others.iter().flat_map(|other| &other.exports);
+        check_names(request.exports.iter().chain(others))?;
         let prepared = tokio::select! {
             prepared = self.prepare(&request, &progress) => prepared?,
             () = cancel.cancelled() => return Err(failure::cancelled()),
         };
         let mut job = self.job(&request, &prepared, progress, cancel)?;
         job.exports = std::mem::take(&mut request.exports);
+        for (product, other) in job.others.iter_mut().zip(request.others) {
+            product.exports = other.exports;
+        }
         let built = self.builder().build(job).await;
         // The steps that a failed build completed are worth keeping too.
         self.sync_later()?;
@@ -187,11 +206,14 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Result<BuildJob> {
         let session = Session { contexts: Arc::new(prepared.contexts.clone()), ..session(request)? };
+        // The targets of the first stage, then those of each other stage.
+        let mut stages = prepared.targets.chunks(prepared.platforms).map(<[Target]>::to_vec);
         Ok(BuildJob {
             definition: prepared.definition.clone(),
-            targets: prepared.targets.clone(),
+            targets: stages.next().unwrap_or_default(),
             multi_platform: prepared.multi_platform,
             exports: Vec::new(),
+            others: stages.map(|targets| Product { targets, exports: Vec::new() }).collect(),
             session,
             allow: allowed(request),
             progress,
@@ -218,8 +240,14 @@ impl Engine {
         findings.tell(progress.as_ref(), &source.file);
         let Planned { platforms, lowered, .. } = planned?;
         let (definition, targets) = platforms.merge(lowered);
-        let (definition, multi_platform) = (Arc::new(definition), platforms.multi);
-        Ok(Prepared { source: source.file, definition, targets, multi_platform, contexts: source.contexts })
+        Ok(Prepared {
+            source: source.file,
+            definition: Arc::new(definition),
+            targets,
+            platforms: platforms.count(),
+            multi_platform: platforms.multi,
+            contexts: source.contexts,
+        })
     }
 
     /// Understands a Dockerfile; what there is to say of it is in `findings`, errors included.
@@ -244,7 +272,13 @@ impl Engine {
             contexts: source.named.clone(),
             ..plan_options(request, source.ignore.clone())?
         };
-        let plans = platforms.plan_options(&options);
+        let others = request
+            .others
+            .iter()
+            .map(|other| PlanOptions { target: Some(other.stage.clone()), ..options.clone() });
+        let others: Vec<PlanOptions> = others.collect();
+        let plans = std::iter::once(&options).chain(&others).flat_map(|stage| platforms.plan_options(stage));
+        let plans: Vec<PlanOptions> = plans.collect();
         let plans = plans.iter().map(|options| Plan::new(&dockerfile, options));
         let plans = plans.collect::<std::result::Result<Vec<_>, _>>();
         let plans = plans.map_err(|errors| findings.fail(errors, file))?;
@@ -258,9 +292,9 @@ impl Engine {
 }
 
 /// Refuses to send an image nowhere, before anything is built.
-fn check_names(exports: &[Export]) -> Result<()> {
+fn check_names<'a>(mut exports: impl Iterator<Item = &'a Export>) -> Result<()> {
     let nameless = |export: &Export| matches!(export, Export::Image { image, place } if place.push && image.names.is_empty());
-    match exports.iter().any(nameless) {
+    match exports.any(nameless) {
         true => Err(Error::invalid("an image that is pushed needs a name")
             .with_hint("`-t REGISTRY/NAME:TAG` gives one")),
         false => Ok(()),
@@ -291,7 +325,11 @@ fn plan_options(request: &BuildRequest, ignore: Vec<String>) -> Result<PlanOptio
     options.target.clone_from(&request.target);
     options.build_args.clone_from(&request.build_args);
     options.labels.clone_from(&request.labels);
-    options.no_cache = if request.no_cache { NoCache::All } else { NoCache::Off };
+    options.no_cache = match (request.no_cache, request.no_cache_filter.is_empty()) {
+        (true, _) => NoCache::All,
+        (false, true) => NoCache::Off,
+        (false, false) => NoCache::Stages(request.no_cache_filter.clone()),
+    };
     options.network = match request.network {
         NetworkMode::Bridge => None,
         NetworkMode::Host => Some(Network::Host),

@@ -9,6 +9,7 @@ Examples:
   kiln build -t my-app .
   kiln build -t my-app:1 -t registry.example/team/my-app:1 --build-arg VERSION=1 .
   kiln build -f docker/Dockerfile --target test --progress plain .
+  kiln build --target app,test -t app=my-app -t test=my-app:test .
   kiln build --platform linux/amd64,linux/arm64 -t registry.example/team/my-app:1 --push .
   kiln build --secret id=npm,src=$HOME/.npmrc --ssh default .
   kiln build -o type=local,dest=out .
@@ -20,8 +21,9 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BuildArgs {
-    /// Name for the image, with an optional tag; may be given several times
-    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    /// Name for the image, with an optional tag; may be given several times. With several targets each name says whose it is:
+    /// `-t app=my-app -t test=my-app:test`
+    #[arg(short, long = "tag", value_name = "[STAGE=]NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
     /// The Dockerfile, or `-` for one on standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "PATH")]
@@ -29,12 +31,15 @@ pub(crate) struct BuildArgs {
     /// Value of an ARG; without `=VALUE` taken from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
-    /// The stage to build
-    #[arg(long, value_name = "STAGE")]
-    pub(crate) target: Option<String>,
+    /// The stage to build; several, separated by commas or given several times, are built in one go and become an image each
+    #[arg(long = "target", value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) targets: Vec<String>,
     /// Run every step, whatever is cached
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Stages whose steps run whatever is cached, by name or number, separated by commas or given several times
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
+    pub(crate) no_cache_filter: Vec<String>,
     /// Ask registries for newer base images, even if they are here
     #[arg(long)]
     pub(crate) pull: bool,

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_engine::build::{BuildRequest, BuildResult, BuiltImage, Entitlements, Export, Squash};
+use kiln_engine::build::{BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Squash};
 use kiln_engine::oci::Reference;
-use kiln_engine::oci::reference::ReferenceError;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,6 +17,7 @@ use crate::render::progress::BuildProgress;
 use crate::terminal;
 use crate::values::call::{self, Method};
 use crate::values::output::{self, LOCAL_DELETE};
+use crate::values::target::{self, Target};
 use crate::values::{annotation, assignment, context, quantity, run_option, secret, ssh, wrong};
 
 /// The argument that says which time new files and images get, as reproducible-builds.org defines it.
@@ -69,12 +69,19 @@ fn finish(args: &BuildArgs, built: &BuildResult, progress: &BuildProgress) -> Re
         let warnings = asked.then(|| progress.warnings());
         write(file, &metadata::render(built, warnings.as_deref()))?;
     }
-    let Some(image) = built.image() else { return Ok(OK) };
+    // Of several targets each has an id; several outputs of one are the same image in other forms.
+    let ids: Vec<&str> = match args.targets.len() > 1 {
+        true => built.images.iter().map(|image| image.id().as_str()).collect(),
+        false => built.image().map(|image| image.id().as_str()).into_iter().collect(),
+    };
+    if ids.is_empty() {
+        return Ok(OK);
+    }
     if let Some(file) = &args.iidfile {
-        write(file, image.id().as_str())?;
+        write(file, &ids.join("\n"))?;
     }
     if args.quiet || args.progress == Progress::Quiet {
-        terminal::say(image.id().as_str())?;
+        terminal::say(&ids.join("\n"))?;
     } else {
         built.images.iter().filter(|image| image.pushed).try_for_each(say_pushed)?;
     }
@@ -92,7 +99,13 @@ fn say_pushed(image: &BuiltImage) -> Result<()> {
 }
 
 fn request(args: &BuildArgs) -> Result<BuildRequest> {
-    let names = args.tags.iter().map(|tag| name(tag)).collect::<Result<Vec<Reference>>>()?;
+    let mut targets = target::parse(&args.targets, &args.tags)?.into_iter();
+    let first = targets.next().unwrap_or_default();
+    let others: Vec<Target> = targets.collect();
+    if !others.is_empty() && !args.outputs.is_empty() {
+        return Err(Error::invalid("`-o` takes one target; several become images in the store")
+            .with_hint("`--push` sends each to the registry of its names"));
+    }
     let (dockerfile, dockerfile_input) = context::dockerfile(args.file.as_deref(), &args.context)?;
     let build_args = build_args(&args.build_args)?;
     Ok(BuildRequest {
@@ -100,12 +113,13 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         dockerfile,
         dockerfile_input,
         named_contexts: context::named(&args.build_contexts)?,
-        target: args.target.clone(),
+        target: first.stage,
         epoch: epoch(&build_args)?,
         build_args,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
         platforms: args.platforms.clone(),
         no_cache: args.no_cache,
+        no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
         jobs: args.jobs,
         network: run_option::network(args.network.as_deref().unwrap_or("default"))?,
@@ -120,7 +134,8 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         allow: allow(&args.allow)?,
         shm_size: args.shm_size.as_deref().map_or(Ok(0), |text| quantity::bytes("--shm-size", text))?,
         ulimits: args.ulimits.clone(),
-        exports: exports(args, &names)?,
+        exports: exports(args, &first.names)?,
+        others: others.into_iter().map(|other| stage(args, other)).collect::<Result<_>>()?,
     })
 }
 
@@ -132,21 +147,6 @@ pub(super) fn fetching() -> BTreeMap<String, String> {
         .chain(["PATH".to_owned()])
         .filter_map(|name| Some((name.clone(), std::env::var(&name).ok()?)))
         .collect()
-}
-
-fn not_a_name(text: &str, error: ReferenceError) -> Error {
-    let lower = text.to_lowercase();
-    let hint = format!("`-t {lower}` would do");
-    let error = Error::from(error);
-    if lower != text && lower.parse::<Reference>().is_ok() { error.with_hint(hint) } else { error }
-}
-
-fn name(text: &str) -> Result<Reference> {
-    let reference: Reference = text.parse().map_err(|error| not_a_name(text, error))?;
-    if reference.digest().is_some() {
-        return Err(Error::invalid(format!("`-t {text}`: a name to give has a tag and no digest")));
-    }
-    Ok(reference.with_default_tag())
 }
 
 /// The values of ARGs. As with buildx, `SOURCE_DATE_EPOCH` of the environment is one of them.
@@ -187,6 +187,10 @@ fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>> {
         text.parse().map_err(|_| Error::invalid(message).with_hint(hint))
     };
     build_args.get(EPOCH).filter(|text| !text.is_empty()).map(seconds).transpose()
+}
+
+fn stage(args: &BuildArgs, target: Target) -> Result<OtherStage> {
+    Ok(OtherStage { stage: target.stage.unwrap_or_default(), exports: exports(args, &target.names)? })
 }
 
 /// What becomes of the result: images get the names and annotations of the command line beside their own.

@@ -144,6 +144,46 @@ fn no_cache_runs_everything_again() {
 }
 
 #[test]
+fn one_stage_alone_runs_again() {
+    let kiln = Kiln::new();
+    let stage = |name: &str| format!("FROM busybox AS {name}\nRUN cat /proc/sys/kernel/random/uuid > /id\n");
+    // Another command, or the two stages would be one.
+    let two = stage("two").replace("RUN cat", "RUN exec cat");
+    let copies = "COPY --from=one /id /one\nCOPY --from=two /id /two\n";
+    let text = format!("{}{two}FROM busybox\n{copies}", stage("one"));
+    let context = kiln.context("c", &[("Dockerfile", &text)]);
+    kiln.build("a", &context, &[]);
+    kiln.build("b", &context, &["--no-cache-filter", "other,two"]);
+    assert_eq!(kiln.sh("a", "cat /one"), kiln.sh("b", "cat /one"));
+    assert_ne!(kiln.sh("a", "cat /two"), kiln.sh("b", "cat /two"));
+}
+
+#[test]
+fn several_targets_are_built_in_one_go() {
+    let kiln = Kiln::new();
+    let text = "FROM busybox AS base\nRUN cat /proc/sys/kernel/random/uuid > /id\nCOPY shared /shared\n\
+                FROM base AS app\nCOPY app /app\nCMD [\"app\"]\nFROM base AS test\nCOPY test /test\nCMD [\"test\"]\n";
+    let files = [("Dockerfile", text), ("shared", "s"), ("app", "a"), ("test", "t")];
+    let context = kiln.context("c", &files);
+    let path = context.to_str().unwrap();
+    // Without the cache, so that a step in both would run twice if they did not share it.
+    let targets = ["build", "-q", "--no-cache", "--target", "app,test"];
+    let ids = kiln.ok(&[&targets[..], &["-t", "app=my-app", "-t", "test=my-app:test", path]].concat());
+    let of = |name: &str| kiln.inspect(name, "{{.Id}}");
+    assert_eq!(ids.lines().collect::<Vec<_>>(), [of("my-app"), of("my-app:test")]);
+    assert_eq!(kiln.sh("my-app", "cat /id"), kiln.sh("my-app:test", "cat /id"));
+    assert_eq!(kiln.sh("my-app", "cat /app; ls /test 2>&1 | wc -l"), "a1");
+    assert_eq!(kiln.sh("my-app:test", "cat /shared /test"), "st");
+    let said = kiln.fails(1, &[&targets[..], &["-t", "nobody", path]].concat());
+    assert!(
+        said.contains("does not say which of the targets") && said.contains("`-t app=nobody` does"),
+        "{said}"
+    );
+    let said = kiln.fails(1, &[&targets[..], &["-o", "out", path]].concat());
+    assert!(said.contains("`-o` takes one target"), "{said}");
+}
+
+#[test]
 fn each_output_holds_the_result() {
     let kiln = Kiln::new();
     let context =

@@ -57,6 +57,11 @@ impl Platforms {
         found.serves(wanted).is_some() || self.implicit && self.list.contains(wanted)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
+    }
+
     /// What planning is told, for each platform.
     pub(super) fn plan_options(&self, common: &PlanOptions) -> Vec<PlanOptions> {
         let of = |platform: &Platform| PlanOptions {
@@ -68,7 +73,7 @@ impl Platforms {
         self.list.iter().map(of).collect()
     }
 
-    /// One graph of what was made for each platform. What several have in common, such as a compiler's stage, is in it
+    /// One graph of what was made for each platform, perhaps of several stages one after the other. What several have in common, such as a compiler's stage, is in it
     /// once and runs once.
     pub(super) fn merge(&self, mut lowered: Vec<Lowered>) -> (Definition, Vec<Target>) {
         if lowered.len() == 1 {
@@ -88,7 +93,8 @@ impl Platforms {
 
     /// What is built for platform `number`; where nobody asked, for what its base is for.
     fn target(&self, number: usize, (root, config, base_layers): Made) -> Target {
-        let platform = if self.implicit { &config.platform } else { &self.list[number] };
+        let asked = &self.list[number % self.list.len()];
+        let platform = if self.implicit { &config.platform } else { asked };
         Target { platform: platform.clone(), root, config, base_layers }
     }
 
