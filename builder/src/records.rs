@@ -38,7 +38,7 @@ impl Records for StoreRecords {
         let NewRecord { definition, content, name, outputs } = record;
         for (output, layers) in (0..).zip(*outputs) {
             let saved = Record {
-                layers: layers.stack().to_vec(),
+                layers: layers.to_vec(),
                 scope: (*name).to_owned(),
                 parts: parts(definition.1).chain(parts(content.1)).collect(),
             };

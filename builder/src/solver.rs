@@ -135,7 +135,7 @@ impl Solver {
             if failed.is_none() {
                 let ready = std::mem::take(&mut board.ready);
                 running.extend(
-                    ready.into_iter().map(|id| self.vertex(job, keyed, id, board.inputs_of(job, id))),
+                    ready.into_iter().map(|id| self.vertex(job, keyed, id, board.take_inputs(job, id))),
                 );
             }
             match running.next().await {

@@ -1,5 +1,7 @@
 //! What steps hand to each other: stacks of layers, and files read in place.
 
+mod stack;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use kiln_oci::{ChainId, DiffId, Digest};
 
 use crate::context::LocalFiles;
 use crate::pull::Image;
+use stack::Stack;
 
 /// What a step makes and others use.
 #[derive(Debug, Clone)]
@@ -39,8 +42,7 @@ impl Value {
 /// A filesystem as a stack of layers, lowest first, whatever forms they are in. Cheap to clone.
 #[derive(Clone)]
 pub struct Layers {
-    stack: Arc<[LayerRef]>,
-    chain: Option<ChainId>,
+    stack: Stack,
     /// The image that the lowest layers come from, where some of them may have to be fetched yet.
     image: Option<Arc<Image>>,
     /// Whether their snapshot is there and one of `leases` keeps it.
@@ -57,14 +59,11 @@ impl Layers {
 
     /// A stack that is in the store.
     pub fn new(stack: Vec<LayerRef>) -> Layers {
-        let ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
-        Layers {
-            chain: ChainId::of(&ids),
-            stack: stack.into(),
-            image: None,
-            held: false,
-            leases: Arc::new([]),
-        }
+        Layers::of(stack.into_iter().collect())
+    }
+
+    fn of(stack: Stack) -> Layers {
+        Layers { stack, image: None, held: false, leases: Arc::new([]) }
     }
 
     /// The layers of an image. Sizes of layers that were never here are not known and are 0.
@@ -76,10 +75,8 @@ impl Layers {
 
     /// The same with one more on top, kept by `lease` as long as the value lives.
     pub fn push(&self, layer: LayerRef, lease: Option<Arc<Lease>>) -> Layers {
-        let chain = Some(ChainId::extend(self.chain.as_ref(), &layer.diff_id));
-        let stack = self.stack.iter().cloned().chain([layer]).collect();
         let (held, leases) = (lease.is_some(), lease.into_iter().collect());
-        Layers { stack, chain, image: self.image.clone(), held, leases }
+        Layers { stack: self.stack.push(layer), image: self.image.clone(), held, leases }
     }
 
     /// The same with one more on top that has no snapshot yet; `lease` keeps the form that it has.
@@ -96,30 +93,35 @@ impl Layers {
 
     /// The layers of `top` over these.
     pub fn stacked(&self, top: &Layers) -> Layers {
-        let stack = self.stack.iter().chain(top.stack.iter()).cloned().collect();
+        let stack = top.stack.to_vec().into_iter().fold(self.stack.clone(), |stack, layer| stack.push(layer));
         let leases = self.leases.iter().chain(top.leases.iter()).cloned().collect();
-        Layers { image: self.image.clone(), leases, ..Layers::new(stack) }
+        Layers { image: self.image.clone(), leases, ..Layers::of(stack) }
     }
 
     /// The layers from `index` on without those below, which must have forms of their own; `lease` keeps those.
     pub fn above(&self, index: usize, lease: Arc<Lease>) -> Layers {
         let leases = self.leases.iter().cloned().chain([lease]).collect();
-        Layers { leases, ..Layers::new(self.stack[index..].to_vec()) }
+        Layers { leases, ..Layers::new(self.stack.to_vec().split_off(index)) }
+    }
+
+    /// The stack, lowest first; the value keeps it in a row from then on.
+    pub fn stack(&self) -> &[LayerRef] {
+        self.stack.row()
     }
 
     /// The stack, lowest first.
-    pub fn stack(&self) -> &[LayerRef] {
-        &self.stack
+    pub fn to_vec(&self) -> Vec<LayerRef> {
+        self.stack.to_vec()
     }
 
     /// The identities of the stack.
     pub fn diff_ids(&self) -> Vec<DiffId> {
-        self.stack.iter().map(|layer| layer.diff_id.clone()).collect()
+        self.stack.to_vec().into_iter().map(|layer| layer.diff_id).collect()
     }
 
     /// The identity of the whole; `None` for the empty filesystem.
     pub fn chain_id(&self) -> Option<ChainId> {
-        self.chain.clone()
+        self.stack.chain().cloned()
     }
 
     /// The identity of the whole as a digest.
@@ -141,7 +143,7 @@ impl Layers {
 /// Two stacks are the same filesystem if their identities are the same.
 impl PartialEq for Layers {
     fn eq(&self, other: &Layers) -> bool {
-        self.chain == other.chain
+        self.stack.chain() == other.stack.chain()
     }
 }
 
@@ -149,6 +151,6 @@ impl Eq for Layers {}
 
 impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.stack.iter().map(|layer| layer.diff_id.0.short().to_owned())).finish()
+        f.debug_list().entries(self.diff_ids().iter().map(|id| id.0.short())).finish()
     }
 }

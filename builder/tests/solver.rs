@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fakes::{Graph, Recorder, Step, World, job, job_watched};
 use kiln_builder::EventKind;
+use kiln_graph::VertexId;
 use tokio_util::sync::CancellationToken;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -316,4 +317,100 @@ async fn a_chain_of_five_thousand_steps_is_solved() {
     world.forget_history();
     solver.solve(job(chain())).await.unwrap();
     assert_eq!(world.questions.load(Ordering::SeqCst), 1);
+}
+
+/// As many ways lead from its top to its bottom as two to the power of five hundred.
+#[tokio::test]
+async fn a_diamond_of_a_thousand_vertices_is_solved_step_by_step() {
+    let world = World::new();
+    let graph = || {
+        let mut graph = Graph::new(&world);
+        let step = |name: String| Step::named(&name).making(&name);
+        let mut below: Vec<VertexId> = Vec::new();
+        for level in 0..500 {
+            let pair = ["left", "right"].map(|side| step(format!("{side} {level}")));
+            below = pair.into_iter().map(|step| graph.step(step, &below)).collect();
+        }
+        graph.step(step("top".to_owned()), &below);
+        graph
+    };
+    let solver = world.solver();
+    solver.solve(job(graph())).await.unwrap();
+    assert_eq!(world.sorted_runs().len(), 1_001);
+    world.lose("top");
+    world.forget_history();
+    solver.solve(job(graph())).await.unwrap();
+    assert_eq!(world.sorted_runs(), ["top"]);
+    // By definition the top, which is lost, and the two below it; then the top by content.
+    assert_eq!(world.questions.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_shared_failure_is_told_to_all_who_waited_and_to_nobody_after() {
+    let world = World::new();
+    world.hold("bad");
+    let solver = Arc::new(world.solver());
+    let graph = |last: &str| {
+        let mut graph = Graph::new(&world);
+        let bad = graph.step(Step::named("bad").failing(), &[]);
+        graph.step(Step::named(last), &[bad]);
+        graph
+    };
+    let seen = [Recorder::new(), Recorder::new()];
+    let builds = seen.each_ref().map(|recorder| {
+        let (solver, job) = (solver.clone(), job_watched(graph("after"), recorder));
+        tokio::spawn(async move { solver.solve(job).await })
+    });
+    for recorder in &seen {
+        recorder.wait_for(0, |kind| matches!(kind, EventKind::Started)).await;
+    }
+    world.release("bad");
+    for build in builds {
+        let error = tokio::time::timeout(LONG, build).await.unwrap().unwrap().unwrap_err();
+        assert_eq!((error.step.as_str(), error.failure.log.len()), ("bad", 2));
+    }
+    assert_eq!(world.sorted_runs(), ["bad"]);
+    world.heal();
+    solver.solve(job(graph("after"))).await.unwrap();
+    assert_eq!(world.sorted_runs(), ["after", "bad", "bad"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_builds_at_once_run_each_step_once() {
+    let world = World::new();
+    let solver = Arc::new(world.solver());
+    let build = |number: usize| {
+        let mut graph = Graph::new(&world);
+        let compile = graph.step(Step::named("compile").slow(), &[]);
+        graph.step(Step::named(&format!("link {}", number % 10)), &[compile]);
+        let (solver, job) = (solver.clone(), job(graph));
+        tokio::spawn(async move { solver.solve(job).await })
+    };
+    let builds: Vec<_> = (0..100).map(build).collect();
+    for build in builds {
+        tokio::time::timeout(LONG, build).await.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(world.sorted_runs().len(), 11, "{:?}", world.sorted_runs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn builds_without_the_cache_share_nothing() {
+    let world = World::new();
+    world.hold("left");
+    let solver = Arc::new(world.solver());
+    let seen = [Recorder::new(), Recorder::new()];
+    let builds = seen.each_ref().map(|recorder| {
+        let mut job = job_watched(diamond(&world), recorder);
+        job.no_cache = true;
+        let solver = solver.clone();
+        tokio::spawn(async move { solver.solve(job).await })
+    });
+    for recorder in &seen {
+        recorder.wait_for(1, |kind| matches!(kind, EventKind::Started)).await;
+    }
+    world.release("left");
+    for build in builds {
+        tokio::time::timeout(LONG, build).await.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(world.sorted_runs().iter().filter(|run| *run == "left").count(), 2);
 }

@@ -40,7 +40,7 @@ impl HttpOp {
         let etag = etag.as_ref().map(|etag| part(ETAG, etag));
         let modified = last_modified.as_ref().map(|date| part(MODIFIED, date));
         let record = Record {
-            layers: fetched.layers.stack().to_vec(),
+            layers: fetched.layers.to_vec(),
             scope: redact(&self.wanted.url),
             parts: [digest, etag, modified].into_iter().flatten().collect(),
         };
