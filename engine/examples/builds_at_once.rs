@@ -21,7 +21,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> Result<(), Failure> {
     // The engine starts its own program again to make durable what was built.
     if let Some(errand) = Errand::of_this_process() {
-        return Ok(drop(errand.run()?));
+        std::process::exit(errand.run()?);
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
