@@ -88,7 +88,8 @@ impl Layers {
     /// The lowest `count` layers, kept as these are.
     pub fn below(&self, count: usize) -> Layers {
         let (image, leases) = (self.image.clone(), self.leases.clone());
-        Layers { image, leases, ..Layers::new(self.stack[..count].to_vec()) }
+        let lowest = self.to_vec().into_iter().take(count).collect();
+        Layers { image, leases, ..Layers::of(lowest) }
     }
 
     /// The layers of `top` over these.
