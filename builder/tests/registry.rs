@@ -301,6 +301,7 @@ async fn a_base_whose_shape_is_known_is_not_downloaded_for_a_copy() {
             image: ImageOptions::named(vec![app.clone()]),
             place: Place::default(),
         }],
+        others: Vec::new(),
         session: Session::empty(),
         allow: Entitlements::default(),
         progress: Arc::new(|_| ()),

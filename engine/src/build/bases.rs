@@ -202,8 +202,7 @@ fn span_of(dockerfile: &Dockerfile, image: &Reference) -> Option<Span> {
         }
         _ => false,
     };
-    let taker =
-        || stages.iter().flat_map(|stage| &stage.instructions).find(|node| takes(&node.instruction));
+    let taker = || stages.iter().flat_map(|stage| &stage.instructions).find(|node| takes(&node.instruction));
     let with_argument = || stages.iter().find(|stage| stage.from.image.contains('$'));
     from.or_else(|| taker().map(|node| node.span)).or_else(|| with_argument().map(|stage| stage.span))
 }
