@@ -4,6 +4,8 @@
 dev_dir=${KILN_DEV_DIR:-/var/tmp/kiln-dev}
 registry_port=${KILN_DEV_PORT:-5055}
 registry=127.0.0.1:$registry_port
+# Where `cargo release` puts the binary, below the checkout.
+release_dir=target/$(uname -m)-unknown-linux-gnu/release
 
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -32,12 +32,13 @@ pub(crate) struct Field {
 impl Field {
     /// Builds kiln, serves the base images and mounts the ground.
     pub(crate) fn new(root: &Path, profile: Profile) -> Result<Self> {
-        let (option, folder) = match profile {
-            Profile::Release => (Some("--release"), "release"),
-            Profile::Dev => (None, "debug"),
+        let (build, folder) = match profile {
+            Profile::Release => {
+                (&["release", "--quiet"][..], format!("{}-unknown-linux-gnu/release", std::env::consts::ARCH))
+            }
+            Profile::Dev => (&["build", "--quiet", "--package", "kiln-cli"][..], "debug".to_owned()),
         };
-        let mut build = Command::new("cargo");
-        run(build.args(["build", "--quiet", "--package", "kiln-cli"]).args(option).current_dir(root))?;
+        run(Command::new("cargo").args(build).current_dir(root))?;
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let kiln = target.join(folder).join("kiln");
         let config = base_images(root, &kiln)?;
