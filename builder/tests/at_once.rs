@@ -115,9 +115,10 @@ impl Shop {
 #[tokio::test(flavor = "multi_thread")]
 async fn builds_share_the_steps_that_they_have_in_common() {
     let shop = Shop::new("test-shared");
-    // Ran it twice, it would say two things.
-    let shared = "/busybox cat /proc/sys/kernel/random/uuid; /busybox sleep 0.2";
-    let own: Vec<String> = (0..16).map(|number| format!("/busybox echo {number}")).collect();
+    // Ran it twice, there would be two ids.
+    let shared = "/busybox cat /proc/sys/kernel/random/uuid > /id";
+    let own: Vec<String> =
+        (0..16).map(|number| format!("/busybox cat /id; /busybox echo {number}")).collect();
     let steps: Vec<[&str; 2]> = own.iter().map(|own| [shared, own]).collect();
     let logs = join_all(steps.iter().map(|steps| shop.log(steps))).await;
     let logs: Vec<String> = logs.into_iter().map(Result::unwrap).collect();
@@ -132,7 +133,7 @@ async fn builds_share_the_steps_that_they_have_in_common() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_fails_and_one_that_is_cancelled_take_nobody_along_and_leave_nothing() {
     let shop = Shop::new("test-apart");
-    shop.log(&[]).await.unwrap();
+    shop.log(&["/busybox true"]).await.unwrap();
     let before = shop.snapshots();
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
