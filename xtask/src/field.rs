@@ -65,11 +65,19 @@ impl Field {
         &self.config
     }
 
-    /// An example of one of the crates, built like kiln.
+    /// An example of one of the crates, built as `cargo release` builds kiln and beside it.
     pub(crate) fn example(&self, root: &Path, package: &str, name: &str) -> Result<PathBuf> {
         let mut build = Command::new("cargo");
-        build.args(["build", "--quiet", "--release", "--package", package, "--example", name]);
-        run(build.current_dir(root))?;
+        build.args([
+            "build",
+            "--quiet",
+            "--release",
+            "--target",
+            "host-tuple",
+            "--config",
+            ".cargo/release.toml",
+        ]);
+        run(build.args(["--package", package, "--example", name]).current_dir(root))?;
         Ok(self.kiln.with_file_name("examples").join(name))
     }
 
