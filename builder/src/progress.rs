@@ -42,7 +42,8 @@ pub enum EventKind {
     Started,
     /// Its result was remembered; nothing ran.
     Cached,
-    /// It wrote something; whole lines where the process writes lines, with their ends.
+    /// It wrote something; whole lines where the process writes lines, with their ends, and the beginning of a line
+    /// that lasts.
     Log {
         /// From where.
         stream: LogStream,

@@ -7,6 +7,7 @@
 mod checkout;
 mod isolation;
 mod program;
+mod received;
 mod resolve;
 mod size;
 
@@ -145,7 +146,7 @@ impl Op for GitOp {
             let session = crowd.session().unwrap_or_else(Session::empty);
             let work = async {
                 let pinned = self.pinned(&session).await?;
-                checkout::layers(&self.stores, &self.wanted, &pinned, &session).await
+                checkout::layers(&self.stores, &self.wanted, &pinned, &session, crowd).await
             };
             tokio::select! {
                 layers = work => Ok(vec![Value::Layers(layers?)]),

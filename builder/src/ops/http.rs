@@ -8,6 +8,7 @@ mod remembered;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use kiln_graph::url::redact;
@@ -31,8 +32,8 @@ use crate::workspace::Workspace;
 const MAX_DOWNLOAD: u64 = 64 << 30;
 /// How often a download is begun whose connection breaks.
 const ATTEMPTS: usize = 3;
-/// Bytes between two reports of progress.
-const REPORT_EVERY: u64 = 512 << 10;
+/// The time between two reports of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// The permissions of a file for which none are asked.
 const MODE: u32 = 0o600;
 
@@ -155,7 +156,8 @@ impl HttpOp {
         let failed = || Cause::io(format!("write `{}`", self.wanted.filename));
         let algorithm = self.wanted.checksum.as_ref().map(Digest::algorithm);
         let mut digester = algorithm.map_or_else(Digester::sha256, Digester::new);
-        let (mut current, mut reported) = (0, 0);
+        let (mut current, mut reported) = (0, Instant::now());
+        self.report(reporter, current, content.length, false);
         while let Some(chunk) = content.chunk().await? {
             current += chunk.len() as u64;
             if current > MAX_DOWNLOAD {
@@ -163,8 +165,8 @@ impl HttpOp {
             }
             digester.update(&chunk);
             file.write_all(&chunk).await.map_err(failed())?;
-            if current - reported >= REPORT_EVERY {
-                reported = current;
+            if reported.elapsed() >= REPORT_EVERY {
+                reported = Instant::now();
                 self.report(reporter, current, content.length, false);
             }
         }

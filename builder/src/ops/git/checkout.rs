@@ -13,6 +13,7 @@ use super::Wanted;
 use super::program::Git;
 use super::resolve::Pinned;
 use crate::error::Cause;
+use crate::progress::Reporter;
 use crate::session::Session;
 use crate::solver::blocking;
 use crate::stores::Stores;
@@ -20,10 +21,10 @@ use crate::value::Layers;
 use crate::workspace::Workspace;
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
-/// What every fetch is asked for and not.
+/// What every fetch is asked for and not. One that is to be quiet says nothing of what it receives either.
 const FETCH: [&str; 7] = [
     "fetch",
-    "--quiet",
+    "--progress",
     "--no-tags",
     "--no-recurse-submodules",
     "--no-write-fetch-head",
@@ -37,13 +38,14 @@ pub(super) async fn layers(
     wanted: &Wanted,
     pinned: &Pinned,
     session: &Session,
+    reporter: &dyn Reporter,
 ) -> Result<Layers, Cause> {
     let git = Git::new(stores, wanted, session, Some(&pinned.object)).await?;
     let kept = pinned.name.as_deref().filter(|_| wanted.keep_git_dir);
-    fetch(&git, wanted, pinned, kept).await?;
+    fetch(&git, wanted, pinned, kept, reporter).await?;
     git.run(&["checkout", "--quiet", "--force", "--detach", pinned.tip()]).await?;
     if wanted.submodules == Submodules::Recursive && git.tree().join(".gitmodules").is_file() {
-        update_submodules(&git).await?;
+        update_submodules(&git, reporter).await?;
     }
     let mtime = match wanted.times {
         GitTimes::Checkout => None,
@@ -55,7 +57,13 @@ pub(super) async fn layers(
 
 /// Makes the commit be there: by its reference, which every server allows; by itself, should the reference have moved;
 /// and else out of everything that the server has.
-async fn fetch(git: &Git, wanted: &Wanted, pinned: &Pinned, kept: Option<&str>) -> Result<(), Cause> {
+async fn fetch(
+    git: &Git,
+    wanted: &Wanted,
+    pinned: &Pinned,
+    kept: Option<&str>,
+    reporter: &dyn Reporter,
+) -> Result<(), Cause> {
     let tip = pinned.tip();
     let mut first_error = None;
     for source in sources(wanted, pinned, kept) {
@@ -64,7 +72,7 @@ async fn fetch(git: &Git, wanted: &Wanted, pinned: &Pinned, kept: Option<&str>) 
         let is_cut = is_whole && git.tree().join(".git/shallow").exists();
         let words = FETCH.into_iter().chain(is_cut.then_some("--unshallow"));
         let args: Vec<&str> = words.chain(source.iter().map(String::as_str)).collect();
-        match git.run(&args).await {
+        match git.fetch(&args, reporter).await {
             Err(Cause::Cancelled) => return Err(Cause::Cancelled),
             Err(error) => drop(first_error.get_or_insert(error)),
             Ok(_) => {}
@@ -105,14 +113,14 @@ fn sources(wanted: &Wanted, pinned: &Pinned, kept: Option<&str>) -> Vec<Vec<Stri
     sources
 }
 
-async fn update_submodules(git: &Git) -> Result<(), Cause> {
-    let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
-    match git.run(&update).await {
+async fn update_submodules(git: &Git, reporter: &dyn Reporter) -> Result<(), Cause> {
+    let update = ["submodule", "update", "--progress", "--init", "--recursive", "--depth=1"];
+    match git.fetch(&update, reporter).await {
         // A server that does not hand out single commits, or cannot cut history.
         Err(Cause::Git { reason, .. }) if reason.contains("not our ref") || reason.contains("shallow") => {
-            git.run(&update[..update.len() - 1]).await.map(drop)
+            git.fetch(&update[..update.len() - 1], reporter).await
         }
-        result => result.map(drop),
+        result => result,
     }
 }
 

@@ -26,7 +26,8 @@ const PASSED: [&str; 8] = [
     "no_proxy",
     "all_proxy",
 ];
-/// What holds for every repository and submodule.
+/// What holds for every repository and submodule. A pack is kept as it comes: of one that is unpacked `git` does not
+/// tell how much has come.
 const CONFIG: &str = "\
 [core]
 \thooksPath = /dev/null
@@ -46,6 +47,7 @@ const CONFIG: &str = "\
 \tbundleURI = false
 [fetch]
 \trecurseSubmodules = false
+\tunpackLimit = 1
 [submodule]
 \trecurse = false
 [credential]

@@ -14,8 +14,10 @@ use tokio::process::Command;
 
 use super::Wanted;
 use super::isolation::{authorization, config_text, environment, without_password};
+use super::received::{Received, complaints};
 use super::size::{self, Limits};
 use crate::error::Cause;
+use crate::progress::Reporter;
 use crate::session::Session;
 use crate::solver::blocking;
 use crate::ssh::{self, Door};
@@ -27,8 +29,6 @@ use crate::workspace::Workspace;
 const MAX_TIME: Duration = Duration::from_secs(60 * 60);
 /// The most bytes that a command may answer with.
 const MAX_OUTPUT: u64 = 4 << 20;
-/// The most bytes of complaints that are read.
-const MAX_COMPLAINTS: u64 = 256 << 10;
 /// How many of their last lines are shown.
 const SHOWN_LINES: usize = 6;
 /// The socket that leads to the session's SSH agent.
@@ -97,13 +97,27 @@ impl Git {
 
     /// Runs a command in the repository; its output.
     pub(super) async fn run(&self, args: &[&str]) -> Result<Vec<u8>, Cause> {
-        match tokio::time::timeout(MAX_TIME, self.run_now(args)).await {
+        self.run_in_time(args, None).await
+    }
+
+    /// Runs a command that fetches and, with `--progress`, tells how far it has come.
+    pub(super) async fn fetch(&self, args: &[&str], reporter: &dyn Reporter) -> Result<(), Cause> {
+        let mut received = Received::new(reporter, &self.remote);
+        self.run_in_time(args, Some(&mut received)).await.map(drop)
+    }
+
+    async fn run_in_time(
+        &self,
+        args: &[&str],
+        received: Option<&mut Received<'_>>,
+    ) -> Result<Vec<u8>, Cause> {
+        match tokio::time::timeout(MAX_TIME, self.run_now(args, received)).await {
             Ok(result) => result,
             Err(_) => Err(self.error(args, &format!("it did not end in {} s", MAX_TIME.as_secs()), None)),
         }
     }
 
-    async fn run_now(&self, args: &[&str]) -> Result<Vec<u8>, Cause> {
+    async fn run_now(&self, args: &[&str], received: Option<&mut Received<'_>>) -> Result<Vec<u8>, Cause> {
         let mut child = Command::new("git")
             .args(args)
             .current_dir(&self.tree)
@@ -117,7 +131,7 @@ impl Git {
             .map_err(|error| self.not_started(args, &error))?;
         let mut group = Group(child.id());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let said = async { tokio::join!(read(stdout, MAX_OUTPUT), read(stderr, MAX_COMPLAINTS)) };
+        let said = async { tokio::join!(read(stdout, MAX_OUTPUT), complaints(stderr, received)) };
         let (output, complaints) = tokio::select! {
             said = said => said,
             reason = size::exceeded(self.tree.clone(), Limits::default()) => {
