@@ -27,6 +27,11 @@ impl App {
         self.global.debug
     }
 
+    /// Whether a trace is written to standard error.
+    pub(crate) fn traces(&self) -> bool {
+        self.global.debug || std::env::var_os("KILN_LOG").is_some()
+    }
+
     /// The configuration: options before the environment, the environment before the file.
     pub(crate) fn config(&self) -> Result<Config> {
         let root = self.global.root.clone().or_else(|| path_variable("KILN_ROOT"));

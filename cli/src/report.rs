@@ -7,6 +7,7 @@ use clap::error::ErrorKind as UsageKind;
 use kiln_engine::{Error, ErrorKind};
 
 use crate::args::Command;
+use crate::render::progress::readable;
 use crate::{terminal, text};
 
 /// Docker's code for a failure of the tool itself, where small codes belong to the container's program.
@@ -42,6 +43,9 @@ pub(crate) fn print(error: &Error) {
 fn render(error: &Error, styles: Option<(&str, &str, &str)>) -> String {
     let (red, blue, end) = styles.unwrap_or_default();
     let mut lines = String::new();
+    if let Some(log) = &error.log {
+        lines.push_str(&readable(log, styles.is_some()));
+    }
     if let Some(detail) = &error.detail {
         lines.push_str(text::neutral(detail).trim_end_matches('\n'));
         lines.push('\n');

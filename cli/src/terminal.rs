@@ -54,7 +54,18 @@ pub(crate) fn stderr_is_terminal() -> bool {
 
 /// Whether colours are welcome on standard error.
 pub(crate) fn stderr_is_coloured() -> bool {
-    stderr_is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    stderr_is_terminal() && !is_set("NO_COLOR")
+}
+
+/// Whether the colours of others' output go to standard error: to a terminal, or to a file or pipe where somebody asks
+/// for it as <https://force-color.org> says; never against `NO_COLOR`.
+pub(crate) fn stderr_takes_colours() -> bool {
+    let is_forced = || std::env::var_os("FORCE_COLOR").is_some_and(|value| value != "0");
+    stderr_is_coloured() || (is_set("FORCE_COLOR") && is_forced() && !is_set("NO_COLOR"))
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// `(rows, columns)` of the terminal, from whichever stream is one.
@@ -65,6 +76,13 @@ pub(crate) fn size() -> Option<(u16, u16)> {
         .flatten()
         .map(|size| (size.ws_row, size.ws_col))
         .find(|(rows, columns)| *rows > 0 && *columns > 0)
+}
+
+/// Writes progress to standard error in one piece. Nothing is left to do where that is closed.
+pub(crate) fn write_progress(text: &str) {
+    if !text.is_empty() {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
 }
 
 /// Standard input as it was before it was made raw; put back on drop.

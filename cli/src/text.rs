@@ -26,13 +26,6 @@ pub(crate) fn neutral(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// One line of a program's output: a carriage return starts the line again, as on a terminal; the rest as `neutral`.
-pub(crate) fn neutral_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let line = text.trim_end_matches(['\r', '\n']);
-    neutral(line.rsplit('\r').next().unwrap_or(line)).into_owned()
-}
-
 fn push(clean: &mut String, c: char) {
     match c {
         c if !steers(c) => clean.push(c),
@@ -52,30 +45,6 @@ fn colour(text: &str) -> Option<usize> {
     let body = text.strip_prefix("\x1b[")?;
     let end = body.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     (body[end..].starts_with('m') && end <= 32).then_some(2 + end + 1)
-}
-
-/// `text` cut to `width` columns; colour sequences take none. A wide character counts as one.
-pub(crate) fn cut(text: &str, width: usize) -> String {
-    let (mut out, mut rest, mut used, mut coloured) = (String::new(), text, 0, false);
-    while let Some(c) = rest.chars().next() {
-        let length = match colour(rest) {
-            Some(length) => {
-                coloured = true;
-                length
-            }
-            None if used == width => break,
-            None => {
-                used += 1;
-                c.len_utf8()
-            }
-        };
-        out.push_str(&rest[..length]);
-        rest = &rest[length..];
-    }
-    if coloured {
-        out.push_str("\x1b[0m");
-    }
-    out
 }
 
 #[cfg(test)]
@@ -121,18 +90,5 @@ mod tests {
             assert!(!clean.chars().any(steers), "{text:?} became {clean:?}");
         }
         assert_eq!(neutral("a\x1b[2Jb\u{202e}"), "a\\x1b[2Jb\\u{202e}");
-    }
-
-    #[test]
-    fn a_carriage_return_starts_the_line_again() {
-        assert_eq!(neutral_line(b"10%\r50%\r100%\r\n"), "100%");
-        assert_eq!(neutral_line(b"bad \xff byte\n"), "bad \u{fffd} byte");
-    }
-
-    #[test]
-    fn cutting_counts_what_is_seen() {
-        assert_eq!(cut("abcdef", 3), "abc");
-        assert_eq!(cut("\x1b[31mabcdef", 3), "\x1b[31mabc\x1b[0m");
-        assert_eq!(cut("ab", 3), "ab");
     }
 }

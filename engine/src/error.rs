@@ -59,8 +59,10 @@ pub struct Error {
     pub kind: ErrorKind,
     /// Operation and object: lower case, no full stop, literals in backticks.
     pub message: String,
-    /// Lines that help to see it: a snippet of the Dockerfile, the end of a step's log. May hold terminal escapes
-    /// that others wrote; whoever shows it makes it harmless.
+    /// The end of the log of the step that failed, in a frame with its name. May hold terminal escapes that others
+    /// wrote; whoever shows it makes it harmless.
+    pub log: Option<String>,
+    /// Lines that help to see it, such as a snippet of the Dockerfile. As harmful as `log`.
     pub detail: Option<String>,
     /// What to do next.
     pub hint: Option<String>,
@@ -73,7 +75,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error without cause, detail and hint.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), detail: None, hint: None, source: None }
+        Error { kind, message: message.into(), log: None, detail: None, hint: None, source: None }
     }
 
     /// What was asked for makes no sense.
@@ -104,6 +106,12 @@ impl Error {
     /// The same with what to do next.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same for a reader who has seen the log.
+    pub fn without_log(mut self) -> Self {
+        self.log = None;
         self
     }
 

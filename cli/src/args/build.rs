@@ -46,7 +46,7 @@ pub(crate) struct BuildArgs {
     /// Platforms to build for, separated by commas or given several times; several become an index [default: this machine's]
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
-    /// How progress is shown
+    /// How progress is shown; `auto` is what BUILDKIT_PROGRESS says, if it says something
     #[arg(long, value_enum, default_value_t = Progress::Auto, value_name = "KIND")]
     pub(crate) progress: Progress,
     /// Print the image's id and nothing else
@@ -132,10 +132,12 @@ pub(crate) enum Progress {
     Auto,
     /// Steps in flight, redrawn
     Tty,
-    /// Every line, as it comes
+    /// Every line, a step's together
     Plain,
     /// The image's id at the end
     Quiet,
+    /// Nothing
+    None,
     /// One JSON object a change, as BuildKit writes them
     Rawjson,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::ValueEnum as _;
 use kiln_engine::build::{BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Squash};
 use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
@@ -29,8 +30,8 @@ const METADATA_WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     let request = request(args)?;
     let engine = app.engine()?;
-    let kind = if args.quiet { Progress::Quiet } else { args.progress };
-    let progress = Arc::new(BuildProgress::start(kind, app.debug()));
+    let kind = kind(args, app)?;
+    let progress = Arc::new(BuildProgress::start(kind, app.debug())?);
     let call = call::parse(if args.check { "check" } else { &args.call })?;
     if call.method != Method::Build {
         return super::call::run(call, request, &engine, &progress);
@@ -41,9 +42,30 @@ pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
         tokio::spawn(cancel_on_signals(cancel.clone()));
         builder.build(request, watched, cancel).await
     });
-    progress.finish();
-    let built = built?;
-    finish(args, &built, &progress)
+    let log_was_shown = progress.finish();
+    let built = built.map_err(|error| if log_was_shown { error.without_log() } else { error })?;
+    finish(args, kind, &built, &progress)
+}
+
+/// How progress is shown: as the options say, then as the environment says. A trace on the terminal leaves no place for
+/// lines that are drawn again.
+fn kind(args: &BuildArgs, app: &App) -> Result<Progress> {
+    let variable = || std::env::var("BUILDKIT_PROGRESS").ok().filter(|kind| !kind.is_empty());
+    let asked = match (args.quiet, args.progress) {
+        (true, _) => Progress::Quiet,
+        (false, Progress::Auto) => match variable() {
+            None => Progress::Auto,
+            Some(kind) => Progress::from_str(&kind, true).or_else(|_| {
+                wrong(
+                    "BUILDKIT_PROGRESS",
+                    &kind,
+                    "it is `auto`, `tty`, `plain`, `quiet`, `none` or `rawjson`",
+                )
+            })?,
+        },
+        (false, kind) => kind,
+    };
+    Ok(if asked == Progress::Auto && app.traces() { Progress::Plain } else { asked })
 }
 
 /// The first Ctrl-C or SIGTERM gives the build up in order; a second one ends kiln at once.
@@ -63,7 +85,7 @@ async fn cancel_on_signals(cancel: CancellationToken) {
 }
 
 /// What scripts want: the id and more in files, the id on standard output where that was asked for.
-fn finish(args: &BuildArgs, built: &BuildResult, progress: &BuildProgress) -> Result<u8> {
+fn finish(args: &BuildArgs, kind: Progress, built: &BuildResult, progress: &BuildProgress) -> Result<u8> {
     if let Some(file) = &args.metadata_file {
         let asked = std::env::var_os(METADATA_WARNINGS).is_some_and(|value| value == "1" || value == "true");
         let warnings = asked.then(|| progress.warnings());
@@ -80,10 +102,10 @@ fn finish(args: &BuildArgs, built: &BuildResult, progress: &BuildProgress) -> Re
     if let Some(file) = &args.iidfile {
         write(file, &ids.join("\n"))?;
     }
-    if args.quiet || args.progress == Progress::Quiet {
-        terminal::say(&ids.join("\n"))?;
-    } else {
-        built.images.iter().filter(|image| image.pushed).try_for_each(say_pushed)?;
+    match kind {
+        Progress::Quiet => terminal::say(&ids.join("\n"))?,
+        Progress::None => {}
+        _ => built.images.iter().filter(|image| image.pushed).try_for_each(say_pushed)?,
     }
     Ok(OK)
 }
@@ -226,7 +248,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<BuildRequest> {
         match Cli::try_parse_from(line.split(' ')).unwrap().command {
-            Command::Build(args) => request(&args),
+            Command::Build(args) => request(&args.0),
             other => panic!("not a build: {other:?}"),
         }
     }

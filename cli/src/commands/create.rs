@@ -137,7 +137,7 @@ mod tests {
     fn parse(line: &str) -> Result<ContainerOptions> {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         match cli.command {
-            Command::Run(args) => options(&args.container),
+            Command::Run(args) => options(&args.0.container),
             other => panic!("not a run: {other:?}"),
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn to_stderr(engine: &Engine, image: &str, platform: Option<&str>) ->
 }
 
 fn fetch(engine: &Engine, image: &str, platform: Option<&str>, quiet: bool) -> Result<Pulled> {
-    let progress = Transfers::start(quiet);
+    let progress = Transfers::start(&format!("Pulling {image}"), quiet);
     let result = block_on(engine.images().pull(image, platform, &progress));
     progress.finish();
     result
@@ -40,7 +40,7 @@ pub(super) fn complete(engine: &Engine, image: &str, platform: Option<&str>) -> 
     if engine.images().is_complete(image, platform)? {
         return Ok(());
     }
-    let progress = Transfers::start(false);
+    let progress = Transfers::start(&format!("Pulling the rest of {image}"), false);
     let result = block_on(engine.images().complete(image, platform, &progress));
     progress.finish();
     result

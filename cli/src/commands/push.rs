@@ -26,7 +26,7 @@ pub(super) fn run(args: &PushArgs, app: &App) -> Result<u8> {
 
 /// Pushes one image, and tells of it unless it is to be quiet.
 pub(super) fn send(engine: &Engine, image: &str, platform: Option<&str>, quiet: bool) -> Result<PushedImage> {
-    let progress = Arc::new(Transfers::start(quiet));
+    let progress = Arc::new(Transfers::start(&format!("Pushing {image}"), quiet));
     let reporter: Arc<dyn Reporter> = progress.clone();
     let result = block_on(engine.images().push(image, platform, &reporter));
     progress.finish();

@@ -9,6 +9,7 @@ use kiln_engine::{Engine, Error, Result};
 use super::{OK, pull};
 use crate::app::App;
 use crate::args::image::SaveArgs;
+use crate::render::progress::{Counted, Transfers};
 use crate::terminal;
 
 pub(super) fn run(args: &SaveArgs, app: &App) -> Result<u8> {
@@ -36,8 +37,13 @@ fn complete(engine: &Engine, image: &str, platform: Option<&str>) -> Result<()> 
 }
 
 fn save(engine: &Engine, args: &SaveArgs, out: impl Write) -> Result<()> {
+    let progress = Transfers::start("Saving images", false);
+    let name = args.output.as_ref().map_or("standard output".to_owned(), |file| file.display().to_string());
+    let out = Counted::new(out, &progress, ("writing", name), None);
     let out = BufWriter::with_capacity(256 << 10, out);
-    engine.images().save(&args.images, args.platform.as_deref(), out)
+    let saved = engine.images().save(&args.images, args.platform.as_deref(), out);
+    progress.finish();
+    saved
 }
 
 /// The archive appears whole or not at all.

@@ -46,7 +46,8 @@ fn a_download_is_added_and_an_unchanged_one_is_cached() {
          ADD {origin}/a.tar.gz /whole/\nADD --unpack=true {origin}/a.tar.gz /unpacked/\n"
     );
     let context = kiln.context("c", &[("Dockerfile", &dockerfile)]);
-    kiln.build("remote", &context, &[]);
+    let log = kiln.build("remote", &context, &[]);
+    assert!(log.contains(&format!(" downloading {origin}/file 5B / 5B ")), "{log}");
     let script = "stat -c '%a %u:%g %Y' /plain/file /mine; cat /plain/file /unpacked/inner; ls /whole";
     let expected = "600 0:0 784111777\n755 33:34 784111777\ntext\nunpacked\na.tar.gz";
     assert_eq!(kiln.sh("remote", script), expected);

@@ -65,7 +65,7 @@ pub(super) fn of_base(
     error
 }
 
-/// A step that failed: the end of its log, and its lines.
+/// A step that failed: the end of its log, and its lines in the Dockerfile.
 pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
     if build.is_cancelled() {
         return cancelled();
@@ -87,15 +87,11 @@ pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
         error.hint = Some(hints::OUTSIDE.to_owned());
     }
     error.message = format!("{}: {why}", build.step);
-    let mut detail = String::new();
     if !build.failure.log.is_empty() {
         let lines: Vec<&str> = build.failure.log.iter().map(|line| line.trim_end_matches('\n')).collect();
-        detail = format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n"));
+        error.log = Some(format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n")));
     }
-    if let Some((first, last)) = build.span {
-        detail.push_str(&excerpt(file, Span::new(first, last)));
-    }
-    error.detail = Some(detail).filter(|detail| !detail.is_empty());
+    error.detail = build.span.map(|(first, last)| excerpt(file, Span::new(first, last)));
     error
 }
 

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use kiln_engine::progress::{Event, EventKind, LogStream, StepId, Transfer};
+use kiln_engine::progress::{Event, EventKind, LogStream};
 use serde_json::{Value, json};
 
 use super::Renderer;
+use super::moved::Moved;
 use super::steps::{Phase, Step, Steps};
 use crate::render::source::base64;
 use crate::render::warnings::vertex_warning;
@@ -32,15 +33,17 @@ impl<W: Write> RawJson<W> {
                 "data": base64(bytes),
                 "timestamp": time(event.at),
             }]}),
-            EventKind::Transfer(transfer) => json!({ "statuses": [status(step, transfer, event.at)] }),
+            EventKind::Transfer(transfer) => {
+                json!({ "statuses": [status(step, step.transfers.get(&transfer.item)?)] })
+            }
             EventKind::Warning(warning) => {
                 json!({ "warnings": [vertex_warning(Some(&step.digest), warning)] })
             }
-            _ => json!({ "vertexes": [self.vertex(event.step, step)] }),
+            _ => json!({ "vertexes": [self.vertex(step)] }),
         })
     }
 
-    fn vertex(&self, _id: StepId, step: &Step) -> Value {
+    fn vertex(&self, step: &Step) -> Value {
         let inputs: Vec<_> =
             step.inputs.iter().filter_map(|id| self.steps.get(*id)).map(|step| &step.digest).collect();
         let mut vertex = json!({ "digest": step.digest, "name": step.name });
@@ -63,18 +66,17 @@ impl<W: Write> RawJson<W> {
     }
 }
 
-fn status(step: &Step, transfer: &Transfer, at: SystemTime) -> Value {
-    let mut status = json!({
-        "id": format!("{} {}", transfer.action, transfer.item),
-        "vertex": step.digest,
-        "current": transfer.current,
-        "timestamp": time(at),
-    });
-    if let Some(total) = transfer.total {
+fn status(step: &Step, moved: &Moved) -> Value {
+    let transfer = &moved.transfer;
+    let mut status = json!({ "id": format!("{} {}", transfer.action, transfer.item), "vertex": step.digest });
+    if let Some(total) = transfer.total.filter(|total| *total > 0) {
         status["total"] = json!(total);
     }
+    status["current"] = json!(transfer.current);
+    status["timestamp"] = json!(time(moved.seen));
+    status["started"] = json!(time(moved.started));
     if transfer.done {
-        status["completed"] = json!(time(at));
+        status["completed"] = json!(time(moved.seen));
     }
     status
 }
@@ -87,17 +89,20 @@ impl<W: Write + Send> Renderer for RawJson<W> {
     fn event(&mut self, event: Event) {
         self.steps.apply(&event);
         if let Some(document) = self.document(&event) {
-            let _ = writeln!(self.out, "{document}");
+            let _ = self.out.write_all(format!("{document}\n").as_bytes());
         }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self) -> bool {
         let _ = self.out.flush();
+        false
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kiln_engine::progress::{StepId, Transfer};
+
     use super::*;
 
     #[test]
@@ -113,6 +118,14 @@ mod tests {
         }));
         raw.event(event(EventKind::Started));
         raw.event(event(EventKind::Log { stream: LogStream::Stderr, bytes: b"hi\n".to_vec() }));
+        let (item, action) = ("sha256:abc".to_owned(), "downloading");
+        raw.event(event(EventKind::Transfer(Transfer {
+            item,
+            action,
+            current: 5,
+            total: Some(5),
+            done: true,
+        })));
         raw.event(event(EventKind::Failed("exit code: 1".into())));
         let documents: Vec<Value> =
             String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -120,7 +133,14 @@ mod tests {
         assert_eq!(documents[1]["vertexes"][0]["started"], "1970-01-01T00:00:00Z");
         assert_eq!(documents[2]["logs"][0]["data"], "aGkK");
         assert_eq!(documents[2]["logs"][0]["stream"], 2);
-        assert_eq!(documents[3]["vertexes"][0]["error"], "exit code: 1");
-        assert_eq!(documents[3]["vertexes"][0]["digest"], documents[2]["logs"][0]["vertex"]);
+        let digest = &documents[2]["logs"][0]["vertex"];
+        let now = "1970-01-01T00:00:00Z";
+        let status = json!({
+            "id": "downloading sha256:abc", "vertex": digest, "total": 5, "current": 5,
+            "timestamp": now, "started": now, "completed": now,
+        });
+        assert_eq!(documents[3], json!({ "statuses": [status] }));
+        assert_eq!(documents[4]["vertexes"][0]["error"], "exit code: 1");
+        assert_eq!(documents[4]["vertexes"][0]["digest"], *digest);
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use kiln_engine::oci::Digest;
-use kiln_engine::progress::{Event, EventKind, StepId, Transfer};
+use kiln_engine::progress::{Event, EventKind, StepId};
+
+use super::moved::Moved;
 
 /// Where a step is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,7 @@ pub(super) struct Step {
     pub(super) started: Option<SystemTime>,
     pub(super) ended: Option<SystemTime>,
     /// By what is moved.
-    pub(super) transfers: BTreeMap<String, Transfer>,
+    pub(super) transfers: BTreeMap<String, Moved>,
 }
 
 impl Step {
@@ -68,10 +70,7 @@ impl Steps {
                 step.started.get_or_insert(event.at);
                 return;
             }
-            EventKind::Transfer(transfer) => {
-                step.transfers.insert(transfer.item.clone(), transfer.clone());
-                return;
-            }
+            EventKind::Transfer(transfer) => return Moved::note(&mut step.transfers, transfer, event.at),
             // A source was not made, so it is not remembered either: it is there.
             EventKind::Cached if step.inputs.is_empty() => Phase::Done,
             EventKind::Cached => Phase::Cached,
@@ -87,34 +86,5 @@ impl Steps {
 
     pub(super) fn get(&self, id: StepId) -> Option<&Step> {
         self.all.get(&id)
-    }
-}
-
-/// Whole lines of a stream that comes in pieces.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
-    partial: Vec<u8>,
-}
-
-/// A line longer than this is shown in pieces.
-const MAX_LINE: usize = 64 << 10;
-
-impl Lines {
-    /// The lines that `bytes` complete, harmless for a terminal.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.partial.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || self.partial.len() > MAX_LINE {
-                lines.extend(self.take());
-            }
-        }
-        lines
-    }
-
-    /// The line that has no end yet.
-    pub(super) fn take(&mut self) -> Option<String> {
-        let partial = std::mem::take(&mut self.partial);
-        (!partial.is_empty()).then(|| crate::text::neutral_line(&partial))
     }
 }

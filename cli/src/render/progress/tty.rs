@@ -1,135 +1,152 @@
-//! Steps in flight on a terminal, with their last lines.
+//! Steps in flight on a terminal, with their last lines; a line a step when all is over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use kiln_engine::progress::{Event, EventKind, StepId};
 
+use super::layout::{Entry, Stand};
+use super::look::Look;
+use super::moved::one_line;
 use super::screen::Screen;
-use super::steps::{Lines, Phase, Step, Steps};
-use super::{REDRAW, Renderer};
+use super::steps::{Phase, Steps};
+use super::tail::Tail;
+use super::width::cut;
+use super::{REDRAW, Renderer, UNKNOWN};
+use crate::terminal;
 use crate::values::time;
-use crate::{terminal, text};
-
-/// Lines of output shown under a step that runs.
-const TAIL: usize = 6;
 
 /// Progress on a terminal.
 pub(super) struct Tty {
+    look: Look,
     steps: Steps,
     /// In the order in which they began.
     order: Vec<StepId>,
-    tails: BTreeMap<StepId, (Lines, VecDeque<String>)>,
+    /// The output of those that run or failed.
+    tails: BTreeMap<StepId, Tail>,
     screen: Screen,
     began: Instant,
     drawn: Instant,
-    coloured: bool,
 }
 
 impl Tty {
     pub(super) fn new() -> Self {
         Tty {
+            look: Look::from_environment(),
             steps: Steps::default(),
             order: Vec::new(),
             tails: BTreeMap::new(),
             screen: Screen::default(),
             began: Instant::now(),
             drawn: Instant::now(),
-            coloured: terminal::stderr_is_coloured(),
         }
     }
 
-    fn draw(&mut self) {
+    fn draw(&mut self, over: bool) {
         self.drawn = Instant::now();
-        let size = terminal::size().unwrap_or((24, 80));
-        let now = SystemTime::now();
-        let mut lines = vec![self.headline()];
-        for id in &self.order {
-            let Some(step) = self.steps.get(*id) else { continue };
-            lines.push(self.step_line(step, now, usize::from(size.1)));
-            lines.extend(transfers(step));
-            if step.phase == Phase::Running
-                && let Some((_, tail)) = self.tails.get(id)
-            {
-                lines.extend(tail.iter().map(|line| self.dim(&format!(" => => {line}"))));
+        let size = terminal::size().unwrap_or(UNKNOWN);
+        let (rows, columns) = (usize::from(size.0), usize::from(size.1));
+        let stand = self.stand(columns, over);
+        let text = match over {
+            false => {
+                let lines = stand.in_flight(rows.saturating_sub(1));
+                self.screen.draw(&lines, size)
             }
-        }
-        self.screen.draw(&lines, size);
-    }
-
-    fn headline(&self) -> String {
-        let over = self
-            .order
-            .iter()
-            .filter(|id| self.steps.get(**id).is_some_and(|step| step.ended.is_some()))
-            .count();
-        format!("[+] Building {:.1}s ({over}/{})", self.began.elapsed().as_secs_f64(), self.order.len())
-    }
-
-    /// ` => [2/3] RUN make      1.2s`, the time at the right.
-    fn step_line(&self, step: &Step, now: SystemTime, width: usize) -> String {
-        let mark = match step.phase {
-            Phase::Cached => "CACHED ",
-            Phase::Failed(_) => "ERROR ",
-            Phase::Cancelled => "CANCELED ",
-            Phase::Waiting | Phase::Running | Phase::Done => "",
+            true => {
+                let lines = stand.at_the_end(rows);
+                // What is higher than the terminal is for its scrollback, and nothing that is drawn again.
+                let lines = lines.iter().map(|line| cut(line, columns.saturating_sub(1)) + "\n");
+                lines.fold(self.screen.clear(), |text, line| text + &line)
+            }
         };
-        let elapsed = format!("{:.1}s", step.elapsed(now).as_secs_f64());
-        let room = width.saturating_sub(elapsed.len() + 2);
-        let name = text::neutral(&step.name).replace('\n', " ");
-        let left = text::cut(&format!(" => {mark}{name}"), room);
-        let line = format!("{left:<room$} {elapsed}");
-        match step.phase {
-            Phase::Failed(_) => self.colour("31", &line),
-            Phase::Cached | Phase::Done => self.colour("34", &line),
-            _ => line,
+        terminal::write_progress(&text);
+    }
+
+    fn stand(&self, columns: usize, over: bool) -> Stand<'_> {
+        let now = SystemTime::now();
+        let entry = |id: &StepId| {
+            let tail = self.tails.get(id).map(Tail::last).unwrap_or_default();
+            Some(Entry { step: self.steps.get(*id)?, tail })
+        };
+        Stand {
+            headline: self.headline(columns, over),
+            entries: self.order.iter().filter_map(entry).collect(),
+            now,
+            look: &self.look,
+            columns,
         }
     }
 
-    fn colour(&self, code: &str, line: &str) -> String {
-        if self.coloured { format!("\x1b[{code}m{line}\x1b[0m") } else { line.to_owned() }
+    /// `[+] Building 1.2s (3/5)`; where there is no room, without the word.
+    fn headline(&self, columns: usize, over: bool) -> String {
+        let steps = self.steps.all.values();
+        let done = steps.clone().filter(|step| step.ended.is_some()).count();
+        let total = if over { done } else { self.steps.all.len() };
+        let phases = || steps.clone().map(|step| &step.phase);
+        let state = match over {
+            false => "",
+            true if phases().any(|phase| matches!(phase, Phase::Failed(_))) => " FAILED",
+            true if phases().any(|phase| *phase == Phase::Cancelled) => " CANCELED",
+            true => " FINISHED",
+        };
+        let time = self.began.elapsed().as_secs_f64();
+        let long = format!("[+] Building {time:.1}s ({done}/{total}){state}");
+        match long.len() < columns {
+            true => long,
+            false => format!("[+] {time:.1}s ({done}/{total}){state}"),
+        }
     }
 
-    fn dim(&self, line: &str) -> String {
-        self.colour("2", line)
+    /// The whole output of steps that failed, which was not seen while they ran.
+    fn failures(&mut self) -> String {
+        let mut text = String::new();
+        for (id, tail) in std::mem::take(&mut self.tails) {
+            let Some(step) = self.steps.get(id) else { continue };
+            if !matches!(step.phase, Phase::Failed(_)) {
+                continue;
+            }
+            let (lost, lines) = tail.whole(self.look.colours.is_some());
+            text.push_str(&format!("------\n > {}:\n", one_line(&step.name)));
+            if lost > 0 {
+                text.push_str(&format!("[{} before this are left out]\n", time::size(lost)));
+            }
+            lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+            text.push_str("------\n");
+        }
+        text
     }
-}
-
-fn transfers(step: &Step) -> Vec<String> {
-    let open = step.transfers.values().filter(|transfer| !transfer.done && step.phase == Phase::Running);
-    open.map(|transfer| {
-        let total = transfer.total.map_or_else(String::new, |total| format!(" / {}", time::size(total)));
-        let item = text::neutral(&transfer.item);
-        format!(" => => {} {item} {}{total}", transfer.action, time::size(transfer.current))
-    })
-    .collect()
 }
 
 impl Renderer for Tty {
     fn event(&mut self, event: Event) {
         self.steps.apply(&event);
         let id = event.step;
-        if !matches!(event.kind, EventKind::Registered { .. }) && !self.order.contains(&id) {
+        match &event.kind {
+            EventKind::Registered { .. } => {}
+            EventKind::Log { bytes, .. } => {
+                let coloured = self.look.colours.is_some();
+                self.tails.entry(id).or_insert_with(|| Tail::new(self.look.tail, coloured)).push(bytes);
+            }
+            EventKind::Done | EventKind::Cached | EventKind::Cancelled => drop(self.tails.remove(&id)),
+            _ => {}
+        }
+        let begun = self.steps.get(id).is_some_and(|step| step.started.is_some());
+        if begun && !self.order.contains(&id) {
             self.order.push(id);
         }
-        if let EventKind::Log { bytes, .. } = &event.kind {
-            let (lines, tail) = self.tails.entry(id).or_default();
-            tail.extend(lines.push(bytes));
-            while tail.len() > TAIL {
-                tail.pop_front();
-            }
-        }
         if self.drawn.elapsed() >= REDRAW {
-            self.draw();
+            self.draw(false);
         }
     }
 
-    fn tick(&mut self) {
-        self.draw();
+    fn tick(&mut self, _now: SystemTime) {
+        self.draw(false);
     }
 
-    fn finish(&mut self) {
-        self.draw();
-        self.screen.keep();
+    fn finish(&mut self) -> bool {
+        self.draw(true);
+        let failures = self.failures();
+        terminal::write_progress(&failures);
+        !failures.is_empty()
     }
 }
