@@ -18,8 +18,10 @@ use crate::error::{Error, IoContext, Result};
 
 /// The name of the database in a store's root.
 pub(crate) const DATABASE: &str = "kiln.db";
+/// What makes a schema of the one before, from an empty file on. Added to, never changed.
+const SCHEMAS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema/referrers.sql")];
 /// The newest schema that this code reads and writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = SCHEMAS.len() as i64;
 /// How long a writer waits for the writers of other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Statements kept compiled, a connection.
@@ -193,10 +195,9 @@ fn prepare_schema(connection: &mut Connection, path: &Path) -> Result<()> {
     debug_assert_eq!(mode, "wal");
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Somebody else may have been first.
-    if schema_version(&transaction, path)? != SCHEMA_VERSION {
-        transaction.execute_batch(include_str!("schema.sql"))?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    }
+    let found = usize::try_from(schema_version(&transaction, path)?).unwrap_or(0);
+    SCHEMAS[found..].iter().try_for_each(|schema| transaction.execute_batch(schema))?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()?;
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::layers;
 use crate::lease::{self, Resource};
 use crate::reach::Reach;
 use crate::records;
+use crate::referrers;
 use crate::store::Store;
 
 /// Which images a [`Store::prune`] removes.
@@ -71,6 +72,7 @@ impl Store {
             let records = if options.build_cache { records::delete_unused(db, before)? } else { 0 };
             let live = self.mark(db)?;
             let mut pruned = Pruned { images, records, ..Pruned::default() };
+            referrers::sweep(db, &live.reach)?;
             sweep_blobs(db, &live, &mut trash, &mut pruned)?;
             sweep_layers(db, &live)?;
             context_index::forget_gone(db)?;
@@ -101,6 +103,7 @@ impl Store {
         for (_, resource) in lease::all_held(db)? {
             self.mark_held(db, resource, &mut live)?;
         }
+        referrers::mark(db, &self.content, &mut live.reach)?;
         live.reach.add_packed(db)?;
         Ok(live)
     }

@@ -6,6 +6,7 @@
 //! - [`content`]: bytes by digest, visible only whole and verified
 //! - [`images`]: names to images
 //! - [`layers`]: layers as blobs and as snapshots, each made of the other when it is needed
+//! - [`referrers`]: what is said about images
 //! - [`records`]: build results by cache key
 //! - [`lease`]: what running processes need, and the recovery of what dead ones left
 //! - [`gc`]: what nothing needs goes
@@ -27,6 +28,8 @@ mod meta;
 pub mod objects;
 mod reach;
 pub mod records;
+pub mod referrers;
+
 pub mod sources;
 mod store;
 pub mod sync;
@@ -45,6 +48,7 @@ pub use layers::{Counts, Known, LayerRef, LayerStore, name_of};
 pub use lease::{Cleanup, Lease, Leases, Recovered, Resource};
 pub use objects::{Object, Objects};
 pub use records::{BuildCache, Part, Record};
+pub use referrers::Referrers;
 pub use sources::{Source, Sources};
 pub use store::{SnapshotterKind, Store, StoreOptions};
 pub use sync::Syncer;

@@ -20,6 +20,7 @@ use crate::lease::{Cleanup, Leases, Recovered};
 use crate::meta::SqliteMeta;
 use crate::objects::Objects;
 use crate::records::BuildCache;
+use crate::referrers::Referrers;
 use crate::sources::Sources;
 use crate::sync::{self, Syncer};
 
@@ -81,6 +82,8 @@ pub struct Store {
     pub images: ImageStore,
     /// Layers and their forms.
     pub layers: LayerStore,
+    /// What is said about images.
+    pub referrers: Referrers,
     /// Build results.
     pub records: BuildCache,
     /// What this process needs.
@@ -115,6 +118,7 @@ impl Store {
         let mut store = Store {
             images: ImageStore::new(root, Arc::clone(&db), content.clone()),
             layers: LayerStore::new(Arc::clone(&db), content.clone(), Arc::clone(&snapshots)),
+            referrers: Referrers::new(Arc::clone(&db), content.clone()),
             records: BuildCache::new(Arc::clone(&db)),
             sources: Sources::new(Arc::clone(&db)),
             contexts: ContextIndexes::new(Arc::clone(&db)),

@@ -12,6 +12,8 @@ pub const DOCKER_HUB: &str = "docker.io";
 const DEFAULT_TAG: &str = "latest";
 const MAX_NAME: usize = 255;
 const MAX_TAG: usize = 128;
+/// How much of a digest's digits is in the tag of its referrers.
+const MAX_DIGITS: usize = 64;
 
 /// Where an image is: `registry/repository[:tag][@digest]`, always in full form.
 ///
@@ -74,6 +76,14 @@ impl Reference {
     /// The repository alone, without tag and digest.
     pub fn without_tag(&self) -> Self {
         Reference { tag: None, digest: None, ..self.clone() }
+    }
+
+    /// Where what refers to `subject` is listed by registries that do not list it themselves: `sha256-<digits>` of the
+    /// same repository (distribution-spec, referrers tag schema).
+    pub fn of_referrers(&self, subject: &Digest) -> Self {
+        let digits = subject.hex().get(..MAX_DIGITS).unwrap_or(subject.hex());
+        let tag = format!("{}-{digits}", subject.algorithm().name());
+        Reference { tag: Some(tag), digest: None, ..self.clone() }
     }
 
     /// Registry and repository without tag and digest, in full form.
