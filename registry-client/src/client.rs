@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use kiln_oci::verify::Verifier;
-use kiln_oci::{Descriptor, MediaType, Reference};
+use kiln_oci::{Descriptor, Digest, MediaType, Reference};
 use reqwest::Method;
 
 use crate::auth::token::Authority;
@@ -16,6 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pull::{BlobStream, Distrust, fetch};
 use crate::push::{self, BlobSource, Pushed};
+use crate::referrers::{self, Listed};
 use crate::resolve::{self, Resolved};
 use crate::retry::Limits;
 use crate::session::{Access, Session, Shared};
@@ -222,6 +223,37 @@ impl Client {
         bytes: Bytes,
     ) -> Result<Descriptor> {
         push::push_manifest(&self.upstream(reference, Access::Push)?, reference, media_type, bytes).await
+    }
+
+    /// What refers to the manifest `subject` of a repository, of `artifact_type` where one is given. Asks each place once:
+    /// nobody waits for what may not be there.
+    pub async fn referrers(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>> {
+        let (last, mirrors) = self.sources(reference)?;
+        for mirror in &mirrors {
+            match referrers::list(mirror, reference, subject, artifact_type).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.distrust.passed_over(&mirror.endpoint.name, &error),
+            }
+        }
+        referrers::list(&last.impatient(), reference, subject, artifact_type).await
+    }
+
+    /// Puts a manifest that refers to `subject`; what it names must be there. `referrer` is how it is listed, with its
+    /// artifact type and annotations.
+    pub async fn push_referrer(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        referrer: &Descriptor,
+        bytes: Bytes,
+    ) -> Result<Listed> {
+        let session = self.upstream(reference, Access::Push)?;
+        referrers::push(&session, reference, subject, referrer, bytes).await
     }
 
     /// The tags of a repository.

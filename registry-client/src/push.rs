@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kiln_oci::{Descriptor, MediaType, Reference};
-use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, Response};
 
 use crate::error::{ErrorKind, Result};
@@ -115,6 +115,16 @@ pub(crate) async fn push_manifest(
     media_type: &MediaType,
     bytes: Bytes,
 ) -> Result<Descriptor> {
+    put_manifest(session, reference, media_type, bytes).await.map(|(descriptor, _)| descriptor)
+}
+
+/// The same, with what the registry answered.
+pub(crate) async fn put_manifest(
+    session: &Session,
+    reference: &Reference,
+    media_type: &MediaType,
+    bytes: Bytes,
+) -> Result<(Descriptor, HeaderMap)> {
     let descriptor = Descriptor::of(media_type.clone(), &bytes);
     let target = reference.tag().unwrap_or(descriptor.digest.as_str());
     let request = session
@@ -129,5 +139,5 @@ pub(crate) async fn push_manifest(
         let message = format!("the registry stored `{told}`, not `{}`", descriptor.digest);
         return Err(request.error(ErrorKind::Corrupt, message));
     }
-    Ok(descriptor)
+    Ok((descriptor, answer.headers().clone()))
 }

@@ -93,7 +93,8 @@ async fn get(session: &Session, target: &str) -> Result<(Request, HeaderMap, Byt
     Ok((request, headers, bytes))
 }
 
-async fn body(request: &Request, answer: Response, limit: usize) -> Result<Bytes> {
+/// The whole of an answer's body.
+pub(crate) async fn body(request: &Request, answer: Response, limit: usize) -> Result<Bytes> {
     let failed =
         || request.error(ErrorKind::Invalid, format!("the answer breaks off or has more than {limit} bytes"));
     read_limited(answer, limit).await.ok_or_else(failed)
@@ -151,7 +152,7 @@ pub(crate) async fn tags(session: &Session) -> Result<Vec<String>> {
 }
 
 /// The request for the page that a `Link` header names (RFC 8288), which must be the registry's own.
-fn next_page(request: &Request, headers: &HeaderMap) -> Result<Option<Request>> {
+pub(crate) fn next_page(request: &Request, headers: &HeaderMap) -> Result<Option<Request>> {
     let Some(link) = headers.get("link").and_then(|value| value.to_str().ok()) else { return Ok(None) };
     let target = link.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     let Some((target, parameters)) = target else { return Ok(None) };
@@ -161,6 +162,6 @@ fn next_page(request: &Request, headers: &HeaderMap) -> Result<Option<Request>> 
     let target = target.parse().ok();
     let url = locate(&request.url, target.as_ref()).ok();
     let url = url.filter(|url| Origin::of(url) == Origin::of(&request.url));
-    let refused = || request.error(ErrorKind::Refused, "the next page of tags is elsewhere");
+    let refused = || request.error(ErrorKind::Refused, "the next page of the list is elsewhere");
     url.map(|url| Some(Request::new(Method::GET, url))).ok_or_else(refused)
 }

@@ -59,6 +59,11 @@ impl Session {
         session
     }
 
+    /// The same, asking once.
+    pub(crate) fn impatient(self) -> Self {
+        Session { patient: false, ..self }
+    }
+
     /// The URL of `rest` in the repository.
     pub(crate) fn url(&self, rest: &str) -> Url {
         self.endpoint.url(&self.repository, rest)

@@ -63,6 +63,8 @@ pub struct Behaviour {
     pub redirect_blobs_to: Option<String>,
     /// Answers with the whole blob where a range is asked for.
     pub ignore_ranges: bool,
+    /// Lists referrers itself, so many a page.
+    pub referrers_per_page: Option<usize>,
 }
 
 #[derive(Debug, Default)]

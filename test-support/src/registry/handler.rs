@@ -41,7 +41,10 @@ pub(super) async fn handle(state: &Mutex<State>, request: hyper::Request<Incomin
 /// Repository and the rest of a path after `/v2/`.
 pub(super) fn split(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix("/v2/")?;
-    let at = ["/manifests/", "/blobs/", "/tags/"].iter().filter_map(|part| path.rfind(part)).max()?;
+    let at = ["/manifests/", "/blobs/", "/tags/", "/referrers/"]
+        .iter()
+        .filter_map(|part| path.rfind(part))
+        .max()?;
     Some((&path[..at], &path[at + 1..]))
 }
 
@@ -62,6 +65,9 @@ fn respond(state: &mut State, request: &Request, body: Bytes) -> Answer {
     if rest == "tags/list" {
         return tags(state, request, repository);
     }
+    if let Some(subject) = rest.strip_prefix("referrers/") {
+        return referrers(state, request, repository, subject);
+    }
     if let Some(rest) = rest.strip_prefix("blobs/uploads/") {
         return upload::respond(state, request, repository, rest, &body);
     }
@@ -72,8 +78,12 @@ fn manifest(state: &mut State, request: &Request, repository: &str, target: &str
     if request.method == "PUT" {
         let media_type = request.headers.get("content-type").cloned().unwrap_or_default();
         let digest = Digest::of(&body).to_string();
+        let subject = subject_of(&body).filter(|_| state.behaviour.referrers_per_page.is_some());
         state.put_manifest(repository, target, &media_type, body);
-        return answer(201, &[("docker-content-digest", &digest)], "");
+        let subject = subject.iter().map(|subject| ("oci-subject", subject.as_str()));
+        let headers: Vec<(&str, &str)> =
+            [("docker-content-digest", digest.as_str())].into_iter().chain(subject).collect();
+        return answer(201, &headers, "");
     }
     let Some(stored) = state.manifests.get(&(repository.to_owned(), target.to_owned())) else {
         return failure(404, "MANIFEST_UNKNOWN");
@@ -110,6 +120,46 @@ fn content(request: &Request, status: u16, headers: &[(&str, &str)], bytes: Byte
         return answer(status, &[headers, &[("content-length", &length)]].concat(), "");
     }
     answer(status, headers, bytes)
+}
+
+fn subject_of(manifest: &[u8]) -> Option<String> {
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).ok()?;
+    manifest["subject"]["digest"].as_str().map(str::to_owned)
+}
+
+/// An index of what names `subject`, in the order of the digests.
+fn referrers(state: &State, request: &Request, repository: &str, subject: &str) -> Answer {
+    let Some(page) = state.behaviour.referrers_per_page else { return failure(404, "UNSUPPORTED") };
+    let by_digest =
+        state.manifests.iter().filter(|((name, target), _)| name == repository && target.contains(':'));
+    let mut found: Vec<(&str, serde_json::Value)> = by_digest
+        .filter(|(_, stored)| subject_of(&stored.bytes).as_deref() == Some(subject))
+        .map(|((_, digest), stored)| {
+            let manifest: serde_json::Value = serde_json::from_slice(&stored.bytes).unwrap_or_default();
+            let entry = serde_json::json!({
+                "mediaType": stored.media_type,
+                "digest": digest,
+                "size": stored.bytes.len(),
+                "artifactType": manifest["artifactType"],
+                "annotations": manifest.get("annotations").cloned().unwrap_or_else(|| serde_json::json!({})),
+            });
+            (digest.as_str(), entry)
+        })
+        .collect();
+    found.sort_by_key(|(digest, _)| *digest);
+    let last = request.query.split('&').find_map(|pair| pair.strip_prefix("last=")).unwrap_or_default();
+    found.retain(|(digest, _)| *digest > last);
+    let more = found.len() > page;
+    found.truncate(page);
+    let link = more
+        .then(|| format!("</v2/{repository}/referrers/{subject}?last={}>; rel=\"next\"", found[page - 1].0));
+    let manifests: Vec<&serde_json::Value> = found.iter().map(|(_, entry)| entry).collect();
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests })
+        .to_string();
+    let headers: Vec<(&str, &str)> =
+        link.iter().map(|link| ("link", link.as_str())).chain([("content-type", media_type)]).collect();
+    answer(200, &headers, index)
 }
 
 fn tags(state: &State, request: &Request, repository: &str) -> Answer {
