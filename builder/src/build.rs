@@ -9,12 +9,13 @@ use kiln_oci::{ImageConfig, Platform};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::attest::{Attest, Saying};
 use crate::entitlements::Entitlements;
 use crate::error::{BuildError, Cause};
 use crate::export::{Built, Export, Exported, Image, deliver};
 use crate::key::CacheKey;
 use crate::ops;
-use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId};
+use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId, StepReporter};
 use crate::records::StoreRecords;
 use crate::session::Session;
 use crate::solver::{Job, Solver};
@@ -40,6 +41,8 @@ pub struct BuildJob {
     pub exports: Vec<Export>,
     /// What else is made of the graph in the same go.
     pub others: Vec<Product>,
+    /// What is said about the images.
+    pub attest: Attest,
     /// Who asks.
     pub session: Session,
     /// What its steps may do beyond the ordinary.
@@ -103,17 +106,27 @@ impl Builder {
         job.allow.check(&job.definition, &self.stores.cdi_dirs)?;
         let mut layers = self.solve(&job).await?.into_iter();
         let BuildJob { definition, targets, multi_platform, exports, others, progress, epoch, .. } = job;
-        let image = |(target, layers): (Target, Layers)| Image {
-            platform: target.platform,
+        let (attest, materials) = (job.attest, job.session.materials);
+        let image = |(target, layers): (&Target, Layers)| Image {
+            platform: target.platform.clone(),
             layers,
             base: target.base_layers,
-            config: target.config,
+            config: target.config.clone(),
+            attestations: Vec::new(),
         };
         let mut steps = (definition.len()..).map(|number| StepId(u32::try_from(number).unwrap_or(u32::MAX)));
         let mut images = Vec::new();
         for Product { targets, exports } in std::iter::once(Product { targets, exports }).chain(others) {
-            let built = targets.into_iter().zip(layers.by_ref()).map(image).collect();
-            let result = Built::new(&self.stores.store, built, multi_platform, epoch, &exports);
+            let mut built: Vec<Image> = targets.iter().zip(layers.by_ref()).map(image).collect();
+            let attest = attest.named_by(&exports);
+            if !attest.is_empty() {
+                let step = steps.next().unwrap_or(StepId(u32::MAX));
+                let saying =
+                    Saying { attest: &attest, definition: &definition, materials: &materials, epoch };
+                self.attest(saying, &targets, &mut built, &StepReporter { sink: progress.as_ref(), step })
+                    .await?;
+            }
+            let result = Built::new(&self.stores.store, built, multi_platform, epoch, attest, &exports);
             let result = Arc::new(result.map_err(|cause| BuildError::of("exporting", cause))?);
             for (export, step) in exports.into_iter().zip(steps.by_ref()) {
                 images.extend(self.export(&result, export, step, &progress).await?);

@@ -72,6 +72,8 @@ pub enum Export {
         mode: LocalMode,
         /// The time of every file, in seconds; `None` is the build's own, else that of the file.
         epoch: Option<i64>,
+        /// What is in front of the names of files with statements.
+        prefix: String,
     },
     /// The files as a tar, with the same folders.
     Tar {
@@ -81,6 +83,8 @@ pub enum Export {
         split: Option<bool>,
         /// The latest time that a file may have, in seconds; `None` is the build's own.
         epoch: Option<i64>,
+        /// What is in front of the names of files with statements.
+        prefix: String,
     },
     /// Nothing: the build is done for its cache.
     CacheOnly,

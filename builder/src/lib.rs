@@ -5,6 +5,7 @@
 //! [`progress`]. [`pull`](mod@pull) and [`push`](mod@push) move images between the store and registries.
 #![forbid(unsafe_code)]
 
+pub mod attest;
 pub mod build;
 pub mod cdi;
 pub mod context;
@@ -15,14 +16,17 @@ pub mod flight;
 mod index;
 pub mod key;
 pub mod layout;
+pub mod materials;
 mod meant;
 pub mod mounts;
 pub mod ops;
 pub mod outside;
 pub mod progress;
+pub mod provenance;
 pub mod pull;
 pub mod push;
 pub mod records;
+pub mod sbom;
 mod select;
 pub mod session;
 pub mod solver;

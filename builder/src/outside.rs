@@ -9,6 +9,7 @@ use kiln_oci::{ImageConfig, Platform};
 use kiln_snapshot::{ApplyOptions, apply};
 use tokio_util::sync::CancellationToken;
 
+use crate::attest::Attest;
 use crate::build::{BuildJob, Builder, Target};
 use crate::entitlements::Entitlements;
 use crate::error::{BuildError, Cause};
@@ -62,6 +63,7 @@ impl Builder {
             multi_platform: false,
             exports: Vec::new(),
             others: Vec::new(),
+            attest: Attest::default(),
             session,
             allow: Entitlements::default(),
             progress,

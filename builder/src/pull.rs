@@ -1,5 +1,6 @@
 //! Images from registries: what a reference names, and its layers, fetched when they are needed.
 
+mod attest;
 mod documents;
 mod layers;
 mod resolve;
@@ -94,7 +95,12 @@ pub async fn pull(
     for digest in [&image.root.digest, &image.descriptor.digest, &image.manifest.config.digest] {
         lease.hold(&Resource::Blob(digest.clone()))?;
     }
-    fetch(stores, &image, &lease, reporter).await?;
+    let (fetched, attested) =
+        futures_util::join!(fetch(stores, &image, &lease, reporter), attest::fetch(stores, &image, &lease));
+    fetched?;
+    if let Err(error) = attested {
+        tracing::info!(%error, "what is said about the image was not fetched");
+    }
     let (store, root) = (stores.store.clone(), image.root.clone());
     let name = reference.clone().with_default_tag();
     let changed = blocking(move || {

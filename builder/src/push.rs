@@ -1,20 +1,25 @@
 //! Images to registries: what is there is not sent, what can be mounted is not sent, the manifest goes last, and an index
 //! after the manifests that it lists.
 
+mod attest;
 mod image;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use kiln_cache::{Lease, Resource};
 use kiln_oci::parse::{Document, MAX_INDEX_DEPTH};
-use kiln_oci::{Descriptor, Index, MediaType, Platform, Reference};
+use kiln_oci::{Descriptor, Digest, Index, MediaType, Platform, Reference};
 use kiln_registry_client::Pushed;
 
+use crate::attest::manifest::attested;
 use crate::error::Cause;
 use crate::progress::Reporter;
 use crate::pull;
 use crate::stores::Stores;
+
+pub(crate) use attest::MAX_STATEMENT;
 
 /// The operating system of index entries that are no images but statements about one.
 const NO_OS: &str = "unknown";
@@ -118,14 +123,15 @@ impl Push<'_> {
             Document::Manifest(_) => return self.image(root, &target).await,
             Document::Index(index) => index,
         };
-        let here: Vec<&Descriptor> = index.manifests.iter().filter(|entry| self.has(entry)).collect();
+        let images = || index.manifests.iter().filter(|entry| attested(entry).is_none());
+        let here: Vec<&Descriptor> = images().filter(|entry| self.has(entry)).collect();
         match here[..] {
             [] => Err(Cause::Image {
                 reference: target.familiar(),
                 reason: "no image of its index is here".to_owned(),
                 hint: Some("`kiln pull` fetches one".to_owned()),
             }),
-            [only] if index.manifests.len() > 1 => {
+            [only] if images().count() > 1 => {
                 let only = only.clone();
                 self.leave_out(&index);
                 self.image(&only, &target).await
@@ -147,7 +153,8 @@ impl Push<'_> {
                 return Err(Cause::Invalid(format!("the index `{}` is nested too deep", descriptor.digest)));
             }
             let mut manifests = Vec::with_capacity(index.manifests.len());
-            for entry in &index.manifests {
+            let mut known: HashMap<Digest, Descriptor> = HashMap::new();
+            for entry in index.manifests.iter().filter(|entry| attested(entry).is_none()) {
                 if !self.has(entry) {
                     continue;
                 }
@@ -156,11 +163,20 @@ impl Push<'_> {
                     Document::Manifest(_) => self.image(entry, &place).await?,
                     Document::Index(inner) => self.index(entry, inner, place, depth + 1).await?,
                 };
-                let Descriptor { media_type, digest, size, .. } = pushed;
+                let Descriptor { media_type, digest, size, .. } = pushed.clone();
+                known.insert(entry.digest.clone(), pushed);
                 manifests.push(Descriptor { media_type, digest, size, ..entry.clone() });
             }
+            for entry in &index.manifests {
+                if let Some(image) = attested(entry).and_then(|image| known.get(&image)) {
+                    manifests.extend(self.entry(entry, image).await?);
+                }
+            }
             self.leave_out(&index);
-            self.put_index(descriptor, Index { manifests, ..index.clone() }, &index, &target).await
+            let pushed =
+                self.put_index(descriptor, Index { manifests, ..index.clone() }, &index, &target).await?;
+            self.referrers(&descriptor.digest, &pushed).await?;
+            Ok(pushed)
         })
     }
 
@@ -192,6 +208,7 @@ impl Push<'_> {
         let image = pull::local(self.stores, self.target, manifest, &Platform::host())?;
         let pushed = image::push(self.stores, &image, target, &self.lease, self.plain, self.reporter).await?;
         pushed.blobs.into_iter().for_each(|pushed| self.counts.add(pushed));
+        self.referrers(&image.descriptor.digest, &pushed.descriptor).await?;
         Ok(pushed.descriptor)
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::materials::Materials;
 use crate::ssh::SshAgent;
 use crate::value::Layers;
 
@@ -59,12 +60,20 @@ pub struct Session {
     pub ssh: Arc<dyn SshAgents>,
     /// What programs that fetch find in their environment: `PATH` and how to reach the world.
     pub environment: Arc<BTreeMap<String, String>>,
+    /// Where sources note what they turned out to be.
+    pub materials: Arc<Materials>,
 }
 
 impl Session {
     /// A session with contexts and nothing else.
     pub fn of_contexts(contexts: Arc<dyn ContextSource>) -> Self {
-        Session { contexts, secrets: Arc::new(Nothing), ssh: Arc::new(Nothing), environment: Arc::default() }
+        Session {
+            contexts,
+            secrets: Arc::new(Nothing),
+            ssh: Arc::new(Nothing),
+            environment: Arc::default(),
+            materials: Arc::default(),
+        }
     }
 
     /// A session that offers nothing.

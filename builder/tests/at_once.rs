@@ -65,6 +65,7 @@ impl Shop {
             multi_platform: false,
             exports: vec![],
             others: Vec::new(),
+            attest: kiln_builder::attest::Attest::default(),
             session: Session::of_contexts(Arc::new(contexts)),
             allow: Entitlements::default(),
             progress,

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use kiln_builder::attest::Attest;
 use kiln_builder::{
     BuildError, BuildJob, BuildOutput, Builder, Destination, Entitlements, Event, EventKind, Export,
     ImageOptions, LocalMode, Place, Session, Target,
@@ -30,7 +31,13 @@ struct Workshop {
 }
 
 fn local(dest: &Path) -> Export {
-    Export::Local { dest: dest.to_owned(), split: None, mode: LocalMode::Copy, epoch: None }
+    Export::Local {
+        dest: dest.to_owned(),
+        split: None,
+        mode: LocalMode::Copy,
+        epoch: None,
+        prefix: String::new(),
+    }
 }
 
 impl Workshop {
@@ -69,6 +76,7 @@ impl Workshop {
             others: Vec::new(),
             session: Session::of_contexts(Arc::new(contexts)),
             allow: Entitlements::default(),
+            attest: Attest::default(),
             progress: Arc::new(move |event| events.lock().unwrap().push(event)),
             jobs: 2,
             no_cache: false,
@@ -337,6 +345,7 @@ async fn cancelling_kills_the_process_and_leaves_nothing() {
         others: Vec::new(),
         session: Session::of_contexts(Arc::new(contexts)),
         allow: Entitlements::default(),
+        attest: Attest::default(),
         progress: Arc::new(move |event: Event| {
             if matches!(event.kind, EventKind::Log { .. }) {
                 stop.cancel();
@@ -436,6 +445,7 @@ async fn mounts_are_seen_and_never_kept() {
         others: Vec::new(),
         session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
         allow: Entitlements::default(),
+        attest: Attest::default(),
         progress: Arc::new(move |event| events.lock().unwrap().push(event)),
         jobs: 2,
         no_cache: false,
@@ -467,7 +477,7 @@ async fn archives_unpack_themselves_and_exports_are_readable() {
     let plan = plan.copy_from(context, add);
     let (tar, oci) = (shop.root.path().join("files.tar"), shop.root.path().join("image.tar"));
     let exports = vec![
-        Export::Tar { dest: Destination::File(tar.clone()), split: None, epoch: None },
+        Export::Tar { dest: Destination::File(tar.clone()), split: None, epoch: None, prefix: String::new() },
         Export::Oci {
             image: ImageOptions::named(vec!["app:1".parse().unwrap()]),
             dest: Destination::File(oci.clone()),

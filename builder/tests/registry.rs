@@ -302,6 +302,7 @@ async fn a_base_whose_shape_is_known_is_not_downloaded_for_a_copy() {
             place: Place::default(),
         }],
         others: Vec::new(),
+        attest: kiln_builder::attest::Attest::default(),
         session: Session::empty(),
         allow: Entitlements::default(),
         progress: Arc::new(|_| ()),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use kiln_builder::SshAgent;
+use kiln_builder::attest::Attest;
 use kiln_builder::session::{Nothing, SshAgents};
 use kiln_builder::{
     BuildJob, BuildOutput, Builder, ContextSource, Destination, Entitlements, Export, ImageOptions,
@@ -37,7 +38,13 @@ struct Shop {
 struct Given(BTreeMap<String, String>);
 
 fn local(dest: &Path) -> Export {
-    Export::Local { dest: dest.to_owned(), split: None, mode: LocalMode::Copy, epoch: None }
+    Export::Local {
+        dest: dest.to_owned(),
+        split: None,
+        mode: LocalMode::Copy,
+        epoch: None,
+        prefix: String::new(),
+    }
 }
 
 impl Secrets for Given {
@@ -89,8 +96,15 @@ impl Shop {
             multi_platform: false,
             exports,
             others: Vec::new(),
-            session: Session { secrets, environment, ssh: self.ssh.clone(), contexts: self.contexts.clone() },
+            session: Session {
+                secrets,
+                environment,
+                ssh: self.ssh.clone(),
+                contexts: self.contexts.clone(),
+                materials: Arc::default(),
+            },
             allow: Entitlements::default(),
+            attest: Attest::default(),
             progress: Arc::new(Silent),
             jobs: 1,
             no_cache: false,

@@ -2,6 +2,7 @@
 
 pub(crate) mod annotation;
 pub(crate) mod assignment;
+pub(crate) mod attest;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod health;

@@ -4,6 +4,7 @@
 //! text --parse--> Dockerfile --plan--> base images --resolve--> configurations --lower--> graph --build--> image
 //! ```
 
+mod attest;
 mod bases;
 pub mod checks;
 mod contexts;
@@ -22,6 +23,7 @@ mod ssh;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kiln_builder::{BuildJob, Product, Session, Target};
 use kiln_graph::{Definition, ExtraHost, Network};
@@ -33,8 +35,10 @@ use kiln_parser::{
 
 pub use findings::excerpt;
 pub use input::{Context, Input};
+pub use kiln_builder::attest::{Attest, Form as AttestForm, PROVENANCE_FILE, Provenance};
 pub use kiln_builder::export::annotations::{Annotation, AnnotationError, AnnotationLevel};
 pub use kiln_builder::export::attributes::{self as export_attributes, AttributeError, Streams};
+pub use kiln_builder::provenance::{Mode as ProvenanceMode, Options as ProvenanceOptions, Origin};
 pub use kiln_builder::{
     Destination, Entitlements, Export, ImageOptions, LocalMode, Place, Squash, UnknownGrant,
 };
@@ -97,6 +101,8 @@ pub struct BuildRequest {
     pub ulimits: Vec<String>,
     /// Replaces the times of what is new, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<i64>,
+    /// What is said about the images.
+    pub attest: Attest,
     /// What becomes of the result.
     pub exports: Vec<Export>,
     /// Further stages to build in the same go.
@@ -155,6 +161,8 @@ pub(crate) struct Prepared {
     platforms: usize,
     multi_platform: bool,
     contexts: Contexts,
+    /// Where the context was fetched from.
+    origin: Option<Origin>,
 }
 
 /// A Dockerfile understood: each platform's plan and graph, and the base images behind them.
@@ -176,11 +184,13 @@ impl Engine {
     ) -> Result<BuildResult> {
         let others = request.others.iter().flat_map(|other| &other.exports);
         check_names(request.exports.iter().chain(others))?;
+        let began = SystemTime::now();
         let prepared = tokio::select! {
             prepared = self.prepare(&request, &progress) => prepared?,
             () = cancel.cancelled() => return Err(failure::cancelled()),
         };
         let mut job = self.job(&request, &prepared, progress, cancel)?;
+        job.attest = attest::attest(&request, &prepared, began)?;
         job.exports = std::mem::take(&mut request.exports);
         for (product, other) in job.others.iter_mut().zip(request.others) {
             product.exports = other.exports;
@@ -214,6 +224,7 @@ impl Engine {
             multi_platform: prepared.multi_platform,
             exports: Vec::new(),
             others: stages.map(|targets| Product { targets, exports: Vec::new() }).collect(),
+            attest: Attest::default(),
             session,
             allow: allowed(request),
             progress,
@@ -240,13 +251,15 @@ impl Engine {
         findings.tell(progress.as_ref(), &source.file);
         let Planned { platforms, lowered, .. } = planned?;
         let (definition, targets) = platforms.merge(lowered);
+        let Source { file: source, contexts, origin, .. } = source;
         Ok(Prepared {
-            source: source.file,
+            source,
             definition: Arc::new(definition),
             targets,
             platforms: platforms.count(),
             multi_platform: platforms.multi,
-            contexts: source.contexts,
+            contexts,
+            origin,
         })
     }
 

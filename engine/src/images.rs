@@ -7,6 +7,7 @@ mod push;
 mod read;
 mod remove;
 mod save;
+mod statements;
 mod variants;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use pull::{PullWhen, Pulled};
 pub use push::PushedImage;
 pub(crate) use read::StoredImage;
 pub use remove::Removed;
+pub use statements::StatementInfo;
 
 use crate::{Engine, Result};
 
@@ -64,6 +66,8 @@ pub struct ImageDetails {
     pub config: ImageConfig,
     /// The entries of its index; none where it is an image by itself.
     pub listed: Vec<Listed>,
+    /// What is said about it.
+    pub statements: Vec<StatementInfo>,
 }
 
 /// One entry of an image's history.
@@ -97,8 +101,9 @@ impl Images<'_> {
         let image = self.find_for(name, platform)?;
         let summary = image.summary(self.engine.store())?;
         let listed = image.listed();
+        let statements = self.statements(&image)?;
         let StoredImage { descriptor: root, manifest, config, .. } = image;
-        Ok(ImageDetails { summary, root, manifest, config, listed })
+        Ok(ImageDetails { summary, root, manifest, config, listed, statements })
     }
 
     /// How an image was made, the newest entry first; of an index that of `platform`, else this machine's.

@@ -103,6 +103,14 @@ impl<W: Write> TarWriter<W> {
         Ok(())
     }
 
+    /// Adds a file that no tree has: root's, of no time.
+    pub fn file(&mut self, path: &[u8], mode: u32, data: &[u8]) -> Result<()> {
+        let mut bytes = Vec::new();
+        content::file(path, mode, data, &mut bytes);
+        self.entries += 1;
+        self.out.write(&mut bytes)
+    }
+
     /// Ends the tar.
     pub fn finish(mut self) -> Result<TarStats> {
         self.out.write(&mut vec![0; 2 * BLOCK])?;

@@ -39,6 +39,7 @@ const IMAGE: &[&str] = &[
     "rewrite-timestamp",
     "source-date-epoch",
     "prefer-nondist-layers",
+    "attestation-inline",
     "annotation[-LEVEL][[PLATFORM]].KEY",
 ];
 const PLACE: &[&str] = &[
@@ -52,8 +53,8 @@ const PLACE: &[&str] = &[
     "name-canonical",
 ];
 const ARCHIVE: &[&str] = &["dest", "tar"];
-const LOCAL: &[&str] = &["dest", "platform-split", "mode", "source-date-epoch"];
-const TAR: &[&str] = &["dest", "platform-split", "source-date-epoch"];
+const LOCAL: &[&str] = &["dest", "platform-split", "mode", "source-date-epoch", "attestation-prefix"];
+const TAR: &[&str] = &["dest", "platform-split", "source-date-epoch", "attestation-prefix"];
 
 /// Each type with the attributes that it knows.
 const TYPES: [(&str, &[&[&str]]); 7] = [
@@ -91,6 +92,7 @@ struct Given {
     split: Option<bool>,
     mode: LocalMode,
     epoch: Option<i64>,
+    prefix: String,
 }
 
 impl Given {
@@ -117,6 +119,8 @@ impl Given {
                     "`prefer-nondist-layers`: every layer can be distributed here, whatever type its base gave it",
                 );
             }
+            "attestation-inline" => image.attestations_in_index = flag(key, value)?,
+            "attestation-prefix" => self.prefix = prefix(value)?,
             "push" => place.push = flag(key, value)?,
             "push-by-digest" => place.by_digest = flag(key, value)?,
             "registry.insecure" => place.insecure = flag(key, value)?,
@@ -158,7 +162,9 @@ impl Given {
         self.image.packing = self.packing()?;
         self.image.epoch = self.epoch;
         self.check()?;
-        let Given { image, mut place, split, mode, epoch, .. } = self;
+        // An archive has nobody who lists what refers to an image.
+        self.image.attestations_in_index |= kind == "oci" || self.directory;
+        let Given { image, mut place, split, mode, epoch, prefix, .. } = self;
         let path = |dest: Option<String>| match dest.as_deref() {
             None | Some("-") => fail(format!("type `{kind}` needs a folder as `dest`")),
             Some(path) => Ok(PathBuf::from(path)),
@@ -178,8 +184,8 @@ impl Given {
             // As with buildx, an image for Docker that goes nowhere in particular is loaded.
             "docker" if self.dest.is_none() => Export::Image { image, place },
             "docker" => Export::Docker { image, dest: stream(self.dest)? },
-            "local" => Export::Local { dest: path(self.dest)?, split, mode, epoch },
-            "tar" => Export::Tar { dest: stream(self.dest)?, split, epoch },
+            "local" => Export::Local { dest: path(self.dest)?, split, mode, epoch, prefix },
+            "tar" => Export::Tar { dest: stream(self.dest)?, split, epoch, prefix },
             _ => Export::CacheOnly,
         })
     }
@@ -250,6 +256,14 @@ fn flag(key: &str, value: &str) -> Result<bool> {
         "" | "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
         other => fail(format!("`{key}` is true or false and not `{other}`")),
+    }
+}
+
+/// What goes in front of the names of statements; they stay in the result's own folder.
+fn prefix(value: &str) -> Result<String> {
+    match value.contains(['/', '\0']) {
+        true => fail(format!("`attestation-prefix={value}`: a prefix is part of a name and no path")),
+        false => Ok(value.to_owned()),
     }
 }
 

@@ -10,6 +10,8 @@ use super::image::{Composed, Writing, compose};
 use super::layers::{Form, Reshape, layers};
 use super::options::ImageOptions;
 use super::{Export, Exported, history};
+use crate::attest::attach::Attacher;
+use crate::attest::{self, Attest, Attestation};
 use crate::error::Cause;
 use crate::value::Layers;
 
@@ -21,6 +23,8 @@ pub(crate) struct Built {
     pub(super) multi_platform: bool,
     /// Replaces the times of what is new, in seconds.
     pub(super) epoch: Option<i64>,
+    /// How statements hang on the images, and what those are called there.
+    pub(super) attest: Attest,
     /// Keeps what is made until the exports are done.
     pub(super) lease: Lease,
     /// Whether some export packs layers: then all do, so that they have the same image.
@@ -52,6 +56,8 @@ pub(crate) struct Image {
     pub(crate) base: usize,
     /// Its configuration, without `diff_ids` and times.
     pub(crate) config: ImageConfig,
+    /// What is said about it.
+    pub(crate) attestations: Vec<Attestation>,
 }
 
 impl Image {
@@ -68,19 +74,23 @@ impl Built {
         images: Vec<Image>,
         multi_platform: bool,
         epoch: Option<i64>,
+        attest: Attest,
         exports: &[Export],
     ) -> Result<Built, Cause> {
         let packs = exports.iter().any(Export::packs);
         let readable = exports.iter().any(Export::reads_blobs);
         let (lease, made) = (store.leases.create()?, Mutex::default());
-        Ok(Built { images, multi_platform, epoch, lease, packs, readable, made })
+        Ok(Built { images, multi_platform, epoch, attest, lease, packs, readable, made })
     }
 
     /// The image, or the index of images, that `options` describe, its documents in the store. Exports that want the same get
     /// the same.
     pub(super) fn image(&self, store: &Arc<Store>, options: &ImageOptions) -> Result<Made, Cause> {
+        let says_something = self.images.iter().any(|image| !image.attestations.is_empty());
+        let by_index = options.attestations_in_index || self.attest.form == attest::Form::Index;
         // Names are no part of what an image is.
-        let options = ImageOptions { names: Vec::new(), ..options.clone() };
+        let attestations_in_index = says_something && by_index;
+        let options = ImageOptions { names: Vec::new(), attestations_in_index, ..options.clone() };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = made.iter().find(|made| made.options == options) {
             return Ok(found.clone());
@@ -93,15 +103,19 @@ impl Built {
     /// Makes and stores the documents: of the image, or of each image and the index of all.
     fn documents(&self, store: &Arc<Store>, options: ImageOptions) -> Result<Made, Cause> {
         self.check(&options)?;
+        let form = if options.attestations_in_index { attest::Form::Index } else { attest::Form::Referrers };
+        let mut attacher = Attacher::new(store, &self.lease, &self.attest.names, form);
         let (mut manifests, mut chains, mut config) = (Vec::new(), Vec::new(), None);
         for image in &self.images {
             let (composed, chain) = self.compose(store, image, &options)?;
             chains.push(chain);
+            attacher.add(&image.attestations, &image.platform, &composed.descriptor)?;
             config.get_or_insert(composed.manifest.config.digest);
             let platform = Some(image.platform.clone());
             let annotations = options.annotations.of(AnnotationLevel::ManifestDescriptor, platform.as_ref());
             manifests.push(Descriptor { platform, annotations, ..composed.descriptor });
         }
+        manifests.extend(attacher.entries);
         let manifest = match &manifests[..] {
             [only] if !self.multi_platform => Descriptor { platform: None, ..only.clone() },
             _ => {
@@ -149,9 +163,14 @@ impl Built {
         }
     }
 
-    /// Refuses annotations for what the build does not make.
+    /// Refuses annotations for what the build does not make, and statements where there is no place for them.
     fn check(&self, options: &ImageOptions) -> Result<(), Cause> {
-        if options.annotations.need_an_index() && !self.multi_platform {
+        if options.attestations_in_index && !options.oci_media_types {
+            let reason =
+                "Docker's media types have none for attestations, so `oci-mediatypes=false` cannot be";
+            return Err(Cause::Invalid(reason.to_owned()));
+        }
+        if options.annotations.need_an_index() && !self.multi_platform && !options.attestations_in_index {
             let reason = "the build is for one platform and makes no index, so an index cannot be annotated";
             return Err(Cause::Invalid(reason.to_owned()));
         }
@@ -198,7 +217,7 @@ mod tests {
                 os_version: Some("../..".to_owned()),
             };
             let config = ImageConfig::empty(platform.clone());
-            Image { platform, layers: Layers::scratch(), base: 0, config }.folder()
+            Image { platform, layers: Layers::scratch(), base: 0, config, attestations: Vec::new() }.folder()
         };
         assert_eq!(folder("linux", "arm", Some("v7")), "linux_arm_v7");
         for (os, architecture, variant) in [

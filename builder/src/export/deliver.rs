@@ -46,12 +46,13 @@ pub(crate) async fn deliver(
             })
             .await
         }
-        Export::Local { dest, split, mode, epoch } => {
-            blocking(move || files::to_directory(&store, &result, &dest, split, mode, epoch).map(|()| None))
-                .await
+        Export::Local { dest, split, mode, epoch, prefix } => {
+            let options = files::Options { split, epoch, prefix };
+            blocking(move || files::to_directory(&store, &result, &dest, mode, &options).map(|()| None)).await
         }
-        Export::Tar { dest, split, epoch } => {
-            blocking(move || files::to_tar(&store, &result, dest, split, epoch).map(|()| None)).await
+        Export::Tar { dest, split, epoch, prefix } => {
+            let options = files::Options { split, epoch, prefix };
+            blocking(move || files::to_tar(&store, &result, dest, &options).map(|()| None)).await
         }
         Export::CacheOnly => Ok(None),
     }

@@ -26,6 +26,8 @@ pub struct ImageOptions {
     pub squash: Option<Squash>,
     /// Free text for documents and what points to them.
     pub annotations: Annotations,
+    /// Whether statements about the image are entries of an index beside it, whatever the build says.
+    pub attestations_in_index: bool,
 }
 
 /// Which layers become one.
@@ -48,6 +50,7 @@ impl Default for ImageOptions {
             epoch: None,
             squash: None,
             annotations: Annotations::default(),
+            attestations_in_index: false,
         }
     }
 }

@@ -136,7 +136,10 @@ impl Op for GitOp {
         _reporter: &'a dyn Reporter,
     ) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
         Box::pin(async move {
-            let identity = self.identity(&self.pinned(session).await?);
+            let pinned = self.pinned(session).await?;
+            let Wanted { remote, reference, .. } = &self.wanted;
+            session.materials.add_commit(remote, reference.as_deref(), pinned.tip());
+            let identity = self.identity(&pinned);
             Ok(Some(Pin { identity, value: None }))
         })
     }

@@ -223,10 +223,12 @@ impl Op for HttpOp {
     ) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
         Box::pin(async move {
             if let Some(checksum) = &self.wanted.checksum {
+                session.materials.add_download(&self.wanted.url, checksum);
                 return Ok(Some(Pin { identity: self.identity(checksum, None), value: None }));
             }
             reporter.report(EventKind::Started);
             let fetched = self.fetch(session, reporter).await?;
+            session.materials.add_download(&self.wanted.url, &fetched.digest);
             let identity = self.identity(&fetched.digest, fetched.validators.modified());
             Ok(Some(Pin { identity, value: Some(Value::Layers(fetched.layers)) }))
         })

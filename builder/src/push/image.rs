@@ -101,7 +101,11 @@ async fn pack(
     .await
 }
 
-async fn push_blob(stores: &Arc<Stores>, target: &Reference, blob: &Arc<Stored>) -> Result<Pushed, Cause> {
+pub(super) async fn push_blob(
+    stores: &Arc<Stores>,
+    target: &Reference,
+    blob: &Arc<Stored>,
+) -> Result<Pushed, Cause> {
     let descriptor = &blob.descriptor;
     let sources = stores.store.sources.of(&descriptor.digest)?;
     let elsewhere =
@@ -144,7 +148,7 @@ fn remember(
 }
 
 /// A blob of the store that reports how far its reading has come.
-struct Stored {
+pub(super) struct Stored {
     store: Arc<Store>,
     descriptor: Descriptor,
     reporter: Arc<dyn Reporter>,
@@ -152,7 +156,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn new(stores: &Stores, descriptor: &Descriptor, reporter: &Arc<dyn Reporter>) -> Stored {
+    pub(super) fn new(stores: &Stores, descriptor: &Descriptor, reporter: &Arc<dyn Reporter>) -> Stored {
         Stored {
             store: stores.store.clone(),
             descriptor: descriptor.clone(),

@@ -65,6 +65,16 @@ pub(crate) struct BuildArgs {
     /// on standard output; may be given several times [default: the store]
     #[arg(short, long = "output", value_name = "SPEC")]
     pub(crate) outputs: Vec<String>,
+    /// What is said about the image: `type=provenance`, `mode=min|max`, `builder-id=URI`, `reproducible=true`; or `type=sbom`;
+    /// and `form=index` for entries of an index instead of referrers
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) attest: Vec<String>,
+    /// Say how the image came to be: `min`, `max`, or the keys of `--attest type=provenance`
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) provenance: Option<String>,
+    /// List the packages in the image
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sbom: Option<String>,
     /// Push the image to the registry of each of its names when it is built
     #[arg(long)]
     pub(crate) push: bool,

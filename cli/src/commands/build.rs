@@ -19,7 +19,7 @@ use crate::terminal;
 use crate::values::call::{self, Method};
 use crate::values::output::{self, LOCAL_DELETE};
 use crate::values::target::{self, Target};
-use crate::values::{annotation, assignment, context, quantity, run_option, secret, ssh, wrong};
+use crate::values::{annotation, assignment, attest, context, quantity, run_option, secret, ssh, wrong};
 
 /// The argument that says which time new files and images get, as reproducible-builds.org defines it.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -156,6 +156,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         allow: allow(&args.allow)?,
         shm_size: args.shm_size.as_deref().map_or(Ok(0), |text| quantity::bytes("--shm-size", text))?,
         ulimits: args.ulimits.clone(),
+        attest: attest::parse(&args.attest, args.provenance.as_deref(), args.sbom.as_deref())?,
         exports: exports(args, &first.names)?,
         others: others.into_iter().map(|other| stage(args, other)).collect::<Result<_>>()?,
     })

@@ -1,7 +1,7 @@
 //! An image as rows of `images` and `history`, and as `inspect` shows it, with Docker's field names.
 
 use jiff::Timestamp;
-use kiln_engine::images::{HistoryLine, ImageDetails, ImageSummary, Listed};
+use kiln_engine::images::{HistoryLine, ImageDetails, ImageSummary, Listed, StatementInfo};
 use kiln_engine::oci::{Digest, Reference};
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ pub(crate) fn inspect(image: &ImageDetails) -> Value {
     let mut digests: Vec<String> =
         summary.names.iter().map(|name| format!("{}@{}", name.familiar_name(), summary.digest)).collect();
     digests.dedup();
-    json!({
+    let mut value = json!({
         "Id": summary.id,
         "RepoTags": tags,
         "RepoDigests": digests,
@@ -85,7 +85,15 @@ pub(crate) fn inspect(image: &ImageDetails) -> Value {
         "RootFS": { "Type": "layers", "Layers": config.rootfs.diff_ids },
         "Descriptor": { "mediaType": image.root.media_type, "digest": summary.digest, "size": image.root.size },
         "Manifests": image.listed.iter().map(listed).collect::<Vec<_>>(),
-    })
+    });
+    if !image.statements.is_empty() {
+        value["Attestations"] = image.statements.iter().map(statement).collect();
+    }
+    value
+}
+
+fn statement(statement: &StatementInfo) -> Value {
+    json!({ "PredicateType": statement.predicate_type, "Descriptor": statement.descriptor })
 }
 
 /// An entry of an index, as the Engine API has it.

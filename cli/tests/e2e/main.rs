@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod attestations;
 mod build;
 mod build_contexts;
 mod build_copy;

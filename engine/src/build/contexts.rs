@@ -17,7 +17,7 @@ use kiln_sys::fs::Root;
 
 use super::bases::FIRST_INTERNAL;
 use super::input::Context;
-use super::{BuildRequest, failure};
+use super::{BuildRequest, Origin, failure};
 use crate::progress::{ProgressSink, Silent};
 use crate::{CancellationToken, Engine, Error, Result};
 
@@ -53,6 +53,8 @@ pub(super) struct Opened {
     pub(super) place: Place,
     /// The Dockerfile, where the context is nothing else.
     pub(super) dockerfile: Option<Vec<u8>>,
+    /// Where it was fetched from.
+    pub(super) origin: Option<Origin>,
 }
 
 /// Where a context's files are.
@@ -110,7 +112,7 @@ impl Engine {
         match &request.context {
             Context::Folder(path) => {
                 open_folder(path)?;
-                Ok(Opened { place: Place::Folder(path.clone()), dockerfile: None })
+                Ok(Opened { place: Place::Folder(path.clone()), dockerfile: None, origin: None })
             }
             Context::Remote(url) => self.open_remote(url, request, progress).await,
             Context::Stream(input) => {
@@ -131,17 +133,21 @@ impl Engine {
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Opened> {
         let session = Session { contexts: Arc::new(Contexts::default()), ..super::session(request)? };
+        let materials = session.materials.clone();
         if remote::is_git(url) || url.starts_with("github.com/") {
             let source = git(url, request)?;
             let name = format!("[internal] load git source {}", redact(url));
-            let layers = self.fetch(&name, source, session, progress).await?;
-            return Ok(Opened { place: Place::Layers(layers), dockerfile: None });
+            let layers = self.fetch(&name, source.clone(), session, progress).await?;
+            let origin = Origin::of_source(&source, &materials);
+            return Ok(Opened { place: Place::Layers(layers), dockerfile: None, origin });
         }
         let name = "[internal] load remote build context";
-        let layers = self.fetch(name, remote::http(url, DOWNLOADED), session, progress).await?;
+        let source = remote::http(url, DOWNLOADED);
+        let layers = self.fetch(name, source.clone(), session, progress).await?;
         let engine = self.clone();
         let opened = tokio::task::spawn_blocking(move || engine.open_download(layers)).await;
-        opened.map_err(|error| Error::internal("unpack the context", error))?
+        let opened = opened.map_err(|error| Error::internal("unpack the context", error))??;
+        Ok(Opened { origin: Origin::of_source(&source, &materials), ..opened })
     }
 
     async fn fetch(
@@ -172,7 +178,7 @@ impl Engine {
         match self.open_stream(file)? {
             // The file itself can be copied then, as BuildKit has it.
             Opened { dockerfile: dockerfile @ Some(_), .. } => {
-                Ok(Opened { place: Place::Layers(layers), dockerfile })
+                Ok(Opened { place: Place::Layers(layers), dockerfile, origin: None })
             }
             opened => Ok(opened),
         }
@@ -193,14 +199,15 @@ impl Engine {
                     "the context is no tar, and longer than {MAX_SOURCE} bytes"
                 )));
             }
-            return Ok(Opened { place: Place::Layers(Layers::scratch()), dockerfile: Some(text) });
+            let place = Place::Layers(Layers::scratch());
+            return Ok(Opened { place, dockerfile: Some(text), origin: None });
         }
         let unpacked = outside::unpack(self.builder().stores(), &mut whole);
         let layers = unpacked.map_err(|cause| {
             let error = failure::of_cause(&cause);
             Error::invalid(format!("cannot unpack the context: {}", error.chain()))
         })?;
-        Ok(Opened { place: Place::Layers(layers), dockerfile: None })
+        Ok(Opened { place: Place::Layers(layers), dockerfile: None, origin: None })
     }
 }
 

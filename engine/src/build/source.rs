@@ -10,10 +10,10 @@ use kiln_parser::source::MAX_SOURCE;
 use kiln_parser::{NamedContexts, SourceFile};
 use kiln_sys::fs::Root;
 
-use super::BuildRequest;
 use super::bases::Internal;
 use super::contexts::{Contexts, Opened, Place, open_folder};
 use super::input::{Context, Input};
+use super::{BuildRequest, Origin};
 use crate::dockerfile::NAMES;
 use crate::progress::ProgressSink;
 use crate::{Engine, Error, Result};
@@ -30,6 +30,8 @@ pub(super) struct Source {
     pub(super) contexts: Contexts,
     /// What stands in for stages and images.
     pub(super) named: NamedContexts,
+    /// Where the context was fetched from.
+    pub(super) origin: Option<Origin>,
 }
 
 /// A Dockerfile that was found.
@@ -48,7 +50,7 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Source> {
-        let Opened { place, dockerfile } = self.open_context(request, progress).await?;
+        let Opened { place, dockerfile, origin } = self.open_context(request, progress).await?;
         let shown = display_name(request);
         let step =
             Internal::start(progress.as_ref(), 0, format!("[internal] load build definition from {shown}"));
@@ -72,7 +74,7 @@ impl Engine {
         let file = SourceFile::from_bytes(found.name, &found.bytes);
         let mut contexts = contexts(place);
         let named = self.named_contexts(&request.named_contexts, &mut contexts)?;
-        Ok(Source { file, ignore, contexts, named })
+        Ok(Source { file, ignore, contexts, named, origin })
     }
 
     fn dockerfile(&self, request: &BuildRequest, place: &Place) -> Result<Found> {

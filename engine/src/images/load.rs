@@ -51,6 +51,9 @@ fn load_one(store: &Store, archive: &mut Archive<File>, loaded: Loaded) -> Resul
         let manifest = load_image(store, &lease, archive, image)?;
         root.get_or_insert((manifest, Digest::of(&image.config_bytes)));
     }
+    for (media_type, bytes) in loaded.attached {
+        put(store, &lease, media_type, &bytes)?;
+    }
     for (media_type, bytes) in loaded.indexes.into_iter().rev() {
         let index = put(store, &lease, media_type, &bytes)?;
         let id = index.digest.clone();

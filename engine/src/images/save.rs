@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
+use kiln_builder::attest::manifest::attested;
 use kiln_cache::{Resource, Store};
 use kiln_oci::archive::{self, Blobs, SavedImage};
-use kiln_oci::parse::MAX_MANIFEST;
+use kiln_oci::parse::{Document, MAX_MANIFEST, parse_manifest};
 use kiln_oci::{Descriptor, DiffId, Reference};
 
 use super::{Images, StoredImage};
@@ -57,6 +58,22 @@ struct StoreBlobs<'a> {
 }
 
 impl StoreBlobs<'_> {
+    /// Whether an entry of an index that says something about another one is here with all that it has.
+    fn has_statements(&self, entry: &Descriptor) -> Result<bool> {
+        let content = &self.store.content;
+        if content.info(&entry.digest)?.is_none() {
+            return Ok(false);
+        }
+        let bytes = content.read(&entry.digest, MAX_MANIFEST as u64)?;
+        let Ok(Document::Manifest(manifest)) = parse_manifest(&bytes, None) else { return Ok(false) };
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            if content.info(&blob.digest)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The layers of an image up to the one whose tar is `descriptor`.
     fn chain(&self, descriptor: &Descriptor) -> Option<&[DiffId]> {
         self.images.iter().flat_map(|image| &image.variants.here).find_map(|variant| {
@@ -69,7 +86,9 @@ impl StoreBlobs<'_> {
 
 impl Blobs for StoreBlobs<'_> {
     fn has(&self, descriptor: &Descriptor) -> io::Result<bool> {
-        Ok(self.images.iter().any(|image| image.variants.documents.contains(&descriptor.digest)))
+        let is_image = self.images.iter().any(|image| image.variants.documents.contains(&descriptor.digest));
+        Ok(is_image
+            || attested(descriptor).is_some() && self.has_statements(descriptor).map_err(io::Error::other)?)
     }
 
     fn open(&self, descriptor: &Descriptor) -> io::Result<Box<dyn Read + Send + '_>> {

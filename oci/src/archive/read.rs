@@ -17,6 +17,8 @@ use crate::{
 
 /// The most images that are read from one archive.
 const MAX_IMAGES: usize = 10_000;
+/// The most bytes of a statement about an image.
+const MAX_STATEMENT: usize = 64 << 20;
 /// The annotation by which BuildKit marks manifests that are statements about another one.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
@@ -92,6 +94,8 @@ pub struct Loaded {
     pub indexes: Vec<(MediaType, Vec<u8>)>,
     /// The images.
     pub images: Vec<LoadedImage>,
+    /// Documents of what the indexes list about their images: statements, and the manifests that have them.
+    pub attached: Vec<(MediaType, Vec<u8>)>,
 }
 
 /// An image in an archive.
@@ -186,7 +190,7 @@ impl<R: Read + Seek> Archive<R> {
             paths.iter().zip(&config.rootfs.diff_ids).map(layer).collect::<Result<_, ArchiveError>>()?;
         let names = docker_names(image)?;
         let image = LoadedImage { manifest: None, config, config_bytes, layers };
-        Ok(Loaded { names, indexes: Vec::new(), images: vec![image] })
+        Ok(Loaded { names, images: vec![image], ..Loaded::default() })
     }
 
     fn oci_images(&mut self, docker: &[DockerImage]) -> Result<Vec<Loaded>, ArchiveError> {
@@ -233,10 +237,13 @@ impl<R: Read + Seek> Archive<R> {
             }
             Document::Index(index) => {
                 found.loaded.indexes.push((entry.media_type.clone(), bytes));
-                let here = |child: &&Descriptor| !is_attestation(child);
-                for child in index.manifests.iter().filter(here) {
-                    if self.entries.find(&blob_path(&child.digest)).is_some() {
-                        self.collect(child, depth + 1, found)?;
+                for child in &index.manifests {
+                    if self.entries.find(&blob_path(&child.digest)).is_none() {
+                        continue;
+                    }
+                    match is_attestation(child) {
+                        true => self.attach(child, found)?,
+                        false => self.collect(child, depth + 1, found)?,
                     }
                 }
                 Ok(())
@@ -248,6 +255,24 @@ impl<R: Read + Seek> Archive<R> {
                 Ok(())
             }
         }
+    }
+
+    /// Collects the documents of an entry that says something about another one.
+    fn attach(&mut self, entry: &Descriptor, found: &mut Found) -> Result<(), ArchiveError> {
+        if !found.is_new(&entry.digest)? {
+            return Ok(());
+        }
+        let bytes = self.read_verified(entry, MAX_MANIFEST)?;
+        if let Ok(Document::Manifest(manifest)) = parse_manifest(&bytes, Some(entry.media_type.as_str())) {
+            for blob in manifest.layers.iter().chain([&manifest.config]) {
+                if found.is_new(&blob.digest)? {
+                    let bytes = self.read_verified(blob, MAX_STATEMENT)?;
+                    found.loaded.attached.push((blob.media_type.clone(), bytes));
+                }
+            }
+            found.loaded.attached.push((entry.media_type.clone(), bytes));
+        }
+        Ok(())
     }
 
     fn oci_image(

@@ -213,16 +213,23 @@ fn clamped(seconds: i64, latest: Option<i64>) -> i64 {
 
 /// The entry of a folder that no tree has: root's, of no time.
 pub(super) fn folder(path: &[u8], latest: Option<i64>, out: &mut Vec<u8>) {
-    bare(&[path, b"/"].concat(), b'5', 0o755, clamped(0, latest), out);
+    bare(&[path, b"/"].concat(), b'5', 0o755, clamped(0, latest), 0, out);
+}
+
+/// A file that no tree has.
+pub(super) fn file(path: &[u8], mode: u32, data: &[u8], out: &mut Vec<u8>) {
+    bare(path, b'0', mode, 0, data.len() as u64, out);
+    out.extend_from_slice(data);
+    header::append_padding(data.len() as u64, out);
 }
 
 /// A deletion has no time of its own: always the same bytes.
 fn whiteout(path: &[u8], out: &mut Vec<u8>) {
-    bare(path, b'0', 0o600, 0, out);
+    bare(path, b'0', 0o600, 0, 0, out);
 }
 
-fn bare(path: &[u8], kind: u8, mode: u32, mtime: i64, out: &mut Vec<u8>) {
+fn bare(path: &[u8], kind: u8, mode: u32, mtime: i64, size: u64, out: &mut Vec<u8>) {
     let header =
-        Header { path, link: b"", kind, mode, uid: 0, gid: 0, mtime, size: 0, device: (0, 0), xattrs: &[] };
+        Header { path, link: b"", kind, mode, uid: 0, gid: 0, mtime, size, device: (0, 0), xattrs: &[] };
     header::append(&header, out);
 }
