@@ -145,7 +145,10 @@ impl Op for File {
                 for (at, copy) in &copies {
                     let found = select::find(opened.source(), copy)?;
                     all.update(select::digest(copy, &found).as_str().as_bytes());
-                    listings.lock().unwrap_or_else(PoisonError::into_inner).insert(*at, found);
+                    // Layers are mounted anew for the copy, and each mount has a device number of its own.
+                    if matches!(value, Value::Files(_)) {
+                        listings.lock().unwrap_or_else(PoisonError::into_inner).insert(*at, found);
+                    }
                 }
                 Ok(all.finish())
             })
