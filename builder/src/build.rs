@@ -53,6 +53,8 @@ pub struct BuildJob {
     pub jobs: usize,
     /// Whether nothing remembered is used.
     pub no_cache: bool,
+    /// Whether it is told why steps run.
+    pub explain: bool,
     /// Replaces the times of what is new (`SOURCE_DATE_EPOCH`), in seconds.
     pub epoch: Option<i64>,
     /// Ends the build.
@@ -103,9 +105,14 @@ impl Builder {
 
     /// Builds. When it returns, in whichever way, nothing of it runs any more.
     pub async fn build(&self, job: BuildJob) -> Result<BuildOutput, BuildError> {
-        job.allow.check(&job.definition, &self.stores.cdi_dirs)?;
-        let mut layers = self.solve(&job).await?.into_iter();
+        let layers = self.solve(&job).await?;
+        self.finish(job, layers).await
+    }
+
+    /// Exports the filesystems that [`Builder::solve`] gave for the same job.
+    pub async fn finish(&self, job: BuildJob, layers: Vec<Layers>) -> Result<BuildOutput, BuildError> {
         let BuildJob { definition, targets, multi_platform, exports, others, progress, epoch, .. } = job;
+        let mut layers = layers.into_iter();
         let (attest, materials) = (job.attest, job.session.materials);
         let image = |(target, layers): (&Target, Layers)| Image {
             platform: target.platform.clone(),
@@ -143,8 +150,9 @@ impl Builder {
         }
     }
 
-    /// The filesystem of each target, of the other products too.
-    pub(crate) async fn solve(&self, job: &BuildJob) -> Result<Vec<Layers>, BuildError> {
+    /// The filesystem of each target, of the other products too, with nothing exported yet.
+    pub async fn solve(&self, job: &BuildJob) -> Result<Vec<Layers>, BuildError> {
+        job.allow.check(&job.definition, &self.stores.cdi_dirs)?;
         let mut solved = match self.job(job) {
             None => Vec::new(),
             Some(job) => self.solver.solve(job).await?,
@@ -172,6 +180,7 @@ impl Builder {
             progress: job.progress.clone(),
             permits: Arc::new(Semaphore::new(job.jobs.clamp(1, Semaphore::MAX_PERMITS))),
             no_cache: job.no_cache,
+            explain: job.explain,
             cancel: job.cancel.clone(),
         })
     }

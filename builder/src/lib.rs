@@ -11,6 +11,7 @@ pub mod cdi;
 pub mod context;
 pub mod entitlements;
 pub mod error;
+pub mod explain;
 pub mod export;
 pub mod flight;
 mod index;

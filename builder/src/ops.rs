@@ -52,6 +52,11 @@ pub trait Op: Send + Sync {
     /// Makes the outputs.
     fn run<'a>(&'a self, inputs: Vec<Value>, crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>>;
 
+    /// Whether its result is files of its inputs, so that what changed in those is seen in it.
+    fn shows_files(&self) -> bool {
+        false
+    }
+
     /// Whether its result is remembered; a source's is not, its parts are remembered where they are.
     fn remembered(&self) -> bool {
         true

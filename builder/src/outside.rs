@@ -69,6 +69,7 @@ impl Builder {
             progress,
             jobs: 1,
             no_cache: false,
+            explain: false,
             epoch: None,
             cancel,
         };

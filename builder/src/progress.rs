@@ -52,6 +52,8 @@ pub enum EventKind {
     },
     /// Bytes moved.
     Transfer(Transfer),
+    /// Why it ran although steps are remembered, where that was asked for: one line.
+    Explained(String),
     /// Something that the user should know and that stops nothing.
     Warning(Box<Warning>),
     /// It succeeded.

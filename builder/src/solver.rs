@@ -7,6 +7,7 @@
 mod board;
 mod keyed;
 mod step;
+mod why;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use std::time::SystemTime;
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use kiln_cache::Record;
 use kiln_graph::{Definition, Edge, Vertex, VertexId};
 use kiln_oci::Digest;
 use tokio::sync::Semaphore;
@@ -24,6 +26,7 @@ use self::board::{Board, Found};
 use self::keyed::Keyed;
 use self::step::StepRun;
 use crate::error::{BuildError, Cause, Failure};
+use crate::explain::{Explanation, Likeness};
 use crate::flight::{Flights, Waiter};
 use crate::key::{CacheKey, KeyKind, KeyParts};
 use crate::ops::{Op, Pin};
@@ -38,6 +41,16 @@ pub trait Records: Send + Sync {
 
     /// Remembers `outputs` under both keys.
     fn save(&self, record: &NewRecord<'_>) -> Result<(), Cause>;
+
+    /// In what the step `name` differs from the nearest that is remembered; nothing where no parts are kept.
+    fn explain(&self, _name: &str, _step: &Likeness) -> Result<Option<Explanation>, Cause> {
+        Ok(None)
+    }
+
+    /// The files in which the top layer of `now` is not that of an earlier result.
+    fn changed_files(&self, _earlier: &Record, _now: &Layers) -> Result<Vec<String>, Cause> {
+        Ok(Vec::new())
+    }
 }
 
 /// What a step that ran is remembered as.
@@ -49,6 +62,8 @@ pub struct NewRecord<'a> {
     pub content: (&'a CacheKey, &'a KeyParts),
     /// The step's name, for people.
     pub name: &'a str,
+    /// What later steps are compared with.
+    pub likeness: &'a Likeness,
     /// Its results.
     pub outputs: &'a [Layers],
 }
@@ -70,6 +85,8 @@ pub struct Job {
     pub permits: Arc<Semaphore>,
     /// Whether nothing remembered is used.
     pub no_cache: bool,
+    /// Whether it is told why steps run.
+    pub explain: bool,
     /// Ends the job.
     pub cancel: CancellationToken,
 }
@@ -190,6 +207,8 @@ impl Solver {
         let run = StepRun {
             op,
             inputs,
+            likeness: job.likeness(id, &parts),
+            explain: job.explain,
             parts,
             keyed: keyed.clone(),
             id,
@@ -263,6 +282,13 @@ impl Job {
             self.tell(id, EventKind::Failed(cause.to_string()));
         }
         Failure::of(cause)
+    }
+
+    /// What the step is compared by where it is not remembered.
+    fn likeness(&self, id: VertexId, parts: &KeyParts) -> Likeness {
+        let vertex = self.vertex(id);
+        let below: Vec<&Vertex> = vertex.inputs.iter().map(|edge| self.vertex(edge.vertex)).collect();
+        Likeness::of(vertex, &below, parts)
     }
 
     /// Text that no other job has.

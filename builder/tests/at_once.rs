@@ -71,6 +71,7 @@ impl Shop {
             progress,
             jobs: 4,
             no_cache: false,
+            explain: false,
             epoch: None,
             cancel,
         }

@@ -80,6 +80,7 @@ impl Workshop {
             progress: Arc::new(move |event| events.lock().unwrap().push(event)),
             jobs: 2,
             no_cache: false,
+            explain: false,
             epoch: None,
             cancel: CancellationToken::new(),
         };
@@ -353,6 +354,7 @@ async fn cancelling_kills_the_process_and_leaves_nothing() {
         }),
         jobs: 2,
         no_cache: false,
+        explain: false,
         epoch: None,
         cancel,
     };
@@ -449,6 +451,7 @@ async fn mounts_are_seen_and_never_kept() {
         progress: Arc::new(move |event| events.lock().unwrap().push(event)),
         jobs: 2,
         no_cache: false,
+        explain: false,
         epoch: None,
         cancel: CancellationToken::new(),
     };

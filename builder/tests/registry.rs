@@ -308,6 +308,7 @@ async fn a_base_whose_shape_is_known_is_not_downloaded_for_a_copy() {
         progress: Arc::new(|_| ()),
         jobs: 2,
         no_cache: false,
+        explain: false,
         epoch: None,
         cancel: CancellationToken::new(),
     };

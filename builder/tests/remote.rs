@@ -108,6 +108,7 @@ impl Shop {
             progress: Arc::new(Silent),
             jobs: 1,
             no_cache: false,
+            explain: false,
             epoch: None,
             cancel: self.cancel.clone(),
         };

@@ -16,7 +16,7 @@ use crate::layers::{LayerRef, are_available};
 pub struct Record {
     /// The layers, bottom first.
     pub layers: Vec<LayerRef>,
-    /// What the step is called, as in `[build 2/3] RUN make`: records of one scope are compared to explain a miss.
+    /// What the step is called, as in `[build 2/3] RUN make`: records of one place, the beginning of that, are compared to explain a miss.
     pub scope: String,
     /// What the key was computed of, by name: for explanations only.
     pub parts: Vec<Part>,
@@ -81,12 +81,14 @@ impl BuildCache {
         self.db.write("save alias", Durability::Relaxed, |db| insert_alias(db, key, canonical))
     }
 
-    /// The newest record of a scope: what a miss is compared with.
-    pub fn latest(&self, scope: &str) -> Result<Option<Record>> {
-        self.db.read("look up build result", |db| {
-            let sql = "SELECT key, layers, scope, parts FROM records WHERE scope = ?1 ORDER BY created DESC LIMIT 1";
-            let row = db.prepare_cached(sql)?.query_row([scope], Row::read).optional()?;
-            row.map(Row::parse).transpose()
+    /// The newest records whose scope begins with `prefix`, at most `limit` of them, newest first.
+    pub fn similar(&self, prefix: &str, limit: usize) -> Result<Vec<Record>> {
+        self.db.read("look up build results", |db| {
+            let sql = "SELECT key, layers, scope, parts FROM records
+                       WHERE scope BETWEEN ?1 AND ?1 || char(1114111) ORDER BY created DESC LIMIT ?2";
+            let mut statement = db.prepare_cached(sql)?;
+            let rows = statement.query_map(params![prefix, limit], Row::read)?;
+            rows.map(|row| row.map_err(Error::from).and_then(Row::parse)).collect()
         })
     }
 

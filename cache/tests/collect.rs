@@ -213,7 +213,10 @@ fn build_results_keep_their_layers() {
     assert_eq!(store.records.lookup(&key).unwrap(), Some(record.clone()));
     assert_eq!(store.records.lookup(&other).unwrap(), Some(record.clone()));
     assert_eq!(store.records.lookup(&Digest::of(b"no")).unwrap(), None);
-    assert_eq!(store.records.latest("[2/2] RUN make").unwrap(), Some(record));
+    assert_eq!(store.records.similar("[2/", 9).unwrap(), [record]);
+    for (prefix, limit) in [("[2/3", 9), ("[1/", 9), ("[3/", 9), ("[2/", 0)] {
+        assert_eq!(store.records.similar(prefix, limit).unwrap(), [], "{prefix} {limit}");
+    }
     let pruned = store.prune(&prune(ImagePrune::Nothing, true)).unwrap();
     assert_eq!((pruned.records, pruned.snapshots), (1, 2));
     assert_eq!(store.records.lookup(&other).unwrap(), None);

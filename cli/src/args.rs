@@ -95,6 +95,7 @@ pub(crate) enum Command {
     Save(Lazy<image::SaveArgs>),
     Load(Lazy<image::LoadArgs>),
     Import(Lazy<image::ImportArgs>),
+    Rebase(Lazy<image::RebaseArgs>),
     History(Lazy<image::HistoryArgs>),
     Login(Lazy<registry::LoginArgs>),
     Logout(Lazy<registry::LogoutArgs>),

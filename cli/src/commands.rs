@@ -23,6 +23,7 @@ mod port;
 mod ps;
 mod pull;
 mod push;
+mod rebase;
 mod rmi;
 mod run;
 mod save;
@@ -31,6 +32,7 @@ mod start;
 mod system;
 mod tag;
 mod top;
+mod verify;
 mod version;
 mod volume;
 mod wait;
@@ -78,6 +80,7 @@ pub(crate) fn run(command: Command, app: &App) -> Result<u8> {
         Command::Save(Lazy(args)) => image(image::Group::Save(args), app),
         Command::Load(Lazy(args)) => image(image::Group::Load(args), app),
         Command::Import(Lazy(args)) => image(image::Group::Import(args), app),
+        Command::Rebase(Lazy(args)) => image(image::Group::Rebase(args), app),
         Command::History(Lazy(args)) => image(image::Group::History(args), app),
         Command::Login(Lazy(args)) => login::login(&args, app),
         Command::Logout(Lazy(args)) => login::logout(&args),
@@ -131,6 +134,7 @@ fn image(command: image::Group, app: &App) -> Result<u8> {
         I::Save(args) => save::run(&args, app),
         I::Load(args) => load::run(&args, app),
         I::Import(args) => import::run(&args, app),
+        I::Rebase(args) => rebase::run(&args, app),
         I::History(args) => history::run(&args, app),
         I::Prune(args) => image_prune::run(&args, app),
         I::Inspect(args) => inspect::run(&args, Some("image"), app),

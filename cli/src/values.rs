@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod health;
 pub(crate) mod mount;
 pub(crate) mod output;
+pub(crate) mod platform;
 pub(crate) mod port;
 pub(crate) mod quantity;
 pub(crate) mod run_option;

@@ -100,6 +100,7 @@ async fn measure(text: String) -> Result<(usize, [Duration; 6]), Failure> {
         progress: Arc::new(Silent),
         permits: Arc::new(Semaphore::new(2)),
         no_cache: false,
+        explain: false,
         cancel: kiln_engine::CancellationToken::new(),
     };
     let (first, second) = (job(), job());

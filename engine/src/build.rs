@@ -9,6 +9,7 @@ mod bases;
 pub mod checks;
 mod contexts;
 pub mod debug;
+mod epoch;
 pub(crate) mod failure;
 mod findings;
 mod input;
@@ -19,13 +20,14 @@ mod platforms;
 mod secrets;
 mod source;
 mod ssh;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use kiln_builder::{BuildJob, Product, Session, Target};
+use kiln_builder::{BuildJob, BuildOutput, Product, Session, Target};
 use kiln_graph::{Definition, ExtraHost, Network};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use kiln_parser::plan::undeclared_args;
@@ -60,7 +62,8 @@ use ssh::Agents;
 pub struct BuildRequest {
     /// The files that COPY and ADD may take.
     pub context: Context,
-    /// The Dockerfile; `None` is `Dockerfile` in the context. A relative one is in the context, where that is no folder.
+    /// The Dockerfile, or its URL; `None` is `Dockerfile` in the context. A relative one is in the context, where that is no
+    /// folder.
     pub dockerfile: Option<PathBuf>,
     /// The text of the Dockerfile, instead of a file.
     pub dockerfile_input: Option<Input>,
@@ -79,6 +82,8 @@ pub struct BuildRequest {
     pub no_cache: bool,
     /// Stages whose steps run whatever is remembered, by name or number.
     pub no_cache_filter: Vec<String>,
+    /// Tell why steps run that an earlier build might have spared.
+    pub explain: bool,
     /// Ask registries for base images that are here.
     pub pull: bool,
     /// Steps that run at the same time; `None` is the number of CPUs.
@@ -99,7 +104,8 @@ pub struct BuildRequest {
     pub shm_size: u64,
     /// Resource limits of RUN steps as `name=soft[:hard]`.
     pub ulimits: Vec<String>,
-    /// Replaces the times of what is new, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    /// Replaces the times of what is new, in seconds since 1970. Without it, the time of the context that the build
+    /// argument `SOURCE_DATE_EPOCH` names, `context` or a named one: that of the commit, or of the download.
     pub epoch: Option<i64>,
     /// What is said about the images.
     pub attest: Attest,
@@ -163,6 +169,8 @@ pub(crate) struct Prepared {
     contexts: Contexts,
     /// Where the context was fetched from.
     origin: Option<Origin>,
+    /// Replaces the times of what is new, in seconds since 1970.
+    epoch: Option<i64>,
 }
 
 /// A Dockerfile understood: each platform's plan and graph, and the base images behind them.
@@ -199,13 +207,7 @@ impl Engine {
         // The steps that a failed build completed are worth keeping too.
         self.sync_later()?;
         let built = built.map_err(|error| failure::of_build(error, &prepared.source))?;
-        let images = built.images.into_iter().map(|image| BuiltImage {
-            descriptor: image.manifest,
-            config: image.config,
-            names: image.names,
-            pushed: image.pushed,
-        });
-        Ok(BuildResult { images: images.collect() })
+        Ok(result(built))
     }
 
     fn job(
@@ -233,7 +235,8 @@ impl Engine {
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
                 .max(1),
             no_cache: request.no_cache,
-            epoch: request.epoch,
+            explain: request.explain,
+            epoch: prepared.epoch,
             cancel,
         })
     }
@@ -251,7 +254,7 @@ impl Engine {
         findings.tell(progress.as_ref(), &source.file);
         let Planned { platforms, lowered, .. } = planned?;
         let (definition, targets) = platforms.merge(lowered);
-        let Source { file: source, contexts, origin, .. } = source;
+        let Source { file: source, contexts, origin, time, .. } = source;
         Ok(Prepared {
             source,
             definition: Arc::new(definition),
@@ -260,6 +263,7 @@ impl Engine {
             multi_platform: platforms.multi,
             contexts,
             origin,
+            epoch: request.epoch.or(time),
         })
     }
 
@@ -280,11 +284,12 @@ impl Engine {
             return Err(findings.fail(diagnostics, file));
         }
         findings.add(diagnostics);
-        let options = PlanOptions {
+        let mut options = PlanOptions {
             all_stages,
             contexts: source.named.clone(),
             ..plan_options(request, source.ignore.clone())?
         };
+        epoch::put(&mut options.build_args, source.time);
         let others = request
             .others
             .iter()
@@ -312,6 +317,16 @@ fn check_names<'a>(mut exports: impl Iterator<Item = &'a Export>) -> Result<()> 
             .with_hint("`-t REGISTRY/NAME:TAG` gives one")),
         false => Ok(()),
     }
+}
+
+fn result(built: BuildOutput) -> BuildResult {
+    let images = built.images.into_iter().map(|image| BuiltImage {
+        descriptor: image.manifest,
+        config: image.config,
+        names: image.names,
+        pushed: image.pushed,
+    });
+    BuildResult { images: images.collect() }
 }
 
 /// What the request offers to a build, contexts aside.

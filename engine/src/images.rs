@@ -5,6 +5,7 @@ mod load;
 mod pull;
 mod push;
 mod read;
+mod rebase;
 mod remove;
 mod save;
 mod statements;
@@ -18,6 +19,7 @@ pub use import::ImportOptions;
 pub use pull::{PullWhen, Pulled};
 pub use push::PushedImage;
 pub(crate) use read::StoredImage;
+pub use rebase::{RebaseRequest, Rebased, RebasedImage};
 pub use remove::Removed;
 pub use statements::StatementInfo;
 

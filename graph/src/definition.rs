@@ -1,5 +1,6 @@
 //! The graph: vertices in an order in which every edge leads backwards.
 
+mod makers;
 mod merge;
 
 use crate::{Op, SourceOp, VertexMeta};

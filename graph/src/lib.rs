@@ -15,6 +15,7 @@ pub mod glob;
 pub mod ignore;
 pub mod meta;
 pub mod op;
+pub mod parts;
 pub mod render;
 pub mod source;
 pub mod state;

@@ -169,6 +169,24 @@ fn action_text(out: &mut String, action: &FileAction, input: &dyn Fn(Option<u32>
     };
 }
 
+/// A file action by itself, inputs by number.
+pub(crate) fn action(action: &FileAction) -> String {
+    let mut out = String::new();
+    action_text(&mut out, action, &by_number);
+    out.trim().to_owned()
+}
+
+/// A mount by itself, inputs by number.
+pub(crate) fn mount(mount: &Mount) -> String {
+    let mut out = String::new();
+    mount_text(&mut out, mount, &by_number);
+    out.trim().to_owned()
+}
+
+fn by_number(input: Option<u32>) -> String {
+    input.map_or_else(|| "scratch".to_owned(), |number| format!("input {number}"))
+}
+
 /// What differs from a plain `COPY`.
 fn copy_flags(copy: &CopyAction) -> String {
     let mut flags = String::new();

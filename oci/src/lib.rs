@@ -15,6 +15,7 @@ pub mod media_type;
 pub mod mutate;
 pub mod parse;
 pub mod platform;
+pub mod rebase;
 pub mod reference;
 pub mod validate;
 pub mod verify;

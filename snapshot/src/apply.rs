@@ -1,7 +1,7 @@
 //! A layer tar to a directory, confined to it and to what this layer may change.
 
 mod listing;
-mod name;
+pub(crate) mod name;
 
 use std::collections::HashSet;
 use std::io::{self, Read};

@@ -9,6 +9,7 @@
 pub mod apply;
 mod attributes;
 pub mod checksum;
+pub mod compare;
 pub mod contents;
 pub mod copy;
 pub mod diff;

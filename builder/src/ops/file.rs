@@ -129,6 +129,10 @@ impl Op for File {
         self.digests.content.clone()
     }
 
+    fn shows_files(&self) -> bool {
+        true
+    }
+
     fn content<'a>(&'a self, input: usize, value: &'a Value) -> BoxFuture<'a, Result<Digest, Cause>> {
         Box::pin(async move {
             let copies = self.copies_from(input);

@@ -119,6 +119,7 @@ mod tests {
             progress: Arc::new(Silent),
             permits: Arc::new(Semaphore::new(1)),
             no_cache: false,
+            explain: false,
             cancel: CancellationToken::new(),
         };
         (job, ids)

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::keyed::Keyed;
 use super::{NewRecord, Outputs, Records, blocking};
 use crate::error::Cause;
+use crate::explain::Likeness;
 use crate::flight::Crowd;
 use crate::key::KeyParts;
 use crate::ops::Op;
@@ -19,6 +20,8 @@ pub(super) struct StepRun {
     pub(super) op: Arc<dyn Op>,
     pub(super) inputs: Vec<Value>,
     pub(super) parts: KeyParts,
+    pub(super) likeness: Likeness,
+    pub(super) explain: bool,
     pub(super) keyed: Arc<Keyed>,
     pub(super) id: VertexId,
     pub(super) fresh: bool,
@@ -55,8 +58,11 @@ impl StepRun {
             permit = self.permits.acquire() => permit.map_err(|_| Cause::Cancelled)?,
             () = crowd.cancel().cancelled() => return Err(Cause::Cancelled),
         };
+        let why = self.why().await;
         crowd.report(EventKind::Started);
-        let outputs: Outputs = self.op.run(self.inputs.clone(), crowd).await?.into();
+        let outcome = self.op.run(self.inputs.clone(), crowd).await;
+        self.tell_why(why, outcome.as_deref().ok(), crowd).await;
+        let outputs: Outputs = outcome?.into();
         drop(permit);
         if self.op.remembered() {
             let (this, layers) = (self.clone(), layers_of(&outputs));
@@ -79,12 +85,13 @@ impl StepRun {
             definition: (&vertex.key, &vertex.parts),
             content: (&self.parts.key(), &self.parts),
             name: &self.name,
+            likeness: &self.likeness,
             outputs,
         })
     }
 }
 
-fn layers_of(outputs: &[Value]) -> Vec<Layers> {
+pub(super) fn layers_of(outputs: &[Value]) -> Vec<Layers> {
     let layers = |value: &Value| match value {
         Value::Layers(layers) => Some(layers.clone()),
         Value::Files(_) => None,

@@ -308,6 +308,7 @@ fn job_for(graph: Graph, progress: Arc<dyn ProgressSink>) -> Job {
         progress,
         permits: Arc::new(Semaphore::new(4)),
         no_cache: false,
+        explain: false,
         cancel: CancellationToken::new(),
     }
 }

@@ -15,6 +15,7 @@ Examples:
   kiln build -o type=local,dest=out .
   kiln build -t my-app -o type=oci,dest=app.tar,compression=zstd,rewrite-timestamp=true --load .
   kiln build -t registry.example/app:1 --push --annotation org.opencontainers.image.revision=abc --metadata-file out.json .
+  kiln build --verify .
   kiln build --check .";
 
 /// Builds an image from a Dockerfile.
@@ -25,8 +26,8 @@ pub(crate) struct BuildArgs {
     /// `-t app=my-app -t test=my-app:test`
     #[arg(short, long = "tag", value_name = "[STAGE=]NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
-    /// The Dockerfile, or `-` for one on standard input [default: CONTEXT/Dockerfile]
-    #[arg(short, long, value_name = "PATH")]
+    /// The Dockerfile, its URL, or `-` for one on standard input [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "PATH|URL")]
     pub(crate) file: Option<PathBuf>,
     /// Value of an ARG; without `=VALUE` taken from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
@@ -40,6 +41,9 @@ pub(crate) struct BuildArgs {
     /// Stages whose steps run whatever is cached, by name or number, separated by commas or given several times
     #[arg(long, value_name = "STAGE", value_delimiter = ',', conflicts_with = "no_cache")]
     pub(crate) no_cache_filter: Vec<String>,
+    /// Say at the end why steps ran: the file, variable, command or base image that is not as it was
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// Ask registries for newer base images, even if they are here
     #[arg(long)]
     pub(crate) pull: bool,
@@ -96,6 +100,17 @@ pub(crate) struct BuildArgs {
     /// The same as `--call check`
     #[arg(long, conflicts_with = "call")]
     pub(crate) check: bool,
+    /// Build twice from nothing, and fail where the two differ; `json` prints what was found
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        conflicts_with_all = ["check", "call"]
+    )]
+    pub(crate) verify: Option<VerifyFormat>,
     /// Network of RUN steps
     #[arg(long, value_name = "MODE", value_parser = ["default", "bridge", "host", "none"])]
     pub(crate) network: Option<String>,
@@ -117,7 +132,8 @@ pub(crate) struct BuildArgs {
     /// Line for `/etc/hosts` of RUN steps
     #[arg(long = "add-host", value_name = "NAME:IP")]
     pub(crate) add_hosts: Vec<String>,
-    /// What stands in for a stage or image: a folder, a git or web URL, `docker-image://REF` or `oci-layout://PATH[:TAG]`
+    /// What stands in for a stage or image (`NAME::OS/ARCH`: for one platform): a folder, a git or web URL,
+    /// `docker-image://REF` or `oci-layout://PATH[:TAG]`
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) build_contexts: Vec<String>,
     /// The files that COPY and ADD may take: a folder, the URL of a git repository or a tar, or `-` for a tar or a
@@ -150,4 +166,13 @@ pub(crate) enum Progress {
     None,
     /// One JSON object a change, as BuildKit writes them
     Rawjson,
+}
+
+/// How it is said what two builds came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerifyFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
 }

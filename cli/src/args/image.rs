@@ -31,6 +31,7 @@ pub(crate) enum Group {
     Save(SaveArgs),
     Load(LoadArgs),
     Import(ImportArgs),
+    Rebase(RebaseArgs),
     History(HistoryArgs),
     Inspect(InspectArgs),
 }
@@ -161,6 +162,35 @@ pub(crate) struct ImportArgs {
     /// Name for the image
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) name: Option<String>,
+}
+
+/// Puts an image on another base, without a build.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kiln rebase my-app --old-base debian:12.1 --new-base debian:12.2 -t my-app:fixed\n  kiln rebase --pull my-app"
+)]
+pub(crate) struct RebaseArgs {
+    /// The base that it was built on [default: what its annotations say]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) old_base: Option<String>,
+    /// The base that it is to be on [default: the base's name in its annotations]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) new_base: Option<String>,
+    /// Name for the result; may be given several times [default: the image's own name]
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+    /// Only the image for this platform, of several [default: all that are here]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Ask the registry for the new base, even if one of that name is here
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Print the id and nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
 }
 
 /// Shows how an image was made.

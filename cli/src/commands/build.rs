@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum as _;
+use kiln_engine::build::verify::Verified;
 use kiln_engine::build::{BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Squash};
 use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::OK;
+use super::{OK, verify};
 use crate::app::{App, block_on};
 use crate::args::build::{BuildArgs, Progress, SquashWhich};
 use crate::render::metadata;
@@ -19,7 +20,9 @@ use crate::terminal;
 use crate::values::call::{self, Method};
 use crate::values::output::{self, LOCAL_DELETE};
 use crate::values::target::{self, Target};
-use crate::values::{annotation, assignment, attest, context, quantity, run_option, secret, ssh, wrong};
+use crate::values::{
+    annotation, assignment, attest, context, platform, quantity, run_option, secret, ssh, wrong,
+};
 
 /// The argument that says which time new files and images get, as reproducible-builds.org defines it.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -36,14 +39,22 @@ pub(super) fn run(args: &BuildArgs, app: &App) -> Result<u8> {
     if call.method != Method::Build {
         return super::call::run(call, request, &engine, &progress);
     }
-    let (builder, watched) = (engine.clone(), progress.clone());
+    let (builder, watched, twice) = (engine.clone(), progress.clone(), args.verify.is_some());
     let built = block_on(async move {
         let cancel = CancellationToken::new();
         tokio::spawn(cancel_on_signals(cancel.clone()));
-        builder.build(request, watched, cancel).await
+        match twice {
+            true => builder.verify(request, watched, cancel).await,
+            false => builder.build(request, watched, cancel).await.map(Verified::Same),
+        }
     });
     let log_was_shown = progress.finish();
     let built = built.map_err(|error| if log_was_shown { error.without_log() } else { error })?;
+    let built = match (built, args.verify) {
+        (Verified::Different(found), format) => return verify::different(*found, format),
+        (Verified::Same(built), None) => built,
+        (Verified::Same(built), Some(format)) => verify::same(built, format)?,
+    };
     finish(args, kind, &built, &progress)
 }
 
@@ -136,12 +147,13 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         dockerfile_input,
         named_contexts: context::named(&args.build_contexts)?,
         target: first.stage,
-        epoch: epoch(&build_args)?,
+        epoch: epoch(&build_args, &args.build_contexts)?,
         build_args,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
-        platforms: args.platforms.clone(),
+        platforms: platform::all_or_default(&args.platforms),
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
+        explain: args.explain,
         pull: args.pull,
         jobs: args.jobs,
         network: run_option::network(args.network.as_deref().unwrap_or("default"))?,
@@ -202,14 +214,17 @@ fn ssh_agent() -> Option<PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from)
 }
 
-/// The time of what is new, where the build arguments say one.
-fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>> {
+/// The time of what is new, where the build arguments say one; that of a context is found when it is there.
+fn epoch(build_args: &BTreeMap<String, String>, contexts: &[String]) -> Result<Option<i64>> {
+    let is_context = |text: &str| {
+        text == "context" || contexts.iter().any(|context| context.split('=').next() == Some(text))
+    };
     let seconds = |text: &String| {
-        let hint = "a number is seconds since 1970; the name of a context or stage is not taken here";
+        let hint = "seconds since 1970, or a context whose time is meant: `context`, or the name of another";
         let message = format!("`{EPOCH}={text}` is not a number of seconds");
         text.parse().map_err(|_| Error::invalid(message).with_hint(hint))
     };
-    build_args.get(EPOCH).filter(|text| !text.is_empty()).map(seconds).transpose()
+    build_args.get(EPOCH).filter(|text| !text.is_empty() && !is_context(text)).map(seconds).transpose()
 }
 
 fn stage(args: &BuildArgs, target: Target) -> Result<OtherStage> {

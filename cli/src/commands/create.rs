@@ -12,7 +12,7 @@ use super::{OK, pull};
 use crate::app::App;
 use crate::args::create::{ContainerArgs, CreateArgs, Pull};
 use crate::terminal;
-use crate::values::{assignment, health, mount, port, quantity, run_option};
+use crate::values::{assignment, health, mount, platform, port, quantity, run_option};
 
 pub(super) fn run(args: &CreateArgs, app: &App) -> Result<u8> {
     let engine = app.engine()?;
@@ -49,15 +49,16 @@ fn ensure_image(engine: &Engine, args: &ContainerArgs) -> Result<()> {
         Pull::Never => PullWhen::Never,
     };
     let image = &args.image_and_command[0];
-    if !engine.images().needs_pull(image, args.platform.as_deref(), when)? {
-        return pull::complete(engine, image, args.platform.as_deref());
+    let platform = platform::or_default(args.platform.as_deref());
+    if !engine.images().needs_pull(image, platform.as_deref(), when)? {
+        return pull::complete(engine, image, platform.as_deref());
     }
     if when == PullWhen::Missing {
-        let platform = args.platform.as_ref().map(|wanted| format!(" for `{wanted}`")).unwrap_or_default();
-        let line = format!("Image `{image}` is not here{platform}; pulling it\n");
+        let wanted = platform.as_ref().map(|wanted| format!(" for `{wanted}`")).unwrap_or_default();
+        let line = format!("Image `{image}` is not here{wanted}; pulling it\n");
         let _ = std::io::stderr().write_all(crate::text::neutral(&line).as_bytes());
     }
-    pull::to_stderr(engine, image, args.platform.as_deref())
+    pull::to_stderr(engine, image, platform.as_deref())
 }
 
 fn write_id(file: &Path, id: &str) -> Result<()> {
@@ -86,7 +87,7 @@ pub(super) fn options(args: &ContainerArgs) -> Result<ContainerOptions> {
     }
     Ok(ContainerOptions {
         image: image.clone(),
-        platform: args.platform.clone(),
+        platform: platform::or_default(args.platform.as_deref()),
         command: command.to_vec(),
         entrypoint: args
             .entrypoint

@@ -9,7 +9,7 @@ use crate::app::{App, block_on};
 use crate::args::create::CreateArgs;
 use crate::args::debug::{BuildSource, GraphFormat, Group, Source};
 use crate::terminal;
-use crate::values::context;
+use crate::values::{context, platform};
 
 pub(super) fn run(command: Group, app: &App) -> Result<u8> {
     let text = match command {
@@ -42,7 +42,7 @@ fn of_build(args: &BuildSource) -> Result<BuildRequest> {
     Ok(BuildRequest {
         named_contexts: context::named(&args.build_contexts)?,
         target: args.target.clone(),
-        platforms: args.platforms.clone(),
+        platforms: platform::all_or_default(&args.platforms),
         build_args: build::build_args(&args.build_args)?,
         ..of_source(&args.source)?
     })

@@ -8,11 +8,13 @@ use crate::app::{App, block_on};
 use crate::args::image::PullArgs;
 use crate::render::progress::Transfers;
 use crate::terminal;
+use crate::values::platform;
 
 pub(super) fn run(args: &PullArgs, app: &App) -> Result<u8> {
     let engine = app.engine()?;
+    let platform = platform::or_default(args.platform.as_deref());
     for image in &args.images {
-        let pulled = fetch(&engine, image, args.platform.as_deref(), args.quiet)?;
+        let pulled = fetch(&engine, image, platform.as_deref(), args.quiet)?;
         if args.quiet {
             terminal::say(&pulled.reference.to_string())?;
             continue;

@@ -13,6 +13,7 @@ mod steps;
 mod tail;
 mod transfers;
 mod tty;
+mod why;
 mod width;
 
 use std::sync::Mutex;
@@ -26,6 +27,7 @@ use kiln_engine::{Error, Result};
 pub(crate) use counted::Counted;
 pub(crate) use tail::readable;
 pub(crate) use transfers::Transfers;
+use why::Reasons;
 
 use super::warnings;
 use crate::args::build::Progress;
@@ -101,6 +103,8 @@ pub(crate) struct BuildProgress {
     drawing: Option<Drawing>,
     /// What was warned of, for the end.
     warnings: Mutex<Vec<Warning>>,
+    /// Why steps ran, for the end.
+    reasons: Mutex<Reasons>,
     /// Whether warnings are shown with all that is known of them; `None` where they are not shown.
     expanded: Option<bool>,
 }
@@ -117,7 +121,12 @@ impl BuildProgress {
     pub(crate) fn start(kind: Progress, expanded: bool) -> Result<Self> {
         let drawing = renderer(kind)?.map(Drawing::start);
         let shown = drawing.is_some() && kind != Progress::Rawjson;
-        Ok(BuildProgress { drawing, warnings: Mutex::default(), expanded: shown.then_some(expanded) })
+        Ok(BuildProgress {
+            drawing,
+            warnings: Mutex::default(),
+            reasons: Mutex::default(),
+            expanded: shown.then_some(expanded),
+        })
     }
 
     /// What was warned of so far.
@@ -131,7 +140,8 @@ impl BuildProgress {
         let shown = self.drawing.as_ref().is_some_and(Drawing::finish);
         if let (Some(expanded), Ok(warnings)) = (self.expanded, self.warnings.lock()) {
             let lines = warnings::summary(&warnings, expanded, terminal::stderr_is_coloured());
-            terminal::write_progress(&lines);
+            let reasons = self.reasons.lock().map(|reasons| reasons.summary()).unwrap_or_default();
+            terminal::write_progress(&(lines + &reasons));
         }
         shown
     }
@@ -156,6 +166,9 @@ fn renderer(kind: Progress) -> Result<Option<Box<dyn Renderer>>> {
 
 impl ProgressSink for BuildProgress {
     fn event(&self, event: Event) {
+        if let Ok(mut reasons) = self.reasons.lock() {
+            reasons.take(&event);
+        }
         if let EventKind::Warning(warning) = &event.kind
             && let Ok(mut warnings) = self.warnings.lock()
         {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use kiln_sys::fs::Root;
 
 use super::bases::FIRST_INTERNAL;
 use super::input::Context;
-use super::{BuildRequest, Origin, failure};
+use super::{BuildRequest, Origin, epoch, failure};
 use crate::progress::{ProgressSink, Silent};
 use crate::{CancellationToken, Engine, Error, Result};
 
@@ -26,7 +27,7 @@ pub(super) const DOWNLOADED: &str = "context";
 /// The build argument that keeps `.git` in a context.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 /// The number of the step that fetches the context, far from those that look up bases.
-const CONTEXT_STEP: u32 = 1 << 20;
+pub(super) const CONTEXT_STEP: u32 = 1 << 20;
 
 /// Where the files of local sources are.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +56,8 @@ pub(super) struct Opened {
     pub(super) dockerfile: Option<Vec<u8>>,
     /// Where it was fetched from.
     pub(super) origin: Option<Origin>,
+    /// The context's time in seconds, where it was asked for and there is one.
+    pub(super) time: Option<i64>,
 }
 
 /// Where a context's files are.
@@ -112,9 +115,9 @@ impl Engine {
         match &request.context {
             Context::Folder(path) => {
                 open_folder(path)?;
-                Ok(Opened { place: Place::Folder(path.clone()), dockerfile: None, origin: None })
+                Ok(Opened { place: Place::Folder(path.clone()), dockerfile: None, origin: None, time: None })
             }
-            Context::Remote(url) => self.open_remote(url, request, progress).await,
+            Context::Remote(url) => self.open_remote(CONTEXT_STEP, url, request, progress).await,
             Context::Stream(input) => {
                 let Some(reader) = input.take() else {
                     return Err(Error::invalid("the context on standard input was read already"));
@@ -126,8 +129,10 @@ impl Engine {
         }
     }
 
-    async fn open_remote(
+    /// Fetches a repository or a download, as the step `number`.
+    pub(super) async fn open_remote(
         &self,
+        number: u32,
         url: &str,
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
@@ -137,21 +142,33 @@ impl Engine {
         if remote::is_git(url) || url.starts_with("github.com/") {
             let source = git(url, request)?;
             let name = format!("[internal] load git source {}", redact(url));
-            let layers = self.fetch(&name, source.clone(), session, progress).await?;
-            let origin = Origin::of_source(&source, &materials);
-            return Ok(Opened { place: Place::Layers(layers), dockerfile: None, origin });
+            let layers = self.fetch(number, &name, source.clone(), session, progress).await?;
+            let (origin, place) = (Origin::of_source(&source, &materials), Place::Layers(layers));
+            let time = self.time_of(&place, request)?;
+            return Ok(Opened { place, dockerfile: None, origin, time });
         }
         let name = "[internal] load remote build context";
         let source = remote::http(url, DOWNLOADED);
-        let layers = self.fetch(name, source.clone(), session, progress).await?;
+        let layers = self.fetch(number, name, source.clone(), session, progress).await?;
         let engine = self.clone();
         let opened = tokio::task::spawn_blocking(move || engine.open_download(layers)).await;
-        let opened = opened.map_err(|error| Error::internal("unpack the context", error))??;
-        Ok(Opened { origin: Origin::of_source(&source, &materials), ..opened })
+        let mut opened = opened.map_err(|error| Error::internal("unpack the context", error))??;
+        opened.origin = Origin::of_source(&source, &materials);
+        opened.time = match epoch::is_of_context(request) {
+            false => None,
+            // A server that says no time leaves that of the files in an archive.
+            true if opened.time.is_none() && opened.dockerfile.is_none() => {
+                self.time_of(&opened.place, request)?
+            }
+            true => opened.time,
+        };
+        Ok(opened)
     }
 
-    async fn fetch(
+    /// The files of a source that is needed before there is a graph, shown as a step `name`.
+    pub(super) async fn fetch(
         &self,
+        number: u32,
         name: &str,
         source: SourceOp,
         session: Session,
@@ -160,7 +177,7 @@ impl Engine {
         let watcher = Arc::clone(progress);
         // A graph of its own, whose one step must not be taken for the first of the build.
         let renumber = move |event: Event| {
-            watcher.event(Event { step: StepId(FIRST_INTERNAL + CONTEXT_STEP), ..event });
+            watcher.event(Event { step: StepId(FIRST_INTERNAL + number), ..event });
         };
         let progress: Arc<dyn ProgressSink> = Arc::new(renumber);
         let fetched = self.builder().source(name, source, session, progress, CancellationToken::new()).await;
@@ -175,12 +192,22 @@ impl Engine {
         let fail = |error: kiln_sys::Error| Error::internal("cannot read the downloaded context", error);
         let reading = Place::Layers(layers.clone()).open(self)?;
         let file = reading.root.open_file(DOWNLOADED).map_err(fail)?;
+        let seconds = kiln_sys::fs::fstat(file.as_fd()).map_err(fail)?.mtime.seconds;
+        let time = (seconds != 0).then_some(seconds);
         match self.open_stream(file)? {
             // The file itself can be copied then, as BuildKit has it.
             Opened { dockerfile: dockerfile @ Some(_), .. } => {
-                Ok(Opened { place: Place::Layers(layers), dockerfile, origin: None })
+                Ok(Opened { place: Place::Layers(layers), dockerfile, origin: None, time })
             }
-            opened => Ok(opened),
+            opened => Ok(Opened { time, ..opened }),
+        }
+    }
+
+    /// The time of the newest file of a context, where it was asked for.
+    fn time_of(&self, place: &Place, request: &BuildRequest) -> Result<Option<i64>> {
+        match epoch::is_of_context(request) {
+            true => epoch::newest(&place.open(self)?.root),
+            false => Ok(None),
         }
     }
 
@@ -200,14 +227,14 @@ impl Engine {
                 )));
             }
             let place = Place::Layers(Layers::scratch());
-            return Ok(Opened { place, dockerfile: Some(text), origin: None });
+            return Ok(Opened { place, dockerfile: Some(text), origin: None, time: None });
         }
         let unpacked = outside::unpack(self.builder().stores(), &mut whole);
         let layers = unpacked.map_err(|cause| {
             let error = failure::of_cause(&cause);
             Error::invalid(format!("cannot unpack the context: {}", error.chain()))
         })?;
-        Ok(Opened { place: Place::Layers(layers), dockerfile: None, origin: None })
+        Ok(Opened { place: Place::Layers(layers), dockerfile: None, origin: None, time: None })
     }
 }
 
@@ -219,7 +246,7 @@ fn git(url: &str, request: &BuildRequest) -> Result<SourceOp> {
     if let SourceOp::Git { keep_git_dir, times, .. } = &mut source {
         *keep_git_dir |=
             matches!(request.build_args.get(KEEP_GIT_DIR).map(String::as_str), Some("1" | "true"));
-        if request.epoch.is_some() {
+        if request.epoch.is_some() || epoch::is_of_context(request) {
             *times = kiln_graph::GitTimes::Commit;
         }
     }

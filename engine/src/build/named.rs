@@ -31,9 +31,8 @@ impl Engine {
             let context = self.named_context(name, text, contexts).map_err(wrong)?;
             if !all.insert(name, context) {
                 let message = format!("`{name}` cannot be the name of a build context");
-                return Err(
-                    Error::invalid(message).with_hint("it is that of a stage or an image, in lower case")
-                );
+                return Err(Error::invalid(message)
+                    .with_hint("it is that of a stage or an image, in lower case, and perhaps `::OS/ARCH`"));
             }
         }
         Ok(all)

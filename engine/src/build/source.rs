@@ -4,16 +4,17 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_builder::Session;
 use kiln_graph::url::redact;
 use kiln_parser::ignore::{self, MAX_IGNORE_FILE};
 use kiln_parser::source::MAX_SOURCE;
-use kiln_parser::{NamedContexts, SourceFile};
+use kiln_parser::{NamedContexts, SourceFile, remote};
 use kiln_sys::fs::Root;
 
 use super::bases::Internal;
-use super::contexts::{Contexts, Opened, Place, open_folder};
+use super::contexts::{CONTEXT_STEP, Contexts, DOWNLOADED, Opened, Place, open_folder};
 use super::input::{Context, Input};
-use super::{BuildRequest, Origin};
+use super::{BuildRequest, Origin, epoch};
 use crate::dockerfile::NAMES;
 use crate::progress::ProgressSink;
 use crate::{Engine, Error, Result};
@@ -32,6 +33,8 @@ pub(super) struct Source {
     pub(super) named: NamedContexts,
     /// Where the context was fetched from.
     pub(super) origin: Option<Origin>,
+    /// The context's time in seconds, where it was asked for and there is one.
+    pub(super) time: Option<i64>,
 }
 
 /// A Dockerfile that was found.
@@ -50,7 +53,14 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Source> {
-        let Opened { place, dockerfile, origin } = self.open_context(request, progress).await?;
+        let Opened { place, dockerfile, origin, time } = self.open_context(request, progress).await?;
+        let time = match epoch::named(request) {
+            Some(url) if remote::is_git(url) || remote::is_http(url) => {
+                self.open_remote(CONTEXT_STEP + 2, url, request, progress).await?.time
+            }
+            Some(_) => None,
+            None => time,
+        };
         let shown = display_name(request);
         let step =
             Internal::start(progress.as_ref(), 0, format!("[internal] load build definition from {shown}"));
@@ -59,7 +69,10 @@ impl Engine {
                 return Err(Error::invalid("the context is a Dockerfile, and `-f` names another one"));
             }
             Some(bytes) => Found { name: shown, bytes, ignore: None },
-            None => self.dockerfile(request, &place)?,
+            None => match remote_dockerfile(request) {
+                Some(url) => self.download_dockerfile(url, request, progress).await?,
+                None => self.dockerfile(request, &place)?,
+            },
         };
         step.done();
         let ignore = match (&place, found.ignore) {
@@ -74,7 +87,25 @@ impl Engine {
         let file = SourceFile::from_bytes(found.name, &found.bytes);
         let mut contexts = contexts(place);
         let named = self.named_contexts(&request.named_contexts, &mut contexts)?;
-        Ok(Source { file, ignore, contexts, named, origin })
+        Ok(Source { file, ignore, contexts, named, origin, time })
+    }
+
+    /// The Dockerfile of `-f URL`. No ignore file goes with it but the context's.
+    async fn download_dockerfile(
+        &self,
+        url: &str,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Found> {
+        let session = Session { contexts: Arc::new(Contexts::default()), ..super::session(request)? };
+        let name = format!("[internal] load remote Dockerfile {}", redact(url));
+        let layers =
+            self.fetch(CONTEXT_STEP + 1, &name, remote::http(url, DOWNLOADED), session, progress).await?;
+        let reading = Place::Layers(layers).open(self)?;
+        let bytes = read_beneath(&reading.root, Path::new(""), Path::new(DOWNLOADED), MAX_SOURCE)?;
+        let bytes =
+            bytes.ok_or_else(|| Error::not_found(format!("there is no Dockerfile at `{}`", redact(url))))?;
+        Ok(Found { name: redact(url), bytes, ignore: None })
     }
 
     fn dockerfile(&self, request: &BuildRequest, place: &Place) -> Result<Found> {
@@ -106,6 +137,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// The URL that is given as the Dockerfile; a file of that name comes first.
+fn remote_dockerfile(request: &BuildRequest) -> Option<&str> {
+    let path = request.dockerfile.as_deref().filter(|path| !path.exists())?;
+    path.to_str().filter(|text| remote::is_http(text))
 }
 
 /// The first of `names` in `folder` beneath `root`, and the ignore file of its own.
@@ -166,7 +203,7 @@ fn display_name(request: &BuildRequest) -> String {
     };
     match (&request.dockerfile, &request.context) {
         _ if request.dockerfile_input.is_some() => "standard input".to_owned(),
-        (Some(path), _) => inside(path),
+        (Some(path), _) => remote_dockerfile(request).map_or_else(|| inside(path), redact),
         (None, Context::Remote(url)) => redact(url),
         (None, Context::Stream(_)) => "standard input".to_owned(),
         (None, Context::Folder(_)) => NAMES[0].to_owned(),

@@ -169,7 +169,7 @@ pub(super) fn resolve(plan: &Plan, stage: &StagePlan, text: &str, span: Span) ->
     match earlier.iter().rfind(named).or_else(|| later.iter().find(named)) {
         Some(found) => Ok(From::Stage(found.index)),
         None if text == SCRATCH => Ok(From::Nothing),
-        None => match plan.options.contexts.get(text) {
+        None => match plan.options.contexts.get(text, &plan.options.platform) {
             Some(NamedContext::Files(source)) => Ok(From::Files(source.clone())),
             Some(NamedContext::Image(image)) => Ok(From::Image(context_image(image, &plan.options.platform))),
             Some(NamedContext::Scratch) => Ok(From::Nothing),

@@ -18,23 +18,29 @@ pub enum NamedContext {
     Scratch,
 }
 
-/// The contexts of a build besides its own, by name.
+/// The contexts of a build besides its own, by name and, where one is for a platform alone, by that.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NamedContexts(BTreeMap<String, NamedContext>);
+pub struct NamedContexts(BTreeMap<(String, Option<Platform>), NamedContext>);
 
 impl NamedContexts {
-    /// Lets `name` stand for `context`; false where it cannot be a name.
+    /// Lets `name`, or `name::platform`, stand for `context`; false where it cannot be a name.
     pub fn insert(&mut self, name: &str, context: NamedContext) -> bool {
-        let name = normal(name);
-        name.map(|name| self.0.insert(name, context)).is_some()
+        let key = match name.split_once("::") {
+            None => normal(name).map(|name| (name, None)),
+            Some((name, platform)) => normal(name).zip(platform.parse().ok().map(Some)),
+        };
+        key.map(|key| self.0.insert(key, context)).is_some()
     }
 
-    /// What `name`, the name of a stage or of an image, stands for.
-    pub(crate) fn get(&self, name: &str) -> Option<&NamedContext> {
+    /// What `name`, the name of a stage or of an image, stands for; before what it is for every platform, what it is for
+    /// this one.
+    pub(crate) fn get(&self, name: &str, platform: &Platform) -> Option<&NamedContext> {
         if self.0.is_empty() {
             return None;
         }
-        self.0.get(&normal(name)?)
+        let name = normal(name)?;
+        let own = self.0.get(&(name.clone(), Some(platform.clone())));
+        own.or_else(|| self.0.get(&(name, None)))
     }
 }
 
@@ -71,14 +77,25 @@ mod tests {
     fn names_are_those_of_images_in_any_form() {
         let mut contexts = NamedContexts::default();
         assert!(contexts.insert("docker.io/library/alpine:latest", NamedContext::Scratch));
+        let amd64 = Platform::new("linux", "amd64", None);
         for name in ["alpine", "alpine:latest", "docker.io/library/alpine"] {
-            assert!(contexts.get(name).is_some(), "{name}");
+            assert!(contexts.get(name, &amd64).is_some(), "{name}");
         }
         for name in ["alpine:3", "other", "UPPER"] {
-            assert!(contexts.get(name).is_none(), "{name}");
+            assert!(contexts.get(name, &amd64).is_none(), "{name}");
         }
-        for name in ["scratch", "Context", "UPPER", ""] {
+        for name in ["scratch", "Context", "UPPER", "", "a::", "a::b/c/d/e", "scratch::linux/amd64"] {
             assert!(!contexts.insert(name, NamedContext::Scratch), "{name}");
         }
+    }
+
+    #[test]
+    fn a_context_of_one_platform_comes_before_that_of_all() {
+        let image = |text: &str| NamedContext::Image(text.parse().unwrap());
+        let mut contexts = NamedContexts::default();
+        assert!(contexts.insert("base", image("all")));
+        assert!(contexts.insert("base:latest::linux/aarch64", image("arm")));
+        let get = |architecture| contexts.get("base", &Platform::new("linux", architecture, None));
+        assert_eq!((get("arm64"), get("amd64")), (Some(&image("arm")), Some(&image("all"))));
     }
 }

@@ -148,7 +148,7 @@ impl Scope<'_> {
             None => self.options.platform.clone(),
         };
         // A context of its name stands for the whole stage.
-        let context = stage.from.name.as_deref().and_then(|name| self.options.contexts.get(name));
+        let context = stage.from.name.as_deref().and_then(|name| self.options.contexts.get(name, &platform));
         let base = match context {
             Some(context) => Ok(context.base(&platform)),
             None => self.base(&image, &platform, stage.span, earlier),
@@ -208,7 +208,7 @@ impl Scope<'_> {
                 Diagnostic::error(span, message).with_help(Some(format!("did you mean `FROM {lower}`?")))
             );
         }
-        match self.options.contexts.get(image) {
+        match self.options.contexts.get(image, platform) {
             Some(context) => Ok(context.base(platform)),
             None => base_image(image, platform, span).map(Base::Image),
         }

@@ -214,7 +214,7 @@ impl<W: Write + Send> Renderer for Plain<W> {
                 self.say(id, |speech| speech.line(&format!("WARN: {}", one_line(&warning.short))));
             }
             EventKind::Cached | EventKind::Done | EventKind::Failed(_) | EventKind::Cancelled => self.end(id),
-            EventKind::Registered { .. } => {}
+            EventKind::Registered { .. } | EventKind::Explained(_) => {}
         }
         self.go_on();
     }

@@ -77,7 +77,10 @@ impl Steps {
             EventKind::Done => Phase::Done,
             EventKind::Failed(why) => Phase::Failed(why.clone()),
             EventKind::Cancelled => Phase::Cancelled,
-            EventKind::Registered { .. } | EventKind::Log { .. } | EventKind::Warning(_) => return,
+            EventKind::Registered { .. }
+            | EventKind::Log { .. }
+            | EventKind::Explained(_)
+            | EventKind::Warning(_) => return,
         };
         step.phase = end;
         step.started.get_or_insert(event.at);
