@@ -26,7 +26,10 @@ type Ran<'a> = futures_util::future::BoxFuture<'a, Result<Vec<Value>, Cause>>;
 const SIZES: [usize; 3] = [1_250, 2_500, 5_000];
 
 /// A graph with about so many vertices, as a Dockerfile.
-const SHAPES: [(&str, fn(usize) -> String); 3] = [("chain", chain), ("diamonds", diamonds), ("fan", fan)];
+/// The name of a shape, and its Dockerfile with so many steps.
+type NamedShape = (&'static str, fn(usize) -> String);
+
+const SHAPES: [NamedShape; 3] = [("chain", chain), ("diamonds", diamonds), ("fan", fan)];
 
 /// Each step on the one before.
 fn chain(size: usize) -> String {
