@@ -1,3 +1,5 @@
+//! Statements of small builds, compared with what they must say.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use kiln_graph::{CopyAction, ExecOp, FileAction, FileOp, Owner, SourceOp, Submodules, VertexMeta};

@@ -1,3 +1,5 @@
+//! Lists of packages from small trees, honest and hostile.
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Pairs of tars and the first thing in which they differ.
+
 use super::*;
 
 /// A tar of these entries, written as they are given.

@@ -62,7 +62,9 @@ fn config_facts(image: &ImageConfig) -> io::Result<Picture> {
     facts.insert("platform".to_owned(), image.platform.to_string());
     facts.extend(image.author.iter().map(|author| ("author".to_owned(), author.clone())));
     let config = serde_json::to_value(&image.config).map_err(io::Error::other)?;
-    for (key, value) in config.as_object().into_iter().flatten().filter(|(_, value)| says_something(value)) {
+    // Every CMD sets this key, so it says who made the base rather than what the case did.
+    let said = |(key, value): &(&String, &serde_json::Value)| says_something(value) && *key != "ArgsEscaped";
+    for (key, value) in config.as_object().into_iter().flatten().filter(said) {
         facts.insert(format!("config.{key}"), value.to_string());
     }
     for (number, entry) in image.history.iter().enumerate() {

@@ -55,6 +55,6 @@ mod tests {
         for kind in [registered, EventKind::Started, EventKind::Explained("`A` is gone\u{7}".to_owned())] {
             reasons.take(&Event { at: SystemTime::UNIX_EPOCH, step: StepId(3), kind });
         }
-        assert_eq!(reasons.summary(), "\nWhy steps ran:\n  [2/2] RUN <<EOF: `A` is gone\\u{7}\n");
+        assert_eq!(reasons.summary(), "\nWhy steps ran:\n  [2/2] RUN <<EOF: `A` is gone\\x07\n");
     }
 }
