@@ -18,6 +18,8 @@ use std::process::ExitCode;
 
 use kiln_engine::Result;
 use kiln_engine::errand::Errand;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::app::App;
 use crate::args::{Cli, Command};
@@ -53,7 +55,10 @@ fn start_tracing(debug: bool) {
         Err(_) if debug => "debug".to_owned(),
         Err(_) => return,
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What cannot be read is as good as nothing said.
+    let targets: Targets = filter.parse().unwrap_or_default();
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(to_stderr).with(targets).init();
 }
 
 impl Command {
