@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kiln_cache::{Lease, Resource};
 use kiln_runtime::network::{Bridge, PortMapping, Reservation};
@@ -38,6 +38,10 @@ use probe::Probe;
 use pump::Pump;
 use restart::Backoff;
 use streams::Streams;
+
+/// How long a container that ended waits for its last supervisor, and how often it looks.
+const TIDYING: Duration = Duration::from_secs(10);
+const TIDYING_STEP: Duration = Duration::from_millis(2);
 
 /// The socket in a container's directory where others connect.
 pub(crate) const SOCKET: &str = "attach.sock";
@@ -131,8 +135,7 @@ impl<'a> Supervisor<'a> {
     fn prepare(engine: &'a Engine, id: &str) -> Result<Supervisor<'a>> {
         let store = engine.store();
         let directory = crate::containers::directory(store.root(), id);
-        let lock = try_lock_file(&lock_path(&directory)).map_err(|error| Error::internal("lock", error))?;
-        let lock = lock.ok_or_else(|| Error::conflict(format!("the container `{id}` runs already")))?;
+        let lock = lock(engine, id, &directory)?;
         let record = Records::of(engine)
             .get(id)?
             .ok_or_else(|| Error::not_found(format!("no container `{id}` here")))?;
@@ -252,7 +255,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits before the next try; `false` when somebody stopped the container meanwhile. Whoever stops it connects.
-    fn pause(&self, clients: &mut Clients, delay: std::time::Duration) -> Result<bool> {
+    fn pause(&self, clients: &mut Clients, delay: Duration) -> Result<bool> {
         let deadline = Instant::now() + delay;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -339,6 +342,22 @@ fn run_asked(engine: &Engine, pump: Pump<'_>) -> Result<()> {
         drop(ends);
         result
     })
+}
+
+/// The lock on a container's directory. A supervisor that has said that its container ended may still be tidying up.
+fn lock(engine: &Engine, id: &str, directory: &Path) -> Result<FileLock> {
+    let deadline = Instant::now() + TIDYING;
+    loop {
+        let lock = try_lock_file(&lock_path(directory)).map_err(|error| Error::internal("lock", error))?;
+        if let Some(lock) = lock {
+            return Ok(lock);
+        }
+        let runs = Records::of(engine).get(id)?.is_some_and(|record| record.is_active());
+        if runs || Instant::now() > deadline {
+            return Err(Error::conflict(format!("the container `{id}` runs already")));
+        }
+        std::thread::sleep(TIDYING_STEP);
+    }
 }
 
 fn publish(joined: &Joined, record: &Record) -> Result<Reservation> {

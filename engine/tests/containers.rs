@@ -20,7 +20,7 @@ use kiln_engine::{Config, Engine, ErrorKind};
 
 type Test = (&'static str, fn(&Engine));
 
-const TESTS: [Test; 12] = [
+const TESTS: [Test; 13] = [
     ("a_supervisor_waits_for_its_container", a_supervisor_waits_for_its_container),
     ("output_and_exit_code", output_and_exit_code),
     ("input_reaches_the_program", input_reaches_the_program),
@@ -31,6 +31,7 @@ const TESTS: [Test; 12] = [
     ("a_volume_is_filled_and_kept", a_volume_is_filled_and_kept),
     ("processes_are_added_and_listed", processes_are_added_and_listed),
     ("a_failure_starts_again", a_failure_starts_again),
+    ("what_ended_starts_again_at_once", what_ended_starts_again_at_once),
     ("a_dead_supervisor_is_noticed", a_dead_supervisor_is_noticed),
     ("what_removes_itself_leaves_nothing", what_removes_itself_leaves_nothing),
 ];
@@ -115,6 +116,16 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what} did not come true");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Its last supervisor may still be tidying up when the next one starts.
+fn what_ended_starts_again_at_once(engine: &Engine) {
+    let id = engine.containers().create(&shell("exit 3")).unwrap();
+    for _ in 0..20 {
+        let attach = engine.containers().start(&id, Some(&WATCH)).unwrap().unwrap();
+        assert_eq!(collect(attach).2, 3);
+    }
+    engine.containers().remove(&id, RemoveOptions::default()).unwrap();
 }
 
 fn output_and_exit_code(engine: &Engine) {
