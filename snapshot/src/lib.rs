@@ -27,6 +27,7 @@ mod scan;
 mod snapshotter;
 pub mod testsuite;
 mod tree;
+mod walk;
 pub mod write_tar;
 mod writers;
 pub mod xattrs;

@@ -19,10 +19,11 @@ use crate::apply::WHITEOUT;
 use crate::error::show;
 use crate::path::{as_path, joined, split};
 use crate::scan::in_order;
+use crate::walk::{Place, Seen, walk};
 use crate::write_tar::TarWriter;
 use crate::{Change, ChangeKind, Error, Metadata, Node, Result, TarOptions, TarStats};
 pub(crate) use shape::blank;
-use shape::{Place, directory, walk};
+use shape::directory;
 
 pub use copying::Taken;
 pub use shape::Shape;
@@ -193,7 +194,7 @@ impl Draft {
     }
 
     fn find(&mut self, path: &[u8]) -> Result<Place> {
-        walk(path, |here| self.look(here))
+        walk(path, |here| Ok(self.look(here)?.map_or(Seen::Nothing, |there| there.node.into())))
     }
 
     /// What has the canonical `path` as far as the recipe has got.

@@ -17,11 +17,10 @@ use kiln_sys::fs::{self, FileType, Root, Time};
 
 use crate::Result;
 use crate::path::{MAX_DEPTH, components, join, joined, name_of, split};
+use crate::walk::{Place, Seen, walk};
 
 /// How many directories are kept open.
 const MAX_OPEN: usize = 256;
-/// The most symbolic links one path may go through, as in the kernel.
-pub(crate) const MAX_LINKS: usize = 40;
 
 /// What a walk to a directory met.
 pub(crate) enum Found {
@@ -111,40 +110,28 @@ impl Tree {
         if let Some(open) = self.open.get(path) {
             return Ok(Found::Directory(path.to_vec(), open.fd.clone()));
         }
-        let mut here = Vec::new();
-        let mut rest: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
-            if name == b".." {
-                here.truncate(split(&here).0.len());
-                continue;
+        Ok(match walk(path, |here| self.look(here))? {
+            Place::Directory(path) => {
+                let fd = self.directory(&path)?;
+                Found::Directory(path, fd)
             }
-            let parent = here.len();
-            join(&mut here, &name);
-            if self.open_canonical(&here)?.is_some() {
-                continue;
-            }
-            let Some(target) = self.read_link(&here)? else {
-                return self.why_not(here, rest.is_empty());
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                let subject = format!("`{}`", crate::error::show(path));
-                return Err(kiln_sys::Error::new("openat", subject, Errno::LOOP).into());
-            }
-            here.truncate(if target.first() == Some(&b'/') { 0 } else { parent });
-            rest.extend(components(&target).rev().map(<[u8]>::to_vec));
-        }
-        let fd = self.directory(&here)?;
-        Ok(Found::Directory(here, fd))
+            Place::Missing(path, last) => Found::Missing { path, last },
+            Place::Obstacle(path, last) => Found::Obstacle { path, last },
+        })
     }
 
-    /// What stands where `here` is no directory and no link.
-    fn why_not(&mut self, here: Vec<u8>, last: bool) -> Result<Found> {
-        let dir = self.directory(split(&here).0)?;
-        match fs::statat(dir.as_fd(), name_of(&here)) {
-            Ok(_) => Ok(Found::Obstacle { path: here, last }),
-            Err(error) if error.is_not_found() => Ok(Found::Missing { path: here, last }),
+    /// What has a canonical path whose parent is a directory.
+    fn look(&mut self, path: &[u8]) -> Result<Seen> {
+        if self.open_canonical(path)?.is_some() {
+            return Ok(Seen::Directory);
+        }
+        let dir = self.directory(split(path).0)?;
+        match fs::statat(dir.as_fd(), name_of(path)) {
+            Ok(stat) if stat.file_type() == FileType::Symlink => {
+                Ok(Seen::Link(fs::readlinkat(dir.as_fd(), name_of(path))?.into_os_string().into_vec()))
+            }
+            Ok(_) => Ok(Seen::Other),
+            Err(error) if error.is_not_found() => Ok(Seen::Nothing),
             Err(error) => Err(error.into()),
         }
     }
@@ -172,18 +159,6 @@ impl Tree {
     /// Whether the canonical path is a directory.
     pub(crate) fn is_directory(&mut self, path: &[u8]) -> Result<bool> {
         Ok(self.open_canonical(path)?.is_some())
-    }
-
-    fn read_link(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>> {
-        let dir = self.directory(split(path).0)?;
-        match fs::statat(dir.as_fd(), name_of(path)) {
-            Ok(stat) if stat.file_type() == FileType::Symlink => {
-                Ok(Some(fs::readlinkat(dir.as_fd(), name_of(path))?.into_os_string().into_vec()))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// The directory at a canonical path that was found before.

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use kiln_sys::Errno;
 use kiln_sys::fs::{FileType, Owner, Stat};
 
-use super::shape::{Place, directory};
+use super::shape::directory;
 use super::{Draft, Origin, SourceFile, failed};
 use crate::checksum::Entry;
 use crate::copy::{CopyOptions, Parents, ROOT, conflict};
 use crate::error::show;
 use crate::path::{components, joined, split};
+use crate::walk::Place;
 use crate::{Error, Metadata, Node, Result};
 
 /// What is copied.

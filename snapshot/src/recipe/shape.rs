@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use kiln_sys::Errno;
 use kiln_sys::fs::{FileType, Root, Stat, Time};
 
-use crate::error::show;
-use crate::path::{components, join, name_of, split};
+use crate::path::{name_of, split};
 use crate::scan::{Found, Scan};
-use crate::tree::{MAX_LINKS, Tree, forget_below};
+use crate::tree::{Tree, forget_below};
 use crate::{Change, ChangeKind, Metadata, Node, Result};
 
 /// A filesystem that a layer is described for.
@@ -25,17 +23,6 @@ pub struct Shape {
 enum Known {
     Gone,
     Here(Metadata),
-}
-
-/// Where a walk through a shape ended; paths are canonical.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// At a directory.
-    Directory(Vec<u8>),
-    /// Where nothing is; whether that is what the walk was to find.
-    Missing(Vec<u8>, bool),
-    /// At something that is neither directory nor link; whether that is what the walk was to find.
-    Obstacle(Vec<u8>, bool),
 }
 
 impl Shape {
@@ -151,36 +138,6 @@ pub(crate) fn blank(mode: u32, (uid, gid): (u32, u32), mtime: Time) -> Stat {
         ctime: mtime,
         atime: mtime,
     }
-}
-
-/// Walks to what `path` names, links on the way and at its end followed inside the filesystem that `look` knows.
-pub(super) fn walk(path: &[u8], mut look: impl FnMut(&[u8]) -> Result<Option<Metadata>>) -> Result<Place> {
-    let mut here = Vec::new();
-    let mut rest: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
-    let mut links = 0;
-    while let Some(name) = rest.pop() {
-        if name == b".." {
-            here.truncate(split(&here).0.len());
-            continue;
-        }
-        let parent = here.len();
-        join(&mut here, &name);
-        match look(&here)?.map(|metadata| metadata.node) {
-            None => return Ok(Place::Missing(here, rest.is_empty())),
-            Some(Node::Directory { .. }) => {}
-            Some(Node::Symlink(target)) => {
-                links += 1;
-                if links > MAX_LINKS {
-                    let subject = format!("`{}`", show(path));
-                    return Err(kiln_sys::Error::new("openat", subject, Errno::LOOP).into());
-                }
-                here.truncate(if target.first() == Some(&b'/') { 0 } else { parent });
-                rest.extend(components(&target).rev().map(<[u8]>::to_vec));
-            }
-            Some(_) => return Ok(Place::Obstacle(here, rest.is_empty())),
-        }
-    }
-    Ok(Place::Directory(here))
 }
 
 impl std::fmt::Debug for Shape {
