@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use kiln_builder::attest::Attest;
 use kiln_builder::{
     BuildError, BuildJob, BuildOutput, Builder, Destination, Entitlements, Event, EventKind, Export,
-    ImageOptions, LocalMode, Place, Session, Target,
+    ImageOptions, Place, Session, Target,
 };
 use kiln_cache::{Counts, PruneOptions, Store};
 use kiln_graph::{
@@ -28,16 +28,6 @@ struct Workshop {
     context: TempDir,
     builder: Builder,
     events: Arc<Mutex<Vec<Event>>>,
-}
-
-fn local(dest: &Path) -> Export {
-    Export::Local {
-        dest: dest.to_owned(),
-        split: None,
-        mode: LocalMode::Copy,
-        epoch: None,
-        prefix: String::new(),
-    }
 }
 
 impl Workshop {
@@ -90,7 +80,7 @@ impl Workshop {
     /// Builds and returns the files of the result.
     async fn files(&self, plan: Plan) -> PathBuf {
         let dest = self.root.path().join(format!("out-{}", self.root.path().read_dir().unwrap().count()));
-        self.build(plan, vec![local(&dest)]).await.unwrap();
+        self.build(plan, vec![common::local(&dest)]).await.unwrap();
         dest
     }
 
@@ -443,7 +433,7 @@ async fn mounts_are_seen_and_never_kept() {
         definition: Arc::new(plan.definition),
         targets: vec![target(plan.top)],
         multi_platform: false,
-        exports: vec![local(&dest)],
+        exports: vec![common::local(&dest)],
         others: Vec::new(),
         session: Session { secrets: Arc::new(Fixed), ..Session::of_contexts(Arc::new(contexts)) },
         allow: Entitlements::default(),

@@ -14,8 +14,8 @@ use kiln_builder::SshAgent;
 use kiln_builder::attest::Attest;
 use kiln_builder::session::{Nothing, SshAgents};
 use kiln_builder::{
-    BuildJob, BuildOutput, Builder, ContextSource, Destination, Entitlements, Export, ImageOptions,
-    LocalMode, Secrets, Session, SessionError, Silent, Target,
+    BuildJob, BuildOutput, Builder, ContextSource, Destination, Entitlements, Export, ImageOptions, Secrets,
+    Session, SessionError, Silent, Target,
 };
 use kiln_graph::{Definition, GitTimes, Op, SourceOp, Submodules, VertexMeta};
 use kiln_oci::{Digest, ImageConfig, Platform};
@@ -36,16 +36,6 @@ struct Shop {
 }
 
 struct Given(BTreeMap<String, String>);
-
-fn local(dest: &Path) -> Export {
-    Export::Local {
-        dest: dest.to_owned(),
-        split: None,
-        mode: LocalMode::Copy,
-        epoch: None,
-        prefix: String::new(),
-    }
-}
 
 impl Secrets for Given {
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, SessionError> {
@@ -78,7 +68,7 @@ impl Shop {
     async fn fetch(&self, source: SourceOp) -> Result<PathBuf, String> {
         let out =
             self.dir.path().join(format!("out-{}", std::fs::read_dir(self.dir.path()).unwrap().count()));
-        let built = self.build(source, vec![local(&out)]).await?;
+        let built = self.build(source, vec![common::local(&out)]).await?;
         drop(built);
         Ok(out)
     }

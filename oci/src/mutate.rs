@@ -40,18 +40,20 @@ pub(crate) fn repoint(mut image: Image) -> Image {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{Digest, Manifest, MediaType, Platform};
 
-    fn empty() -> Image {
+    /// An image without layers.
+    pub(crate) fn empty() -> Image {
         let config = ImageConfig::empty(Platform::new("linux", "amd64", None));
         let descriptor = Descriptor::of(MediaType::OCI_CONFIG, &config.to_bytes());
         Image { manifest: Manifest::new(descriptor, Vec::new()), config }
     }
 
-    fn with(image: &Image, name: &str) -> Image {
-        let layer = Descriptor::of(MediaType::OCI_LAYER, name.as_bytes());
+    /// `image` with a layer called `name`.
+    pub(crate) fn with(image: &Image, name: &str) -> Image {
+        let layer = Descriptor::of(MediaType::OCI_LAYER_GZIP, name.as_bytes());
         let history = History { created_by: Some(name.to_owned()), ..History::default() };
         append(image, layer, DiffId(Digest::of(name.as_bytes())), history)
     }

@@ -157,20 +157,8 @@ fn settings(config: &ImageConfig) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutate::{append, with_config};
-    use crate::{Digest, Manifest, Platform};
-
-    fn empty() -> Image {
-        let config = ImageConfig::empty(Platform::new("linux", "amd64", None));
-        let descriptor = Descriptor::of(MediaType::OCI_CONFIG, &config.to_bytes());
-        Image { manifest: Manifest::new(descriptor, Vec::new()), config }
-    }
-
-    fn with(image: &Image, name: &str) -> Image {
-        let layer = Descriptor::of(MediaType::OCI_LAYER_GZIP, name.as_bytes());
-        let history = History { created_by: Some(name.to_owned()), ..History::default() };
-        append(image, layer, DiffId(Digest::of(name.as_bytes())), history)
-    }
+    use crate::mutate::tests::{empty, with};
+    use crate::mutate::with_config;
 
     fn with_entry(image: &Image, name: &str) -> Image {
         let mut config = image.config.clone();

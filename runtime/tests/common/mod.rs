@@ -80,7 +80,7 @@ impl Image {
     pub(crate) fn rootfs(&self) -> Vec<Mount> {
         let base = self.dir.path();
         // A `volatile` overlay must be declared sound before it is mounted again.
-        let _ = std::fs::remove_dir_all(base.join("work/work/incompat"));
+        let _ = std::fs::remove_dir_all(base.join("work").join("work").join("incompat"));
         vec![Mount {
             source: "overlay".into(),
             target: PathBuf::new(),
