@@ -25,7 +25,6 @@ type Ran<'a> = futures_util::future::BoxFuture<'a, Result<Vec<Value>, Cause>>;
 /// Linear time means that each size takes twice as long as the one before.
 const SIZES: [usize; 3] = [1_250, 2_500, 5_000];
 
-/// A graph with about so many vertices, as a Dockerfile.
 /// The name of a shape, and its Dockerfile with so many steps.
 type NamedShape = (&'static str, fn(usize) -> String);
 

@@ -42,7 +42,9 @@ impl Who<'_> {
     pub(super) fn have(self, field: &Field, name: &str) -> Result<()> {
         match self {
             Who::Kiln => run(&mut field.command("state", &["pull", "-q", name])),
-            Who::Peer(peer) if peer.kind == Kind::BuildKit => peer.must(&["pull", "-q", &self.base(name)]),
+            Who::Peer(peer) if matches!(peer.kind, Kind::BuildKit | Kind::Classic) => {
+                peer.must(&["pull", "-q", &self.base(name)])
+            }
             Who::Peer(peer) => peer.must(&["pull", "-q", "--tls-verify=false", &self.base(name)]),
         }
     }

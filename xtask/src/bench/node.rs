@@ -26,14 +26,15 @@ pub(super) const WORK: &[Work] = &[
         goal: 1000.0,
         unit: Milliseconds,
         measure: |bench, who| {
-            who.builds().then(|| measure(bench, who, |spent| spent.total.saturating_sub(spent.installation)))
+            who.builds()
+                .then(|| measure(bench, who, "node", |spent| spent.total.saturating_sub(spent.installation)))
         },
     },
     Work {
         name: "export: the layer of an installation of nodejs, compressed and pushed",
         goal: 800.0,
         unit: Milliseconds,
-        measure: |bench, who| who.builds().then(|| measure(bench, who, |spent| spent.push)),
+        measure: |bench, who| who.builds().then(|| measure(bench, who, "export", |spent| spent.push)),
     },
 ];
 
@@ -47,11 +48,11 @@ struct Spent {
     push: Duration,
 }
 
-fn measure(bench: &Bench<'_>, who: Who<'_>, figure: fn(&Spent) -> Duration) -> Result<Figure> {
+fn measure(bench: &Bench<'_>, who: Who<'_>, row: &str, figure: fn(&Spent) -> Duration) -> Result<Figure> {
     let context = context(bench, who)?;
     let base = bench.tag(who, "node:base");
     push_base(bench, who, &base)?;
-    let spent = (0..RUNS).map(|number| once(bench, who, &context, number));
+    let spent = (0..RUNS).map(|number| once(bench, who, &context, &format!("{row}-{number}")));
     Figure::of(spent.map(|spent| Ok(millis(figure(&spent?)))).collect::<Result<_>>()?)
 }
 
@@ -83,32 +84,31 @@ fn push_base(bench: &Bench<'_>, who: Who<'_>, tag: &str) -> Result<()> {
     run(&mut who.push(bench.field, "state", tag))
 }
 
-fn once(bench: &Bench<'_>, who: Who<'_>, context: &std::path::Path, number: usize) -> Result<Spent> {
-    let tag = bench.tag(who, &format!("node:{number}"));
-    let state = format!("node-{number}");
-    forget(bench, who, &state)?;
+fn once(bench: &Bench<'_>, who: Who<'_>, context: &std::path::Path, state: &str) -> Result<Spent> {
+    let tag = bench.tag(who, &format!("node:{state}"));
+    forget(who)?;
     settle()?;
     let start = std::time::Instant::now();
-    let output = who.build_with(bench.field, &state, &tag, context, Network::Host).output()?;
+    let output = who.build_with(bench.field, state, &tag, context, Network::Host).output()?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     if !output.status.success() {
         bail!("the build failed: {}", said.lines().last().unwrap_or_default());
     }
     let build = start.elapsed();
-    let push = timed(&mut who.push(bench.field, &state, &tag))?;
+    let push = timed(&mut who.push(bench.field, state, &tag))?;
     let installation = Duration::from_nanos(moment(&said, END)?.saturating_sub(moment(&said, BEGIN)?));
     Ok(Spent { total: build + push, installation, push })
 }
 
 /// Nothing of an earlier run is known any more.
-fn forget(bench: &Bench<'_>, who: Who<'_>, state: &str) -> Result<()> {
+fn forget(who: Who<'_>) -> Result<()> {
     match who {
-        Who::Kiln => drop(std::fs::remove_dir_all(bench.field.folder(state)?)),
-        Who::Peer(peer) if peer.kind == Kind::Buildah => peer.must(&["rmi", "--all", "--force"])?,
-        Who::Peer(peer) => peer.must(&["system", "prune", "--all", "--force"])?,
+        // Its state root is a fresh one: the bridge of a root that was removed would stay, with other addresses.
+        Who::Kiln => Ok(()),
+        Who::Peer(peer) if peer.kind == Kind::Buildah => peer.must(&["rmi", "--all", "--force"]),
+        Who::Peer(peer) => peer.must(&["system", "prune", "--all", "--force"]),
     }
-    Ok(())
 }
 
 /// The time that stands after `word` in a log that may also show the command.
