@@ -19,8 +19,6 @@ use crate::progress::Reporter;
 use crate::pull;
 use crate::stores::Stores;
 
-pub(crate) use attest::MAX_STATEMENT;
-
 /// The operating system of index entries that are no images but statements about one.
 const NO_OS: &str = "unknown";
 

@@ -1,7 +1,8 @@
 //! Referrers: manifests whose `subject` is another one, listed and pushed (distribution-spec 1.1).
 //!
 //! A registry that knows them lists them by itself. For one that does not, their list is an index under a tag made of the
-//! subject's digest, which whoever pushes keeps up to date.
+//! subject's digest, which whoever pushes keeps up to date. Two who push at the same moment may lose one entry of it: the
+//! specification has nothing against that.
 
 use bytes::Bytes;
 use kiln_oci::parse::{Document, MAX_MANIFEST, parse_manifest};
@@ -40,7 +41,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<Descriptor>> {
     let mut found = match known(session, subject, artifact_type).await? {
         Some(found) => found,
-        None => tagged(session, reference, subject).await?.manifests,
+        None => tagged(session, reference, subject).await?.map(|index| index.manifests).unwrap_or_default(),
     };
     // A registry need not filter, and a tag's index cannot.
     found.retain(|entry| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted)));
@@ -92,15 +93,14 @@ fn index(request: &Request, page: &[u8]) -> Result<Option<Index>> {
     }
 }
 
-/// The index under the fallback tag; an empty one where there is none.
-async fn tagged(session: &Session, reference: &Reference, subject: &Digest) -> Result<Index> {
+/// The index under the fallback tag: an empty one where there is none, none where something else is there.
+async fn tagged(session: &Session, reference: &Reference, subject: &Digest) -> Result<Option<Index>> {
     match resolve(session, &reference.of_referrers(subject)).await {
         Ok(resolved) => match resolved.document {
-            Document::Index(index) => Ok(index),
-            // Whoever has put something else there does not list referrers.
-            Document::Manifest(_) => Ok(Index::new(Vec::new())),
+            Document::Index(index) => Ok(Some(index)),
+            Document::Manifest(_) => Ok(None),
         },
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(Index::new(Vec::new())),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Some(Index::new(Vec::new()))),
         Err(error) => Err(error),
     }
 }
@@ -118,12 +118,17 @@ pub(crate) async fn push(
     if headers.contains_key(SUBJECT) {
         return Ok(Listed::ByRegistry);
     }
-    let mut index = tagged(session, reference, subject).await?;
+    let tag = reference.of_referrers(subject);
+    let Some(mut index) = tagged(session, reference, subject).await? else {
+        let request = session.request(Method::GET, &format!("manifests/{}", tag.target()));
+        let message = "the tag for the list of referrers is another manifest; remove it to push statements";
+        return Err(request.error(ErrorKind::Refused, message));
+    };
     if index.manifests.iter().any(|entry| entry.digest == referrer.digest) {
         return Ok(Listed::ByTag);
     }
     index.manifests.push(referrer.clone());
     let media_type = MediaType::new(MediaType::OCI_INDEX);
-    push_manifest(session, &reference.of_referrers(subject), &media_type, index.to_bytes().into()).await?;
+    push_manifest(session, &tag, &media_type, index.to_bytes().into()).await?;
     Ok(Listed::ByTag)
 }

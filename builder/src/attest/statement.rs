@@ -10,6 +10,8 @@ use super::purl::Purl;
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// The predicate type of a list of packages, SPDX.
 pub const SPDX: &str = "https://spdx.dev/Document";
+/// The most bytes of a statement that is read (40 MiB are BuildKit's limit for one that is written).
+pub const MAX_STATEMENT: u64 = 64 << 20;
 /// The media type of a statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 

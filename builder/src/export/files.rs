@@ -87,9 +87,12 @@ fn statements(
     attest::statements(&image.attestations, &changes, root, &wanted.prefix, tag.as_deref())
 }
 
-/// Writes a file in place of one that is there.
+/// Writes a file in place of one that is there; a folder there is an error.
 fn write(dest: &Root, name: &str, bytes: &[u8]) -> Result<(), Cause> {
-    kiln_sys::fs::remove_tree(dest.as_fd(), name)?;
+    match kiln_sys::fs::unlinkat(dest.as_fd(), name) {
+        Err(error) if !error.is_not_found() => return Err(error.into()),
+        _ => {}
+    }
     let mut file = kiln_sys::fs::create_file(dest.as_fd(), name, FILE_MODE)?;
     file.write_all(bytes).map_err(Cause::io(format!("write `{name}`")))
 }

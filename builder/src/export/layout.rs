@@ -7,7 +7,9 @@ use std::path::Path;
 use kiln_cache::Store;
 use kiln_oci::archive::{Blobs as _, Contents};
 use kiln_oci::layout::{BLOBS_DIR, INDEX_FILE, LAYOUT, LAYOUT_FILE, REF_NAME, blob_path};
+use kiln_oci::parse::MAX_MANIFEST;
 use kiln_oci::{Algorithm, Descriptor, Index, Reference, VerifyReader};
+use kiln_sys::fs::Root;
 
 use super::archive::{Stored, saved};
 use super::fill_file;
@@ -31,7 +33,7 @@ pub(super) fn write(store: &Store, root: &Descriptor, names: &[Reference], dest:
         blob(&dest.join(blob_path(&descriptor.digest)), descriptor.size, &mut content)?;
     }
     file(&dest.join(LAYOUT_FILE), LAYOUT.as_bytes())?;
-    let index = merged(listed(&dest.join(INDEX_FILE))?, contents.index);
+    let index = merged(listed(dest)?, contents.index);
     file(&dest.join(INDEX_FILE), &index.to_bytes())
 }
 
@@ -50,10 +52,10 @@ fn file(path: &Path, bytes: &[u8]) -> Result<(), Cause> {
 }
 
 /// The list that is there.
-fn listed(path: &Path) -> Result<Option<Index>, Cause> {
-    let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        result => result.map_err(Cause::io(format!("read `{}`", path.display())))?,
+fn listed(dest: &Path) -> Result<Option<Index>, Cause> {
+    let path = dest.join(INDEX_FILE);
+    let Some(bytes) = Root::open(dest)?.read_limited(INDEX_FILE, MAX_MANIFEST as u64)? else {
+        return Ok(None);
     };
     let wrong = |error| Cause::Invalid(format!("`{}` is no list of images: {error}", path.display()));
     serde_json::from_slice(&bytes).map(Some).map_err(wrong)

@@ -7,9 +7,8 @@ use kiln_oci::{Descriptor, Index, Manifest};
 use super::Image;
 use super::documents::{MAX_MANIFEST, document_of};
 use crate::attest::manifest::attested;
-use crate::attest::statement::IN_TOTO;
+use crate::attest::statement::{IN_TOTO, MAX_STATEMENT};
 use crate::error::Cause;
-use crate::push::MAX_STATEMENT;
 use crate::stores::Stores;
 
 /// The most statements about one image that come with it.
@@ -42,21 +41,22 @@ async fn artifact(stores: &Stores, image: &Image, entry: &Descriptor, lease: &Le
     let content = &stores.store.content;
     let bytes = match content.info(&entry.digest)? {
         Some(_) => content.read(&entry.digest, MAX_MANIFEST)?,
-        None => {
-            let bytes = stores.client.manifest(&image.reference, entry).await?;
-            content.put(entry.media_type.clone(), &bytes)?;
-            bytes.to_vec()
-        }
+        None => stores.client.manifest(&image.reference, entry).await?.to_vec(),
     };
     let Ok(Document::Manifest(Manifest { config, layers, .. })) = parse_manifest(&bytes, None) else {
         return Ok(());
     };
-    for blob in layers.iter().take(MAX_STATEMENTS).chain([&config]) {
+    if layers.len() > MAX_STATEMENTS {
+        return Ok(());
+    }
+    for blob in layers.iter().chain([&config]) {
         lease.hold(&Resource::Blob(blob.digest.clone()))?;
         if content.info(&blob.digest)?.is_none() {
             let bytes = stores.client.blob_bytes(&image.reference, blob, MAX_STATEMENT).await?;
             content.put(blob.media_type.clone(), &bytes)?;
         }
     }
+    // Last: a manifest that is here has everything that it names.
+    content.put(entry.media_type.clone(), &bytes)?;
     Ok(())
 }

@@ -12,12 +12,9 @@ use kiln_oci::{Descriptor, Digest, Manifest, MediaType};
 use super::Push;
 use crate::attest::attach;
 use crate::attest::manifest::{Artifact, attested};
-use crate::attest::statement::{IN_TOTO, Statement};
+use crate::attest::statement::{IN_TOTO, MAX_STATEMENT, Statement};
 use crate::error::Cause;
 use crate::push::image::Stored;
-
-/// The most bytes of a statement (40 MiB are BuildKit's limit for one that is written).
-pub(crate) const MAX_STATEMENT: u64 = 64 << 20;
 
 impl Push<'_> {
     /// Sends what refers to the manifest `stored`, which is `pushed` at the registry.

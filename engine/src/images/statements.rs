@@ -1,15 +1,12 @@
 //! What is said about an image: statements that refer to its manifest, or that its index lists.
 
 use kiln_builder::attest::manifest::{PREDICATE_TYPE, attested};
-use kiln_builder::attest::statement::{IN_TOTO, Statement};
+use kiln_builder::attest::statement::{IN_TOTO, MAX_STATEMENT, Statement};
 use kiln_oci::parse::{Document, MAX_MANIFEST, parse_manifest};
 use kiln_oci::{Descriptor, Digest, Index};
 
 use super::{Images, StoredImage};
 use crate::{Error, Result};
-
-/// The most bytes of a statement that is read.
-const MAX_STATEMENT: u64 = 64 << 20;
 
 /// A statement that is here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,8 @@ use crate::{
 const MAX_IMAGES: usize = 10_000;
 /// The most bytes of a statement about an image.
 const MAX_STATEMENT: usize = 64 << 20;
+/// The most bytes of all statements.
+const MAX_ATTACHED: usize = 512 << 20;
 /// The annotation by which BuildKit marks manifests that are statements about another one.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
@@ -203,16 +205,16 @@ impl<R: Read + Seek> Archive<R> {
             Err(source) => return Err(refused(INDEX_FILE, source)),
         };
         let mut all: Vec<(Digest, Loaded)> = Vec::new();
-        let mut visited = 0;
+        let (mut visited, mut left) = (0, MAX_ATTACHED);
         for entry in index.manifests.iter().filter(|entry| !is_attestation(entry)) {
             let names = oci_names(entry)?;
             match all.iter_mut().find(|(digest, _)| *digest == entry.digest) {
                 Some((_, loaded)) => add_names(&mut loaded.names, names),
                 None => {
                     let loaded = Loaded { names, ..Loaded::default() };
-                    let mut found = Found { loaded, seen: BTreeSet::new(), visited };
+                    let mut found = Found { loaded, seen: BTreeSet::new(), visited, left };
                     self.collect(entry, 1, &mut found)?;
-                    visited = found.visited;
+                    (visited, left) = (found.visited, found.left);
                     all.push((entry.digest.clone(), found.loaded));
                 }
             }
@@ -266,7 +268,8 @@ impl<R: Read + Seek> Archive<R> {
         if let Ok(Document::Manifest(manifest)) = parse_manifest(&bytes, Some(entry.media_type.as_str())) {
             for blob in manifest.layers.iter().chain([&manifest.config]) {
                 if found.is_new(&blob.digest)? {
-                    let bytes = self.read_verified(blob, MAX_STATEMENT)?;
+                    let bytes = self.read_verified(blob, MAX_STATEMENT.min(found.left))?;
+                    found.left -= bytes.len();
                     found.loaded.attached.push((blob.media_type.clone(), bytes));
                 }
             }
@@ -321,6 +324,8 @@ struct Found {
     seen: BTreeSet<Digest>,
     /// How many documents were read for all names.
     visited: usize,
+    /// Bytes that statements of all names may still have.
+    left: usize,
 }
 
 impl Found {
