@@ -98,8 +98,9 @@ pub(crate) fn sbom(
 
 /// When the newest layer was made: the same for a build that was remembered.
 fn made(store: &Store, layers: &Layers) -> Result<Option<SystemTime>, Cause> {
-    let Some(chain) = layers.chain_id() else { return Ok(None) };
-    Ok(store.snapshots.stat(&kiln_cache::name_of(&chain))?.map(|info| info.created))
+    let diff_ids = layers.diff_ids();
+    let (Some(chain), Some(top)) = (layers.chain_id(), diff_ids.last()) else { return Ok(None) };
+    Ok(store.layers.made(&chain, top)?)
 }
 
 fn raw(value: &Value) -> Result<Box<RawValue>, Cause> {

@@ -1,5 +1,8 @@
 //! Which distribution a filesystem is of: `etc/os-release` (os-release(5)).
 
+/// The most characters of a value: each package's URL has it.
+const MAX_WORD: usize = 256;
+
 /// A distribution.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Distro {
@@ -17,7 +20,7 @@ impl Distro {
         let text = String::from_utf8_lossy(bytes);
         let value = |key: &str| {
             let line = text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
-            line.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
+            line.unwrap_or_default().trim_matches(['"', '\'']).chars().take(MAX_WORD).collect::<String>()
         };
         let word =
             |text: String| text.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();

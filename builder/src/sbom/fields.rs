@@ -1,5 +1,8 @@
 //! Paragraphs of `Name: value` lines, as dpkg's status file and Python's metadata have them.
 
+/// The most fields of a paragraph that are kept; those of a package come before the list of its files.
+const MAX_FIELDS: usize = 10_000;
+
 /// One paragraph.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Paragraph<'a> {
@@ -35,7 +38,8 @@ pub(super) fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
                 }
                 return Some(paragraph);
             }
-            if let Some((name, value)) = line.split_once(':').filter(|_| !line.starts_with([' ', '\t'])) {
+            let field = line.split_once(':').filter(|_| !line.starts_with([' ', '\t']));
+            if let Some((name, value)) = field.filter(|_| paragraph.fields.len() < MAX_FIELDS) {
                 paragraph.fields.push((name, value.trim()));
             }
         }

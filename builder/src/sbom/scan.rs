@@ -68,7 +68,10 @@ pub fn scan(root: &Root) -> Result<Inventory, Cause> {
     scan.name_unread();
     scan.files();
     let Scan { mut notes, packages, .. } = scan;
-    notes.truncate(MAX_NOTES);
+    if let Some(more) = notes.len().checked_sub(MAX_NOTES).filter(|more| *more > 0) {
+        notes.truncate(MAX_NOTES);
+        notes.push(format!("{more} more"));
+    }
     Ok(Inventory { distro, packages: packages.into_iter().collect(), notes })
 }
 
@@ -138,18 +141,15 @@ impl Scan<'_> {
 
     /// The packages of languages, which are anywhere.
     fn files(&mut self) {
-        let (mut notes, mut found) = (Vec::new(), Vec::new());
-        let mut unread = Vec::new();
-        walk(self.root, &mut notes, &mut |folder, entry| {
+        let (root, mut notes) = (self.root, Vec::new());
+        walk(root, &mut notes, &mut |folder, entry| {
             let path = folder.path.join(&entry.name);
             match described(folder, entry) {
-                Ok(packages) if packages.is_empty() => {}
-                Ok(packages) => found.push((path.to_string_lossy().into_owned(), packages)),
-                Err(error) => unread.push(format!("`{}` ({error})", path.display())),
+                Ok(packages) => self.add(&path.to_string_lossy(), packages),
+                Err(error) => self.notes.push(format!("`{}` ({error})", path.display())),
             }
         });
-        found.into_iter().for_each(|(path, packages)| self.add(&path, packages));
-        self.notes.extend(notes.into_iter().chain(unread));
+        self.notes.extend(notes);
     }
 
     /// Takes packages that a file tells of, as far as they are sound.

@@ -13,6 +13,8 @@ const LEAF: u8 = 0x0d;
 const INTERIOR: u8 = 0x05;
 /// How deep a table's tree may be; four billion pages do not make it deeper.
 const MAX_DEPTH: usize = 32;
+/// The columns of a row that are looked at: those of the schema.
+const MAX_COLUMNS: usize = 5;
 
 /// A column of a row; numbers other than whole ones are not needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,8 @@ struct Pages<'a> {
     /// What of a page is used; some programs keep the end for themselves.
     usable: usize,
     seen: HashSet<u32>,
+    /// Bytes that rows may still have: they do not overlap, so all together have no more than the file.
+    left: usize,
 }
 
 impl<'a> Pages<'a> {
@@ -50,7 +54,13 @@ impl<'a> Pages<'a> {
             size => usize::try_from(size).ok()?,
         };
         let usable = size.checked_sub(usize::from(header[20]))?;
-        (size.is_power_of_two() && usable >= 480).then(|| Pages { bytes, size, usable, seen: HashSet::new() })
+        (size.is_power_of_two() && usable >= 480).then(|| Pages {
+            bytes,
+            size,
+            usable,
+            seen: HashSet::new(),
+            left: bytes.len(),
+        })
     }
 
     /// A page that was not looked at yet.
@@ -89,7 +99,8 @@ impl<'a> Pages<'a> {
     fn payload(&mut self, page: &[u8], cell: usize) -> Option<Vec<u8>> {
         let (length, cell) = varint(page, cell)?;
         let (_, start) = varint(page, cell)?;
-        let length = usize::try_from(length).ok().filter(|length| *length <= self.bytes.len())?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= self.left)?;
+        self.left -= length;
         let local = self.local(length);
         let mut payload = page.get(start..start.checked_add(local)?)?.to_vec();
         let mut next = if local < length { big_endian(page, start + local, 4)? } else { 0 };
@@ -127,7 +138,7 @@ fn columns(record: &[u8]) -> Option<Vec<Column>> {
     let header = usize::try_from(header).ok()?;
     let mut value = header;
     let mut columns = Vec::new();
-    while at < header {
+    while at < header && columns.len() < MAX_COLUMNS {
         let (kind, next) = varint(record, at)?;
         at = next;
         let (column, size) = column(record, value, kind)?;

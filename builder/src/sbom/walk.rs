@@ -25,7 +25,13 @@ pub(super) fn walk(root: &Root, notes: &mut Vec<String>, visit: &mut dyn FnMut(&
             }
         };
         let folder = Folder { path: &path, fd: fd.as_fd() };
-        let mut entries = fs::read_dir(folder.fd).unwrap_or_default();
+        let mut entries = match fs::read_dir(folder.fd) {
+            Ok(entries) => entries,
+            Err(error) => {
+                notes.push(format!("`{}` ({error})", path.display()));
+                continue;
+            }
+        };
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         for entry in entries {
             if left == 0 {
