@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use edits::Edits;
+use kiln_graph::boolean;
 use spec::Spec;
 
 /// The most bytes of one spec.
@@ -90,7 +91,7 @@ impl Registry {
 impl Device {
     /// Whether every build may use it.
     pub fn is_allowed_to_all(&self) -> bool {
-        matches!(self.annotation(AUTO_ALLOW), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+        self.annotation(AUTO_ALLOW).and_then(boolean::parse) == Some(true)
     }
 
     fn annotation(&self, key: &str) -> Option<&str> {

@@ -29,6 +29,7 @@ use kiln_registry_client::{Client, ClientOptions, Limits, NoCredentials};
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use kiln_builder::progress;
+pub use kiln_graph::boolean;
 pub use kiln_oci as oci;
 pub use kiln_parser::csv;
 pub use kiln_registry_client::auth::credentials::{CredentialsError, DockerConfig};

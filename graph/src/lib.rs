@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boolean;
 pub mod chmod;
 pub mod definition;
 pub mod digest;

@@ -2,6 +2,7 @@
 
 use kiln_oci::Digest;
 
+use crate::url::redact;
 use crate::{Device, ExecOp, ExtraHost, FileAction, FileOp, Mount, Network, Op, Security, render};
 
 /// One part of an operation: what it is, and its value as text.
@@ -89,8 +90,9 @@ impl FileOp {
     }
 }
 
+/// What is shown and remembered of a field: no password of a URL.
 fn part(name: &str, value: impl Into<String>) -> Part {
-    (name.to_owned(), value.into())
+    (name.to_owned(), redact(&value.into()))
 }
 
 /// A command as it was written: what a shell is given, else the words.
@@ -127,6 +129,8 @@ mod tests {
         let parts = Op::Exec(exec).parts();
         assert_eq!(parts[0], part("command", "make all"));
         assert_eq!(parts[1], part("variable `A`", "1=2"));
+        let (_, shown) = part("command", "git clone https://me:hunter2@git.example/a.git");
+        assert!(shown.starts_with("git clone https://me:") && !shown.contains("hunter2"), "{shown}");
         assert_eq!(parts.last().unwrap().0, "tmpfs mount at `/t`");
     }
 

@@ -14,7 +14,8 @@ use crate::lint::Linter;
 use crate::lower::BaseConfigs;
 use crate::{Diagnostic, Dockerfile};
 
-pub(crate) use args::{GlobalArgs, is_proxy};
+pub(crate) use args::GlobalArgs;
+pub use args::is_proxy;
 pub(crate) use contexts::image as context_image;
 pub use contexts::{NamedContext, NamedContexts};
 pub(crate) use stages::{Base, SCRATCH, StagePlan, base_image};

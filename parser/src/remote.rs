@@ -1,6 +1,6 @@
 //! URLs that stand for files elsewhere: git repositories and downloads, as `ADD` and contexts name them.
 
-use kiln_graph::{GitTimes, SourceOp, Submodules};
+use kiln_graph::{GitTimes, SourceOp, Submodules, boolean};
 
 /// Whether a text is a download.
 pub fn is_http(text: &str) -> bool {
@@ -179,11 +179,8 @@ fn qualified(prefix: &str, name: &str) -> String {
 
 /// A flag of a query; without a value it is set.
 fn flag(key: &str, text: &str) -> Result<bool, String> {
-    match text {
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("query parameter `{key}` is `true` or `false`, not `{text}`")),
-    }
+    let set = if text.is_empty() { Some(true) } else { boolean::parse(text) };
+    set.ok_or_else(|| format!("query parameter `{key}` is `true` or `false`, not `{text}`"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use kiln_graph::boolean;
 use kiln_oci::compression::Packing;
 use kiln_oci::{Compression, Reference};
 
@@ -252,11 +253,8 @@ fn mode(value: &str) -> Result<LocalMode> {
 
 /// A truth as Go reads it; the name alone, with nothing behind `=`, is true.
 fn flag(key: &str, value: &str) -> Result<bool> {
-    match value {
-        "" | "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
-        other => fail(format!("`{key}` is true or false and not `{other}`")),
-    }
+    let set = if value.is_empty() { Some(true) } else { boolean::parse(value) };
+    set.map_or_else(|| fail(format!("`{key}` is true or false and not `{value}`")), Ok)
 }
 
 /// What goes in front of the names of statements; they stay in the result's own folder.

@@ -3,7 +3,7 @@
 use kiln_engine::build::{
     Attest, AttestForm, PROVENANCE_FILE, Provenance, ProvenanceMode, ProvenanceOptions,
 };
-use kiln_engine::{Error, Result, csv};
+use kiln_engine::{Error, Result, boolean, csv};
 
 use super::wrong;
 
@@ -19,7 +19,9 @@ pub(crate) fn parse(attests: &[String], provenance: Option<&str>, sbom: Option<&
     for (kind, value) in [("provenance", provenance), ("sbom", sbom)] {
         let Some(value) = value else { continue };
         let rest = match (kind, value) {
-            (_, value) if is_true(value).is_some() => format!("disabled={}", is_true(value) == Some(false)),
+            (_, value) if boolean::parse(value).is_some() => {
+                format!("disabled={}", boolean::parse(value) == Some(false))
+            }
             ("provenance", "min" | "max") => format!("mode={value}"),
             (_, value) => value.to_owned(),
         };
@@ -85,7 +87,7 @@ impl Fields {
     }
 
     fn set(&mut self, kind: &str, key: &str, value: &str) -> std::result::Result<(), Why> {
-        let flag = || is_true(value).ok_or_else(|| Why::Text(format!("`{key}` is true or false")));
+        let flag = || boolean::parse(value).ok_or_else(|| Why::Text(format!("`{key}` is true or false")));
         let Provenance { options, file, inline_only } = &mut self.provenance;
         match (kind, key) {
             (_, "type") => {}
@@ -138,14 +140,6 @@ fn file_name(value: &str) -> std::result::Result<String, Why> {
     match value.is_empty() || value.contains(['/', '\0']) || value.starts_with("..") {
         true => Err(Why::Text("`filename` is a name and no path".to_owned())),
         false => Ok(value.to_owned()),
-    }
-}
-
-fn is_true(value: &str) -> Option<bool> {
-    match value {
-        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
-        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The platforms of a build: which are asked for, and what each of them becomes.
 
 use kiln_builder::{Export, Target};
-use kiln_graph::{Definition, Edge};
+use kiln_graph::{Definition, Edge, boolean};
 use kiln_oci::{ImageConfig, Platform};
 use kiln_parser::{Lowered, PlanOptions};
 
@@ -73,8 +73,8 @@ impl Platforms {
         self.list.iter().map(of).collect()
     }
 
-    /// One graph of what was made for each platform, perhaps of several stages one after the other. What several have in common, such as a compiler's stage, is in it
-    /// once and runs once.
+    /// One graph of what was made for each platform, perhaps of several stages one after the other. What several have in
+    /// common, such as a compiler's stage, is in it once and runs once.
     pub(super) fn merge(&self, mut lowered: Vec<Lowered>) -> (Definition, Vec<Target>) {
         if lowered.len() == 1 {
             let one = lowered.remove(0);
@@ -110,16 +110,15 @@ impl Platforms {
 
 /// Several platforms make an index, and so does one where the build argument says so.
 fn is_multi(request: &BuildRequest, count: usize) -> Result<bool> {
-    match request.build_args.get(MULTI_PLATFORM_ARG).map(String::as_str) {
-        None | Some("") => Ok(count > 1),
-        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "False" | "FALSE") if count == 1 => Ok(false),
-        Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Err(Error::invalid(format!(
-            "`{MULTI_PLATFORM_ARG}` forbids the index that {count} platforms need"
-        ))),
-        Some(other) => {
-            Err(Error::invalid(format!("`{MULTI_PLATFORM_ARG}={other}` is neither true nor false")))
+    let said = request.build_args.get(MULTI_PLATFORM_ARG).filter(|text| !text.is_empty());
+    let Some(text) = said else { return Ok(count > 1) };
+    match boolean::parse(text) {
+        Some(false) if count > 1 => {
+            let message = format!("`{MULTI_PLATFORM_ARG}` forbids the index that {count} platforms need");
+            Err(Error::invalid(message))
         }
+        Some(is_multi) => Ok(is_multi),
+        None => Err(Error::invalid(format!("`{MULTI_PLATFORM_ARG}={text}` is neither true nor false"))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `--mount=type=…,target=…`: one comma-separated record.
 
+use kiln_graph::boolean;
+
 use super::{Problem, nearest};
 use crate::csv;
 
@@ -187,11 +189,8 @@ fn name(kind: MountKind) -> &'static str {
 }
 
 pub(super) fn boolean(key: &str, value: Option<&str>) -> Result<bool, Problem> {
-    match value {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(other) => Err(Problem::new(format!("invalid value for `{key}`: `{other}`"))),
-    }
+    let Some(text) = value else { return Ok(true) };
+    boolean::parse(text).ok_or_else(|| Problem::new(format!("invalid value for `{key}`: `{text}`")))
 }
 
 fn sharing(text: String) -> Result<String, Problem> {

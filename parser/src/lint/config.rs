@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_graph::boolean;
+
 use super::Rule;
 use crate::directive::directive;
 use crate::{Diagnostic, Dockerfile};
@@ -54,7 +56,7 @@ impl Config {
                 "experimental" => config.experimental = Selection::parse(value),
                 "error" => {
                     config.error =
-                        boolean(value.trim()).ok_or_else(|| ConfigError::Value(part.to_owned()))?;
+                        boolean::parse(value.trim()).ok_or_else(|| ConfigError::Value(part.to_owned()))?;
                 }
                 other => return Err(ConfigError::Option(other.to_owned())),
             }
@@ -113,15 +115,6 @@ fn of_comments(comments: &[String]) -> Option<Config> {
         key.eq_ignore_ascii_case("check").then_some(value)
     });
     Config::of_directive(Some(check?)).ok()
-}
-
-/// What Go's `strconv.ParseBool` takes.
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

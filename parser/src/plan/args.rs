@@ -10,7 +10,7 @@ use crate::{Diagnostic, Node};
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 /// Whether an argument says how to reach the world; such need no `ARG` and are kept out of keys and history.
-pub(crate) fn is_proxy(name: &str) -> bool {
+pub fn is_proxy(name: &str) -> bool {
     PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
 }
 
