@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{OK, verify};
 use crate::app::{App, block_on};
-use crate::args::build::{BuildArgs, Progress, SquashWhich};
+use crate::args::build::{BuildArgs, Progress, SquashWhich, VerifyFormat};
 use crate::render::metadata;
 use crate::render::progress::BuildProgress;
 use crate::terminal;
@@ -114,6 +114,8 @@ fn finish(args: &BuildArgs, kind: Progress, built: &BuildResult, progress: &Buil
         write(file, &ids.join("\n"))?;
     }
     match kind {
+        // The object that tells of both builds is all of standard output.
+        _ if args.verify == Some(VerifyFormat::Json) => {}
         Progress::Quiet => terminal::say(&ids.join("\n"))?,
         Progress::None => {}
         _ => built.images.iter().filter(|image| image.pushed).try_for_each(say_pushed)?,

@@ -154,14 +154,15 @@ impl Lines {
             self.ready.push_str(&format!("{} ", time(self.elapsed)));
             self.within = true;
         }
+        // What follows may be another step's.
+        if self.open.contains('\x1b') && !self.open.ends_with(RESET) {
+            self.open.push_str(RESET);
+        }
         self.ready.push_str(&std::mem::take(&mut self.open));
     }
 
     fn end_line(&mut self) {
         self.again = false;
-        if self.open.contains('\x1b') && !self.open.ends_with(RESET) {
-            self.open.push_str(RESET);
-        }
         self.pass_open_on();
         self.ready.push('\n');
         self.within = false;
