@@ -157,7 +157,7 @@ fn is_private(key: &str) -> bool {
 /// The secrets and agents that steps ask for, by their names; one that a single step requires is required.
 fn asked(facts: Facts<'_>) -> (Value, Value) {
     let (mut secrets, mut agents): (BTreeMap<&str, bool>, BTreeMap<&str, bool>) = Default::default();
-    for (_, vertex) in needed(facts) {
+    for vertex in needed(facts) {
         let Op::Exec(exec) = &vertex.op else { continue };
         for mount in &exec.mounts {
             let (map, id, required) = match mount {
@@ -178,10 +178,8 @@ fn asked(facts: Facts<'_>) -> (Value, Value) {
     (list(secrets), list(agents))
 }
 
-fn needed(facts: Facts<'_>) -> impl Iterator<Item = (usize, &kiln_graph::Vertex)> {
-    let roots: Vec<Edge> = facts.root.into_iter().collect();
-    let ids = if roots.is_empty() { Vec::new() } else { facts.definition.reachable(&roots) };
-    ids.into_iter().map(|id| (id.index(), facts.definition.vertex(id)))
+fn needed(facts: Facts<'_>) -> impl Iterator<Item = &kiln_graph::Vertex> {
+    graph::needed(facts.definition, facts.root).into_iter().map(|id| facts.definition.vertex(id))
 }
 
 fn metadata(facts: Facts<'_>, resolved: &Resolved, options: &Options, is_whole: bool) -> Value {
@@ -213,7 +211,7 @@ fn metadata(facts: Facts<'_>, resolved: &Resolved, options: &Options, is_whole: 
 }
 
 fn reaches_network(facts: Facts<'_>) -> bool {
-    needed(facts).any(|(_, vertex)| matches!(&vertex.op, Op::Exec(exec) if exec.network != Network::None))
+    needed(facts).any(|vertex| matches!(&vertex.op, Op::Exec(exec) if exec.network != Network::None))
 }
 
 /// The Dockerfile, and which of its lines each step is.

@@ -158,6 +158,21 @@ impl BuiltImage {
     }
 }
 
+impl BuildRequest {
+    /// What becomes of the results of all its stages.
+    fn all_exports(&self) -> impl Iterator<Item = &Export> {
+        self.exports.iter().chain(self.others.iter().flat_map(|other| &other.exports))
+    }
+}
+
+/// Gives each result of `job` the exports that the request has for it.
+fn hand_out(request: BuildRequest, job: &mut BuildJob) {
+    job.exports = request.exports;
+    for (product, other) in job.others.iter_mut().zip(request.others) {
+        product.exports = other.exports;
+    }
+}
+
 /// A build as a graph, ready to be solved.
 pub(crate) struct Prepared {
     pub(crate) source: SourceFile,
@@ -186,12 +201,11 @@ impl Engine {
     /// Builds. When it returns, in whichever way, nothing of it runs any more.
     pub async fn build(
         &self,
-        mut request: BuildRequest,
+        request: BuildRequest,
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> Result<BuildResult> {
-        let others = request.others.iter().flat_map(|other| &other.exports);
-        check_names(request.exports.iter().chain(others))?;
+        check_names(request.all_exports())?;
         let began = SystemTime::now();
         let prepared = tokio::select! {
             prepared = self.prepare(&request, &progress) => prepared?,
@@ -199,10 +213,7 @@ impl Engine {
         };
         let mut job = self.job(&request, &prepared, progress, cancel)?;
         job.attest = attest::attest(&request, &prepared, began)?;
-        job.exports = std::mem::take(&mut request.exports);
-        for (product, other) in job.others.iter_mut().zip(request.others) {
-            product.exports = other.exports;
-        }
+        hand_out(request, &mut job);
         let built = self.builder().build(job).await;
         // The steps that a failed build completed are worth keeping too.
         self.sync_later()?;

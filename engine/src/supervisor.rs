@@ -353,8 +353,12 @@ fn lock(engine: &Engine, id: &str, directory: &Path) -> Result<FileLock> {
             return Ok(lock);
         }
         let runs = Records::of(engine).get(id)?.is_some_and(|record| record.is_active());
-        if runs || Instant::now() > deadline {
+        if runs {
             return Err(Error::conflict(format!("the container `{id}` runs already")));
+        }
+        if Instant::now() > deadline {
+            let message = format!("what the container `{id}` left is still being tidied up");
+            return Err(Error::conflict(message).with_hint("try again in a moment"));
         }
         std::thread::sleep(TIDYING_STEP);
     }

@@ -36,7 +36,7 @@ pub(super) fn locations(definition: &Definition, root: Option<Edge>) -> Value {
     all.into()
 }
 
-fn needed(definition: &Definition, root: Option<Edge>) -> Vec<VertexId> {
+pub(super) fn needed(definition: &Definition, root: Option<Edge>) -> Vec<VertexId> {
     root.map(|root| definition.reachable(&[root])).unwrap_or_default()
 }
 

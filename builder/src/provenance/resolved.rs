@@ -74,7 +74,7 @@ impl Resolved {
     /// What the image of `facts` was made of.
     pub fn of(facts: Facts<'_>) -> Resolved {
         let (mut found, mut resolved) = (Found::default(), Resolved::default());
-        for (_, vertex) in needed(facts) {
+        for vertex in needed(facts) {
             let Op::Source(source) = &vertex.op else { continue };
             match (source, Origin::of_source(source, facts.materials)) {
                 (SourceOp::Local { name, .. }, _) => resolved.add_local(name, facts, &mut found),

@@ -5,7 +5,10 @@ use std::time::SystemTime;
 
 use kiln_builder::provenance;
 use kiln_graph::url::redact;
+use kiln_parser::plan::is_proxy;
+use kiln_parser::remote;
 
+use super::named::IMAGE;
 use super::{Attest, BuildRequest, Export, Prepared};
 use crate::containers::NetworkMode;
 use crate::containers::new_id;
@@ -20,8 +23,7 @@ pub(super) fn attest(request: &BuildRequest, prepared: &Prepared, began: SystemT
     if attest.is_empty() {
         return Ok(attest);
     }
-    let others = request.others.iter().flat_map(|other| &other.exports);
-    if request.exports.iter().chain(others).any(|export| matches!(export, Export::Docker { .. })) {
+    if request.all_exports().any(|export| matches!(export, Export::Docker { .. })) {
         let message = "`-o type=docker`: Docker's archive has no place for attestations";
         return Err(Error::invalid(message).with_hint("`-o type=oci` has, and so has an image of the store"));
     }
@@ -40,9 +42,13 @@ pub(super) fn attest(request: &BuildRequest, prepared: &Prepared, began: SystemT
 fn parameters(request: &BuildRequest) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut add = |key: String, value: String| drop(all.insert(key, value));
-    request.build_args.iter().for_each(|(name, value)| add(format!("build-arg:{name}"), value.clone()));
+    let told = request.build_args.iter().filter(|(name, _)| !is_proxy(name));
+    told.for_each(|(name, value)| add(format!("build-arg:{name}"), redact(value)));
     request.labels.iter().for_each(|(name, value)| add(format!("label:{name}"), value.clone()));
-    request.named_contexts.iter().for_each(|(name, place)| add(format!("context:{name}"), redact(place)));
+    request
+        .named_contexts
+        .iter()
+        .for_each(|(name, place)| add(format!("context:{name}"), context(name, place)));
     request.target.iter().for_each(|target| add("target".to_owned(), target.clone()));
     if request.no_cache {
         add("no-cache".to_owned(), String::new());
@@ -66,6 +72,12 @@ fn parameters(request: &BuildRequest) -> BTreeMap<String, String> {
     all
 }
 
+/// Where a named context is from; the path of a folder is this machine's own.
+fn context(name: &str, place: &str) -> String {
+    let is_elsewhere = remote::is_git(place) || remote::is_http(place) || place.starts_with(IMAGE);
+    if is_elsewhere { redact(place) } else { format!("local:{name}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,7 +86,9 @@ mod tests {
     fn parameters_have_buildkits_names_and_no_passwords() {
         let request = BuildRequest {
             target: Some("app".to_owned()),
-            build_args: [("V".to_owned(), "1".to_owned())].into(),
+            build_args: [("V", "1"), ("HTTP_PROXY", "http://me:hunter2@proxy.example")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             labels: [("l".to_owned(), "m".to_owned())].into(),
             named_contexts: vec![("src".to_owned(), "https://me:hunter2@git.example/a.git".to_owned())],
             no_cache: true,
@@ -101,5 +115,7 @@ mod tests {
             ("h=1.2.3.4", "none")
         );
         assert!(!found["context:src"].contains("hunter2"), "{}", found["context:src"]);
+        assert_eq!(context("src", "/home/me/src"), "local:src");
+        assert_eq!(context("base", "docker-image://busybox"), "docker-image://busybox");
     }
 }

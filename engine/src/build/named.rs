@@ -12,7 +12,7 @@ use super::source::{IGNORE_FILES, read_ignore};
 use crate::{Engine, Error, Result};
 
 /// How images are told from folders.
-const IMAGE: &str = "docker-image://";
+pub(super) const IMAGE: &str = "docker-image://";
 const LAYOUT: &str = "oci-layout://";
 
 impl Engine {

@@ -98,9 +98,9 @@ impl Engine {
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> Result<Verified> {
-        let others = request.others.iter().flat_map(|other| &other.exports);
-        super::check_names(request.exports.iter().chain(others))?;
+        super::check_names(request.all_exports())?;
         request.no_cache = true;
+        let began = SystemTime::now();
         let prepared = tokio::select! {
             prepared = self.prepare(&request, &progress) => prepared?,
             () = cancel.cancelled() => return Err(failure::cancelled()),
@@ -108,21 +108,18 @@ impl Engine {
         let first = self.job(&request, &prepared, progress.clone(), cancel.clone())?;
         let again: Arc<dyn ProgressSink> = Arc::new(Again(progress.clone()));
         let mut second = self.job(&request, &prepared, again, cancel.clone())?;
+        second.attest = super::attest::attest(&request, &prepared, began)?;
         // Nothing of the first is shared, not even what tells its steps from other builds'.
         second.definition = Arc::new((*second.definition).clone());
         let compared = self.run_both(&first, &second, &cancel).await;
         self.sync_later()?;
         let (one, other) = compared.map_err(|error| failure::of_build(error, &prepared.source))?;
-        let others = request.others.iter().flat_map(|other| &other.exports);
-        let clamp = latest(request.exports.iter().chain(others), prepared.epoch);
+        let clamp = latest(request.all_exports(), prepared.epoch);
         if let Some(found) = self.compare(&first, (one, other.clone()), clamp, &prepared).await? {
             return Ok(Verified::Different(Box::new(found)));
         }
         second.progress = progress;
-        second.exports = std::mem::take(&mut request.exports);
-        for (product, other) in second.others.iter_mut().zip(request.others) {
-            product.exports = other.exports;
-        }
+        super::hand_out(request, &mut second);
         let built = self.builder().finish(second, other).await;
         self.sync_later()?;
         let built = built.map_err(|error| failure::of_build(error, &prepared.source))?;
@@ -204,13 +201,14 @@ fn first_of_layers(
         let (first, second) = (store.layers.open_tar(one, index)?, store.layers.open_tar(other, index)?);
         let mut found = None;
         let compared = compare(first, second, clamp, |difference| {
-            if difference.attribute.is_time() {
+            let is_time = difference.attribute.is_time();
+            let here = Found { layer: index + 1, layers: one.len(), difference, times: 0 };
+            if is_time {
                 times += 1;
-                let new = || Found { layer: index + 1, layers: one.len(), difference, times: 0 };
-                of_times.get_or_insert_with(new);
+                of_times.get_or_insert(here);
                 return ControlFlow::Continue(());
             }
-            found = Some(Found { layer: index + 1, layers: one.len(), difference, times: 0 });
+            found = Some(here);
             ControlFlow::Break(())
         });
         compared.map_err(|error| Error::internal("compare the layers of two builds", error))?;

@@ -37,18 +37,24 @@ pub(super) fn of_exit(code: i32, log: &[String]) -> Option<String> {
     if says("exec format error") {
         return Some(foreign());
     }
+    if [
+        "could not resolve",
+        "temporary failure resolving",
+        "name resolution",
+        "bad address",
+        "name or service not known",
+    ]
+    .into_iter()
+    .any(says)
+    {
+        return Some(
+            "the step could not look up a name: is there a network, and is it not `--network none`?".into(),
+        );
+    }
     if says("unable to locate package") {
         return Some(
             "the lists of packages are not in the image: `apt-get update && apt-get install …` in one RUN"
                 .into(),
-        );
-    }
-    if ["could not resolve", "name resolution", "bad address", "name or service not known"]
-        .into_iter()
-        .any(says)
-    {
-        return Some(
-            "the step could not look up a name: is there a network, and is it not `--network none`?".into(),
         );
     }
     if says("no space left on device") {
