@@ -14,7 +14,7 @@ use kiln_oci::Digest;
 use kiln_snapshot::checksum::Memo;
 use kiln_sys::fs::{Stat, Time};
 
-/// A file that changed so shortly before it was read may change again without its times telling (git's racy rule):
+/// A file that changed so shortly before the context was read may change again without its times telling (git's racy rule):
 /// the kernel stamps files with the time of the last timer tick.
 const RACY: Duration = Duration::from_millis(20);
 
@@ -24,6 +24,8 @@ pub(crate) struct Index {
     root: Vec<u8>,
     known: ContextIndex,
     learned: Mutex<BTreeMap<Vec<u8>, Learned>>,
+    /// Files that changed since then, nanoseconds since 1970, may change again without their times telling.
+    racy_since: i64,
 }
 
 /// New entries of one directory, by name.
@@ -35,7 +37,7 @@ impl Index {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let root = path.as_os_str().as_bytes().to_vec();
         let known = store.contexts.load(&root).unwrap_or_default();
-        Index { store: store.clone(), root, known, learned: Mutex::default() }
+        Index { store: store.clone(), root, known, learned: Mutex::default(), racy_since: racy_since() }
     }
 
     /// The entries of a directory with what was learned put in, without files that are gone.
@@ -47,9 +49,7 @@ impl Index {
         let entries: Vec<Entry> = kept.collect();
         DirIndex::new(entries.into_iter().chain(learned.into_values()).collect())
     }
-}
 
-impl Index {
     /// What is in a directory of the context now.
     fn names(&self, dir: &[u8]) -> HashSet<Vec<u8>> {
         let entries = std::fs::read_dir(self.path(dir)).into_iter().flatten().flatten();
@@ -75,7 +75,8 @@ impl Memo for Index {
 
     fn put(&self, path: &[u8], stat: &Stat, digest: &Digest) {
         let stamp = stamp(stat);
-        let (Some(content), false) = (digest.to_sha256(), is_racy(&stamp)) else { return };
+        let is_racy = stamp.mtime.max(stamp.ctime) >= self.racy_since;
+        let (Some(content), false) = (digest.to_sha256(), is_racy) else { return };
         let (dir, name) = split(path);
         let entry = Entry { name: name.into(), stamp, content };
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,10 +116,9 @@ fn nanos(time: Time) -> i64 {
     time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
 }
 
-fn is_racy(stamp: &Stamp) -> bool {
+fn racy_since() -> i64 {
     let limit = SystemTime::now().checked_sub(RACY).and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let limit = limit.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0);
-    stamp.mtime.max(stamp.ctime) >= limit
+    limit.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }
 
 impl fmt::Debug for Index {

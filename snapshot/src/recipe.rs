@@ -129,13 +129,25 @@ impl Draft {
         Ok(matches!(self.find(path)?, Place::Directory(_)))
     }
 
-    /// Whether `path` leads to something that is not in a snapshot, so that it cannot be read.
+    /// Whether the way of `path` leads through, or to, something that is not in a snapshot, so that it cannot be read there.
     pub fn is_described(&mut self, path: &[u8]) -> Result<bool> {
-        Ok(match self.find(path)? {
-            Place::Directory(path) | Place::Missing(path, _) | Place::Obstacle(path, _) => {
-                self.at.contains_key(&path) || self.shape.is_above(&path)
-            }
+        let mut is_above = false;
+        let place = walk(path, |here| {
+            let there = self.look(here)?;
+            // Directories on the way are the same to who walks.
+            let is_dir = there.as_ref().is_some_and(|there| there.stat.is_dir());
+            is_above |= !is_dir && self.is_above(here);
+            Ok(there.map_or(Seen::Nothing, |there| there.node.into()))
+        })?;
+        Ok(match place {
+            Place::Directory(path) => is_above || self.is_above(&path),
+            Place::Missing(..) | Place::Obstacle(..) => is_above,
         })
+    }
+
+    /// Whether what has the canonical `path` is not a snapshot's.
+    fn is_above(&self, path: &[u8]) -> bool {
+        self.at.contains_key(path) || self.shape.is_above(path)
     }
 
     /// Puts a file with these bytes, in the place of what is there and no directory. Missing directories above it are made

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use kiln_cache::Known;
 use kiln_graph::{ActionInput, CopyAction, FileAction, FileOp};
 use kiln_oci::{Digest, Digester};
 use kiln_sys::fs::{self, Root};
@@ -73,15 +74,18 @@ impl File {
         if !describe::is_describable(&self.op) {
             return Ok(None);
         }
-        let (store, below) = (self.stores.store.clone(), base.clone());
-        let is_known = blocking(move || Ok(store.layers.known(&below.diff_ids())?.is_some()));
-        if !is_known.await? {
-            pull::unpack(&self.stores, base, crowd).await?;
-        }
+        let known = match self.known(base).await? {
+            Some(known) => known,
+            None => {
+                pull::unpack(&self.stores, base, crowd).await?;
+                let Some(known) = self.known(base).await? else { return Ok(None) };
+                known
+            }
+        };
         let (store, op, cancel) = (self.stores.store.clone(), self.op.clone(), crowd.cancel().clone());
         let (base, inputs) = (base.clone(), inputs.to_vec());
         blocking(move || {
-            let Some(known) = describe::Base::of(&store, &base)? else { return Ok(None) };
+            let known = describe::Base::of(&store, &base, known)?;
             let mut opened = Vec::new();
             let recipe = describe::describe(&store, &op, known, &inputs, listings, &mut opened)?;
             let Some(recipe) = recipe else { return Ok(None) };
@@ -93,6 +97,12 @@ impl File {
             Ok(Some(base.push_packed(layer, lease)))
         })
         .await
+    }
+
+    /// What is known of `base` without unpacking more of it.
+    async fn known(&self, base: &Layers) -> Result<Option<Known>, Cause> {
+        let (store, ids) = (self.stores.store.clone(), base.diff_ids());
+        blocking(move || Ok(store.layers.known(&ids)?)).await
     }
 
     /// Whether the edits change input `input`, so that all of it counts.

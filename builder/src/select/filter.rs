@@ -65,8 +65,8 @@ impl Beneath<'_> {
 
 impl Filter for Beneath<'_> {
     fn verdict(&self, path: &[u8], is_dir: bool) -> Verdict {
-        let whole = join(self.prefix, path);
-        let context = self.filter.files.map_or(Verdict::Take, |files| files.verdict(&whole, is_dir));
+        let files = self.filter.files.filter(|files| files.is_filtered());
+        let context = files.map_or(Verdict::Take, |files| files.verdict(&join(self.prefix, path), is_dir));
         least(context, least(self.excluded(path, is_dir), self.included(path, is_dir)))
     }
 }

@@ -6,23 +6,33 @@ use crate::read_tar::{EntryKind, Header};
 use crate::recipe::blank;
 use crate::{Change, ChangeKind, Metadata, Node};
 
-/// What was unpacked so far; nothing where nobody wants to know, or where the layer does what no list of changes says.
+/// The most bytes that are kept of what a layer has; one that has more gets no table of contents.
+const MAX_LISTED: usize = 256 << 20;
+
+/// What was unpacked so far; nothing where nobody wants to know, where it is too much, or where the layer does what no list of
+/// changes says.
 #[derive(Debug)]
-pub(super) struct Listing(Option<Vec<Change>>);
+pub(super) struct Listing {
+    list: Option<Vec<Change>>,
+    /// About how much memory it takes.
+    bytes: usize,
+}
 
 impl Listing {
     pub(super) fn new(is_wanted: bool) -> Listing {
-        Listing(is_wanted.then(Vec::new))
+        Listing { list: is_wanted.then(Vec::new), bytes: 0 }
     }
 
     /// The whole.
     pub(super) fn finish(self) -> Option<Vec<Change>> {
-        self.0
+        self.list
     }
 
     /// Something is put at the canonical `path`.
     pub(super) fn put(&mut self, path: &[u8], header: &Header) {
-        let Some(list) = &mut self.0 else { return };
+        if self.list.is_none() {
+            return;
+        }
         let (node, kind) = match header.kind {
             EntryKind::File => (Node::File, 0o100_000),
             EntryKind::HardLink => (Node::HardLink(header.link.clone()), 0o100_000),
@@ -33,29 +43,28 @@ impl Listing {
             EntryKind::Fifo => (Node::Fifo, 0o010_000),
         };
         let mut stat = blank(kind | header.mode & 0o7777, (header.uid, header.gid), header.mtime);
-        (stat.size, stat.rdev) = (header.size, header.device);
+        let size = header.sparse.as_ref().map_or(header.size, |map| map.size);
+        (stat.size, stat.rdev) = (size, header.device);
         let metadata = Metadata { node, stat, xattrs: header.xattrs.clone() };
-        list.push(Change { path: path.to_vec(), kind: ChangeKind::Put(Box::new(metadata)) });
+        let xattrs: usize = header.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.push(path, ChangeKind::Put(Box::new(metadata)), header.link.len() + xattrs);
     }
 
     /// A directory that the tar does not have is made at the canonical `path`.
     pub(super) fn made(&mut self, path: &[u8]) {
-        let Some(list) = &mut self.0 else { return };
         let stat = blank(0o040_755, (0, 0), Time { seconds: 0, nanoseconds: 0 });
         let metadata = Metadata { node: Node::Directory { opaque: false }, stat, xattrs: Vec::new() };
-        list.push(Change { path: path.to_vec(), kind: ChangeKind::Put(Box::new(metadata)) });
+        self.push(path, ChangeKind::Put(Box::new(metadata)), 0);
     }
 
     /// What lower layers have at the canonical `path` is deleted.
     pub(super) fn deleted(&mut self, path: &[u8]) {
-        if let Some(list) = &mut self.0 {
-            list.push(Change { path: path.to_vec(), kind: ChangeKind::Removed });
-        }
+        self.push(path, ChangeKind::Removed, 0);
     }
 
     /// What lower layers have in the directory at the canonical `path` is deleted.
     pub(super) fn opaque(&mut self, path: &[u8]) {
-        let found = self.0.iter_mut().flatten().rev().find(|change| change.path == path);
+        let found = self.list.iter_mut().flatten().rev().find(|change| change.path == path);
         match found.map(|change| &mut change.kind) {
             Some(ChangeKind::Put(put)) if matches!(put.node, Node::Directory { .. }) => {
                 put.node = Node::Directory { opaque: true };
@@ -67,6 +76,17 @@ impl Listing {
 
     /// The layer does something that a list does not say.
     pub(super) fn unknown(&mut self) {
-        self.0 = None;
+        self.list = None;
+    }
+
+    /// Adds a change that has `more` bytes beside its path.
+    fn push(&mut self, path: &[u8], kind: ChangeKind, more: usize) {
+        let Some(list) = &mut self.list else { return };
+        self.bytes += size_of::<Change>() + size_of::<Metadata>() + path.len() + more;
+        if self.bytes > MAX_LISTED {
+            self.list = None;
+        } else {
+            list.push(Change { path: path.to_vec(), kind });
+        }
     }
 }

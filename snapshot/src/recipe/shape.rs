@@ -54,9 +54,21 @@ impl Shape {
         }
     }
 
-    /// Whether a layer that is no snapshot says something of the canonical `path`.
+    /// Whether a layer that is no snapshot says something of the canonical `path`, or hides it.
     pub fn is_above(&self, path: &[u8]) -> bool {
-        self.known.contains_key(path)
+        self.known.contains_key(path) || self.is_hidden(path)
+    }
+
+    /// Whether something above `path` hides what lower layers have there.
+    fn is_hidden(&self, path: &[u8]) -> bool {
+        let mut above = path;
+        while !above.is_empty() {
+            above = split(above).0;
+            if self.known.get(above).is_some_and(|known| !known.shows_below()) {
+                return true;
+            }
+        }
+        false
     }
 
     /// What has the canonical `path`; the root is a directory, whatever is known.
@@ -66,12 +78,8 @@ impl Shape {
             Some(Known::Here(metadata)) => return Ok(Some(metadata.clone())),
             None => {}
         }
-        let mut above = path;
-        while !above.is_empty() {
-            above = split(above).0;
-            if self.known.get(above).is_some_and(|known| !known.shows_below()) {
-                return Ok(None);
-            }
+        if self.is_hidden(path) {
+            return Ok(None);
         }
         match &mut self.below {
             Some(tree) => look_in(tree, path),
@@ -143,5 +151,43 @@ pub(crate) fn blank(mode: u32, (uid, gid): (u32, u32), mtime: Time) -> Stat {
 impl std::fmt::Debug for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shape").field("known", &self.known.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Draft;
+
+    /// Whether `etc/passwd` must be unpacked to be read, where this is above a snapshot that has it.
+    fn is_described(layer: Vec<(&str, Metadata)>) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["etc", "conf"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            std::fs::write(dir.path().join(folder).join("passwd"), folder).unwrap();
+        }
+        let mut shape = Shape::of(Some(&Root::open(dir.path()).unwrap())).unwrap();
+        let put = |(path, metadata): (&str, Metadata)| {
+            let kind = ChangeKind::Put(Box::new(metadata));
+            Change { path: path.as_bytes().to_vec(), kind }
+        };
+        shape.push(layer.into_iter().map(put));
+        Draft::on(shape).is_described(b"etc/passwd").unwrap()
+    }
+
+    fn with(node: Node) -> Metadata {
+        let mut metadata = directory(0o755, (0, 0), Time { seconds: 0, nanoseconds: 0 });
+        metadata.stat.mode = if matches!(node, Node::Directory { .. }) { 0o040_755 } else { 0o120_777 };
+        metadata.node = node;
+        metadata
+    }
+
+    #[test]
+    fn a_file_is_read_below_only_where_nothing_above_leads_elsewhere() {
+        assert!(!is_described(Vec::new()));
+        assert!(!is_described(vec![("etc", with(Node::Directory { opaque: false }))]));
+        assert!(is_described(vec![("etc/passwd", with(Node::Symlink(b"/conf/passwd".to_vec())))]));
+        assert!(is_described(vec![("etc", with(Node::Directory { opaque: true }))]));
+        assert!(is_described(vec![("etc", with(Node::Symlink(b"conf".to_vec())))]));
     }
 }

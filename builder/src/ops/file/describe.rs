@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_cache::Store;
+use kiln_cache::{Known, Store};
 use kiln_graph::{ActionInput, CopyAction, FileAction, FileOp, Owner, Principal};
 use kiln_snapshot::checksum::Entry;
 use kiln_snapshot::recipe::{Draft, Recipe, Shape, Taken};
@@ -43,9 +43,8 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// What is known of `layers`; `None` if some of them must be unpacked first.
-    pub(super) fn of(store: &Arc<Store>, layers: &Layers) -> Result<Option<Base>, Cause> {
-        let Some(known) = store.layers.known(&layers.diff_ids())? else { return Ok(None) };
+    /// `layers`, of which that is `known`.
+    pub(super) fn of(store: &Arc<Store>, layers: &Layers, known: Known) -> Result<Base, Cause> {
         let view = match known.unpacked {
             0 => None,
             count => {
@@ -56,7 +55,7 @@ impl Base {
         };
         let mut shape = Shape::of(view.as_ref().map(|(_, root)| root))?;
         known.above.into_iter().for_each(|layer| shape.push(layer.into_iter().map(|(change, _)| change)));
-        Ok(Some(Base { shape, view }))
+        Ok(Base { shape, view })
     }
 }
 
