@@ -13,10 +13,13 @@ fn the_same_twice_is_exported_and_anything_else_is_named() {
     let kiln = Kiln::new();
     let same = format!("FROM {}\nCOPY file /\nRUN touch -d @0 /made && chmod 600 /made\n", base());
     let context = kiln.context("same", &[("Dockerfile", &same), ("file", "x")]);
-    let said = kiln.build("same", &context, &["--verify"]);
+    let said = kiln.build("same", &context, &["--verify", "--sbom"]);
     assert!(said.contains("again: [3/3] RUN touch"), "the second build ran: {said}");
     assert!(said.contains("Verified: two builds from nothing made the same"), "{said}");
     assert_eq!(kiln.sh("same", "stat -c %a /made"), "600");
+    assert!(kiln.inspect("same", "{{json .SBOM}}").contains("SPDX"), "what was asked to be said of it is");
+    let object = kiln.ok(&["build", "-q", "--verify=json", context.to_str().unwrap()]);
+    assert_eq!(serde_json::from_str::<Value>(&object).unwrap()["same"].as_bool(), Some(true), "{object}");
 
     let other =
         format!("FROM {}\nCOPY file /\n\nRUN cat /proc/sys/kernel/random/uuid > /etc/stamp\n", base());
