@@ -85,6 +85,7 @@ pub(crate) fn find(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Found>, 
             filter: Some(&beneath),
             owner: (source.files.is_some() || copy.owner.is_some()).then_some((0, 0)),
             memo: source.files.and_then(LocalFiles::memo),
+            as_link: !copy.follow_symlinks,
         };
         let found = checksum::entries(source.root, &selected.path, &options)?;
         drop(beneath);

@@ -28,13 +28,15 @@ struct Workshop {
     context: TempDir,
     builder: Builder,
     events: Arc<Mutex<Vec<Event>>>,
+    /// A file of the context that is written when the step of this name begins.
+    edit: Mutex<Option<(&'static str, PathBuf, Vec<u8>)>>,
 }
 
 impl Workshop {
     fn new() -> Workshop {
         let (root, context) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let builder = Builder::new(common::stores(&root));
-        Workshop { root, context, builder, events: Arc::default() }
+        Workshop { root, context, builder, events: Arc::default(), edit: Mutex::default() }
     }
 
     fn store(&self) -> &Arc<Store> {
@@ -55,7 +57,7 @@ impl Workshop {
         self.events.lock().unwrap().clear();
         let contexts: BTreeMap<String, PathBuf> =
             [("context".to_owned(), self.context.path().to_owned())].into();
-        let events = self.events.clone();
+        let (events, edit) = (self.events.clone(), self.edit.lock().unwrap().take());
         let mut config = ImageConfig::empty(platform());
         config.history = plan.history;
         let job = BuildJob {
@@ -67,7 +69,16 @@ impl Workshop {
             session: Session::of_contexts(Arc::new(contexts)),
             allow: Entitlements::default(),
             attest: Attest::default(),
-            progress: Arc::new(move |event| events.lock().unwrap().push(event)),
+            progress: Arc::new(move |event: Event| {
+                let mut events = events.lock().unwrap();
+                if let Some((name, path, bytes)) = &edit
+                    && event.kind == EventKind::Started
+                    && is_called(&events, &event, name)
+                {
+                    std::fs::write(path, bytes).unwrap();
+                }
+                events.push(event);
+            }),
             jobs: 2,
             no_cache: false,
             explain: false,
@@ -114,6 +125,12 @@ impl Workshop {
         let snapshots = self.store().root().join("snapshots");
         std::fs::read_dir(snapshots).unwrap().count()
     }
+}
+
+/// Whether an event is about the step of this name.
+fn is_called(before: &[Event], event: &Event, wanted: &str) -> bool {
+    let mut of_step = before.iter().filter(|other| other.step == event.step);
+    of_step.any(|other| matches!(&other.kind, EventKind::Registered { name, .. } if name == wanted))
 }
 
 fn platform() -> Platform {
@@ -490,6 +507,45 @@ async fn archives_unpack_themselves_and_exports_are_readable() {
             .iter()
             .all(|name| image.contains(name))
     );
+}
+
+/// Whether a layer is described or made in a directory: the key is that of the files as they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_after_it_was_hashed_is_not_remembered_as_what_it_was() {
+    for (name, unpack) in [("plain", false), ("archive", true), ("holes", false)] {
+        let shop = Workshop::new();
+        let path = shop.context.path().join("file");
+        match name {
+            "archive" => {
+                shop.write("in/x", "x");
+                let mut tar = std::process::Command::new("tar");
+                tar.arg("-cf").arg(&path).arg("-C").arg(shop.context.path()).arg("in");
+                assert!(tar.status().unwrap().success());
+            }
+            "holes" => std::fs::File::create(&path).unwrap().set_len(4 << 20).unwrap(),
+            _ => std::fs::write(&path, "before").unwrap(),
+        }
+        let copy = || {
+            let plan = Plan::new();
+            let context = plan.context;
+            plan.copy_from(
+                context,
+                CopyAction { unpack, ..CopyAction::new(vec!["/file".to_owned()], "/to/") },
+            )
+        };
+        let before = std::fs::read(&path).unwrap();
+        let mut edited = before.clone();
+        // Of the archive it is what is in the file, so that it stays one.
+        edited[if unpack { 1024 } else { 0 }] ^= 1;
+        *shop.edit.lock().unwrap() = Some(("COPY /file /to/", path.clone(), edited));
+        let error = shop.build(copy(), vec![]).await.unwrap_err();
+        assert!(error.to_string().ends_with(": `file` changed while it was read"), "{name}: {error}");
+        std::fs::write(&path, &before).unwrap();
+        let out = shop.files(copy()).await;
+        assert_eq!(shop.ran(), ["COPY /file /to/"], "{name}: nothing was remembered");
+        let kept = if unpack { out.join("to/in/x") } else { out.join("to/file") };
+        assert!(std::fs::read(kept).unwrap() == if unpack { b"x".to_vec() } else { before }, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

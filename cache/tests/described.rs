@@ -35,7 +35,7 @@ fn describe(dir: &Path) -> Recipe {
 
     let parents = Some(Parents { mode: 0o755, owner: kiln_sys::fs::Owner { uid: 0, gid: 0 } });
     let options = CopyOptions { parents, merge_metadata: false, ..CopyOptions::exact() };
-    draft.copy(Taken { source, path: &path, entries }, b"app", &options).unwrap();
+    draft.copy(Taken { source, path: &path, entries: &entries }, b"app", &options).unwrap();
     draft.finish()
 }
 

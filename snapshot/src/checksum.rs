@@ -40,13 +40,15 @@ pub struct ChecksumOptions<'a> {
     pub owner: Option<(u32, u32)>,
     /// Where digests of unchanged files are kept.
     pub memo: Option<&'a dyn Memo>,
+    /// A symbolic link that the selected path itself is stands for itself; it is followed without this.
+    pub as_link: bool,
 }
 
 impl fmt::Debug for ChecksumOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("ChecksumOptions");
         text.field("filter", &self.filter.is_some()).field("owner", &self.owner);
-        text.field("memo", &self.memo.is_some()).finish()
+        text.field("memo", &self.memo.is_some()).field("as_link", &self.as_link).finish()
     }
 }
 
@@ -67,7 +69,7 @@ pub struct Entry {
     pub digest: Digest,
 }
 
-/// The digest of `path` beneath `root` (a link there is followed inside the root) and of what is selected below it.
+/// The digest of `path` beneath `root` (a link there is followed inside the root, or is itself what counts) and of what is selected below it.
 /// The name of the path itself does not count. `None` when there is no such path.
 pub fn checksum(root: &Root, path: &Path, options: &ChecksumOptions<'_>) -> Result<Option<Digest>> {
     Ok(entries(root, path, options)?.map(|(_, list)| digest_of(&list)))
@@ -81,7 +83,7 @@ pub fn entries(
     options: &ChecksumOptions<'_>,
 ) -> Result<Option<(Vec<u8>, Vec<Entry>)>> {
     let mut tree = Tree::new(root)?;
-    let Some(base) = tree.locate(path.as_os_str().as_bytes(), true)? else { return Ok(None) };
+    let Some(base) = tree.locate(path.as_os_str().as_bytes(), !options.as_link)? else { return Ok(None) };
     let parent = tree.directory(split(&base).0)?;
     let found = Scan::full(options.filter).name(parent.as_fd(), name_of(&base))?;
     let one = |found: Found| entry(root, &base, found, options);

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 pub use crate::filter::{Filter, Verdict};
 
 use crate::attributes::Attributes;
+use crate::checksum::Entry;
 use crate::error::show;
 use crate::path::{as_path, components, joined, name_of, split};
 use crate::scan::{Found, Scan};
@@ -43,9 +44,6 @@ pub struct Parents {
 /// A function from a mode (permission bits) and whether it is a directory's to the mode of the copy.
 pub type ModeChange<'a> = &'a (dyn Fn(u32, bool) -> u32 + Sync);
 
-/// The content digest that a file must have, by its path relative to the copied one (empty for itself).
-pub type Expected<'a> = &'a (dyn Fn(&[u8]) -> Option<Digest> + Sync);
-
 /// How files are copied.
 #[derive(Clone, Copy)]
 pub struct CopyOptions<'a> {
@@ -67,8 +65,6 @@ pub struct CopyOptions<'a> {
     /// Give the destination directory itself the metadata of the copied one. Without it, one that is there keeps
     /// its own, and one that is made is like the directories above it. Directories below always take the source's.
     pub merge_metadata: bool,
-    /// Digests to verify while copying; a file that has another is an error that names it.
-    pub expected: Option<Expected<'a>>,
 }
 
 impl CopyOptions<'_> {
@@ -83,7 +79,6 @@ impl CopyOptions<'_> {
             follow_source: false,
             named: false,
             merge_metadata: true,
-            expected: None,
         }
     }
 
@@ -106,8 +101,7 @@ impl fmt::Debug for CopyOptions<'_> {
         text.field("owner", &self.owner).field("mode", &self.mode.is_some());
         text.field("filter", &self.filter.is_some()).field("parents", &self.parents);
         text.field("mtime", &self.mtime).field("follow_source", &self.follow_source);
-        text.field("named", &self.named).field("merge_metadata", &self.merge_metadata);
-        text.field("expected", &self.expected.is_some()).finish()
+        text.field("named", &self.named).field("merge_metadata", &self.merge_metadata).finish()
     }
 }
 
@@ -139,19 +133,50 @@ pub fn copy(
         .ok_or_else(|| kiln_sys::Error::new("openat", format!("`{}`", from.display()), Errno::NOENT))?;
     let parent = source.directory(split(&base).0)?;
     let found = Scan::full(options.filter).name(parent.as_fd(), name_of(&base))?;
-    let mut copier = Copier {
-        source,
-        target: Tree::new(target)?,
-        from: base,
-        to: Vec::new(),
-        options,
-        files: Vec::new(),
-        directories: 0,
-        firsts: HashMap::new(),
-        links: Vec::new(),
-        copied: Copied::default(),
-    };
-    copier.run(found, to.as_os_str().as_bytes())
+    let items: Vec<_> = found.iter().map(Item::from).collect();
+    Copier::new(source, base, Tree::new(target)?, options).run(&items, to.as_os_str().as_bytes())
+}
+
+/// [`copy`] of what was listed before, of the canonical path `from`, by [`crate::checksum::entries`]: that and nothing that
+/// came since. A file whose bytes are not (any more) those that were listed is an error that names it. Options that say
+/// what is read (`filter`, `follow_source`) mean nothing here.
+pub fn copy_listed(
+    source: &Root,
+    (from, entries): (&[u8], &[Entry]),
+    target: &Root,
+    to: &Path,
+    options: &CopyOptions<'_>,
+) -> Result<Copied> {
+    let items: Vec<_> = entries.iter().map(Item::from).collect();
+    let (source, target) = (Tree::new(source)?, Tree::new(target)?);
+    Copier::new(source, from.to_vec(), target, options).run(&items, to.as_os_str().as_bytes())
+}
+
+/// Something that is copied.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    /// Relative to what is copied; empty for that itself.
+    path: &'a [u8],
+    stat: &'a Stat,
+    /// Text of a symbolic link.
+    link: Option<&'a [u8]>,
+    xattrs: &'a Xattrs,
+    /// The digest that a file's bytes must have.
+    expected: Option<&'a Digest>,
+}
+
+impl<'a> From<&'a Found> for Item<'a> {
+    fn from(found: &'a Found) -> Self {
+        let Found { path, stat, link, xattrs, opaque: _ } = found;
+        Item { path, stat, link: link.as_deref(), xattrs, expected: None }
+    }
+}
+
+impl<'a> From<&'a Entry> for Item<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let Entry { path, stat, link, xattrs, content, digest: _ } = entry;
+        Item { path, stat, link: link.as_deref(), xattrs, expected: content.as_ref() }
+    }
 }
 
 struct Copier<'a> {
@@ -172,18 +197,33 @@ struct Copier<'a> {
     copied: Copied,
 }
 
-impl Copier<'_> {
-    fn run(&mut self, found: Vec<Found>, to: &[u8]) -> Result<Copied> {
-        let is_dir = found.first().is_some_and(|first| first.stat.is_dir());
+impl<'a> Copier<'a> {
+    fn new(source: Tree, from: Vec<u8>, target: Tree, options: &'a CopyOptions<'a>) -> Self {
+        Copier {
+            source,
+            target,
+            from,
+            to: Vec::new(),
+            options,
+            files: Vec::new(),
+            directories: 0,
+            firsts: HashMap::new(),
+            links: Vec::new(),
+            copied: Copied::default(),
+        }
+    }
+
+    fn run(mut self, items: &[Item<'_>], to: &[u8]) -> Result<Copied> {
+        let is_dir = items.first().is_some_and(|first| first.stat.is_dir());
         self.to = self.destination(to, is_dir)?;
         let keep_top = is_dir && !self.options.merge_metadata;
         if keep_top && !self.target.is_directory(&self.to)? {
-            self.refuse_conflict(&found[0].stat)?;
+            self.refuse_conflict(items[0].stat)?;
             let parents = Parents { mode: 0o755, owner: self.options.owner.unwrap_or(ROOT) };
             self.make_parent(&self.to.clone(), self.options.parents.unwrap_or(parents))?;
         }
-        for one in found.into_iter().skip(usize::from(keep_top)) {
-            self.entry(&one)?;
+        for item in &items[usize::from(keep_top)..] {
+            self.entry(item)?;
         }
         self.flush()?;
         self.make_links()?;
@@ -251,27 +291,27 @@ impl Copier<'_> {
         }
     }
 
-    fn entry(&mut self, found: &Found) -> Result<()> {
-        let to = joined(&self.to, &found.path);
-        let made = match found.stat.file_type() {
-            FileType::Directory => self.directory(found, &to)?,
-            FileType::RegularFile => self.file(found, to)?,
+    fn entry(&mut self, item: &Item<'_>) -> Result<()> {
+        let to = joined(&self.to, item.path);
+        let made = match item.stat.file_type() {
+            FileType::Directory => self.directory(item, &to)?,
+            FileType::RegularFile => self.file(item, to)?,
             FileType::Socket | FileType::Unknown => false,
-            _ => self.node(found, &to)?,
+            _ => self.node(item, &to)?,
         };
         self.copied.entries += u64::from(made);
         Ok(())
     }
 
-    fn directory(&mut self, found: &Found, to: &[u8]) -> Result<bool> {
-        let attributes = self.options.attributes(&found.stat, found.xattrs.clone());
+    fn directory(&mut self, item: &Item<'_>, to: &[u8]) -> Result<bool> {
+        let attributes = self.options.attributes(item.stat, item.xattrs.clone());
         if !to.is_empty() {
             let dir = self.target.directory(split(to).0)?;
             match fs::mkdirat(dir.as_fd(), name_of(to), attributes.creation_mode()) {
                 Err(error) if error.is_exists() => {
                     let there = fs::statat(dir.as_fd(), name_of(to))?;
                     if !there.is_dir() {
-                        return Err(conflict(&found.stat, &joined(&self.from, &found.path), &there, to));
+                        return Err(conflict(item.stat, &joined(&self.from, item.path), &there, to));
                     }
                 }
                 other => other?,
@@ -283,30 +323,30 @@ impl Copier<'_> {
         Ok(true)
     }
 
-    fn file(&mut self, found: &Found, to: Vec<u8>) -> Result<bool> {
-        let id = (found.stat.dev, found.stat.ino);
-        if found.stat.nlink > 1 {
+    fn file(&mut self, item: &Item<'_>, to: Vec<u8>) -> Result<bool> {
+        let id = (item.stat.dev, item.stat.ino);
+        if item.stat.nlink > 1 {
             if let Some(first) = self.firsts.get(&id) {
                 self.links.push((to, first.clone()));
                 return Ok(true);
             }
             self.firsts.insert(id, to.clone());
         }
-        let from = joined(&self.from, &found.path);
+        let from = joined(&self.from, item.path);
         let from_dir = self.source.directory(split(&from).0)?;
         let to_dir = self.target.directory(split(&to).0)?;
         if self.files.last().is_none_or(|last| !Arc::ptr_eq(&last.to_dir, &to_dir)) {
             self.directories += 1;
         }
-        self.copied.bytes += found.stat.size;
+        self.copied.bytes += item.stat.size;
         self.files.push(FileCopy {
             from_dir,
             from,
             to_dir,
             to,
-            stat: found.stat,
-            attributes: self.options.attributes(&found.stat, found.xattrs.clone()),
-            expected: self.options.expected.and_then(|expected| expected(&found.path)),
+            stat: *item.stat,
+            attributes: self.options.attributes(item.stat, item.xattrs.clone()),
+            expected: item.expected.cloned(),
         });
         if self.files.len() >= BATCH_FILES || self.directories >= BATCH_DIRECTORIES {
             self.flush()?;
@@ -315,19 +355,19 @@ impl Copier<'_> {
     }
 
     /// Symbolic links, devices and FIFOs.
-    fn node(&mut self, found: &Found, to: &[u8]) -> Result<bool> {
-        let from = joined(&self.from, &found.path);
+    fn node(&mut self, item: &Item<'_>, to: &[u8]) -> Result<bool> {
+        let from = joined(&self.from, item.path);
         let dir = self.target.directory(split(to).0)?;
-        file::clear_way(dir.as_fd(), to, &found.stat, &from)?;
-        let attributes = self.options.attributes(&found.stat, found.xattrs.clone());
-        match &found.link {
+        file::clear_way(dir.as_fd(), to, item.stat, &from)?;
+        let attributes = self.options.attributes(item.stat, item.xattrs.clone());
+        match item.link {
             Some(text) => fs::symlinkat(as_path(text), dir.as_fd(), name_of(to))?,
-            None if found.stat.file_type() == FileType::CharacterDevice && found.stat.rdev == (0, 0) => {
+            None if item.stat.file_type() == FileType::CharacterDevice && item.stat.rdev == (0, 0) => {
                 return Err(Error::WhiteoutDevice { path: show(&from) });
             }
             None => {
-                let device = fs::makedev(found.stat.rdev.0, found.stat.rdev.1);
-                fs::mknodat(dir.as_fd(), name_of(to), found.stat.mode & !0o7000, device)?;
+                let device = fs::makedev(item.stat.rdev.0, item.stat.rdev.1);
+                fs::mknodat(dir.as_fd(), name_of(to), item.stat.mode & !0o7000, device)?;
             }
         }
         attributes.finish_name(dir.as_fd(), name_of(to))?;

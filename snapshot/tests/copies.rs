@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use kiln_oci::Digest;
-use kiln_snapshot::checksum::{ChecksumOptions, checksum};
-use kiln_snapshot::copy::{CopyOptions, Parents, copy};
+use kiln_snapshot::checksum::{ChecksumOptions, Entry, checksum, entries};
+use kiln_snapshot::copy::{CopyOptions, Parents, copy, copy_listed};
 use kiln_snapshot::filter::Verdict;
 use kiln_snapshot::{Error, Result, copy::Copied};
 use kiln_sys::fs::Owner;
@@ -121,7 +121,7 @@ fn links_of_the_destination_stay_inside() {
 }
 
 #[test]
-fn filters_modes_and_expectations() {
+fn filters_and_modes() {
     let trees = Trees::new();
     let only_big =
         |path: &[u8], _: bool| if path.ends_with(b"big") { Verdict::Take } else { Verdict::Descend };
@@ -132,11 +132,32 @@ fn filters_modes_and_expectations() {
     assert_eq!(names, ["sub", "sub/big"]);
     assert_eq!(trees.path("to/x/sub/big").metadata().unwrap().mode() & 0o7777, 0o600);
     assert_eq!(trees.path("to/x/sub/big").metadata().unwrap().mtime(), 7);
-    let right = |path: &[u8]| path.ends_with(b"file").then(|| Digest::of(b"content"));
-    trees.copy("tree", "y", &CopyOptions { expected: Some(&right), ..options() }).unwrap();
-    let wrong = |path: &[u8]| path.ends_with(b"file").then(|| Digest::of(b"other"));
-    let error = trees.copy("tree", "z", &CopyOptions { expected: Some(&wrong), ..options() }).unwrap_err();
-    assert_eq!(error.to_string(), "`tree/file` changed while it was read");
+}
+
+/// What was listed is what is copied, or it is an error: a digest may be remembered of it.
+#[test]
+fn what_was_listed_is_copied() {
+    let trees = Trees::new();
+    std::fs::File::create(trees.path("from/tree/holes")).unwrap().set_len(4 << 20).unwrap();
+    let from = root(&trees.path("from"));
+    let (path, mut listed) = entries(&from, Path::new("tree"), &ChecksumOptions::default()).unwrap().unwrap();
+    let copy = |listed: &[Entry], to: &str| {
+        let to_root = root(&trees.path("to"));
+        copy_listed(&from, (&path, listed), &to_root, Path::new(to), &CopyOptions::exact())
+    };
+    copy(&listed, "same").unwrap();
+    assert_same(&trees.path("from/tree"), &trees.path("to/same"));
+    let holes = trees.path("to/same/holes").metadata().unwrap();
+    assert!(holes.blocks() * 512 < 1 << 20, "{} blocks", holes.blocks());
+    std::fs::write(trees.path("from/tree/new"), "since").unwrap();
+    copy(&listed, "known").unwrap();
+    assert!(!trees.path("to/known/new").exists());
+    // Only the bytes say that this is not it.
+    let file = listed.iter_mut().find(|entry| entry.path == b"file").unwrap();
+    file.content = Some(Digest::of(b"Content"));
+    assert_eq!(copy(&listed, "edited").unwrap_err().to_string(), "`tree/file` changed while it was read");
+    std::fs::remove_file(trees.path("from/tree/file")).unwrap();
+    assert_eq!(copy(&listed, "gone").unwrap_err().to_string(), "`tree/file` changed while it was read");
 }
 
 #[test]

@@ -256,8 +256,12 @@ fn digest_of_paths(stores: &Stores, value: &Value, paths: &[String]) -> Result<D
             Value::Files(files) if !files.shows(&relative) => None,
             Value::Files(files) => {
                 let beneath = files.beneath(&relative);
-                let options =
-                    ChecksumOptions { filter: Some(&beneath), owner: Some((0, 0)), memo: files.memo() };
+                let options = ChecksumOptions {
+                    filter: Some(&beneath),
+                    owner: Some((0, 0)),
+                    memo: files.memo(),
+                    as_link: false,
+                };
                 checksum::checksum(&files.root, &relative, &options)?
             }
             Value::Layers(layers) => {

@@ -24,7 +24,7 @@ use super::{Digests, Op};
 use crate::error::Cause;
 use crate::flight::Crowd;
 use crate::pull;
-use crate::select::{self, Source};
+use crate::select::{self, Found, Source};
 use crate::solver::blocking;
 use crate::stores::Stores;
 use crate::value::{Layers, Value};
@@ -36,7 +36,7 @@ pub struct File {
     stores: Arc<Stores>,
     op: Arc<FileOp>,
     digests: Digests,
-    /// What was listed for a key, so that it is not listed again.
+    /// What was listed for a key: it is not listed again, and what is copied is that.
     listings: Arc<Mutex<Listings>>,
 }
 
@@ -68,9 +68,9 @@ impl File {
         &self,
         base: &Layers,
         inputs: &[Value],
+        listings: &Arc<Listings>,
         crowd: &Crowd,
     ) -> Result<Option<Layers>, Cause> {
-        let listings = std::mem::take(&mut *self.listings.lock().unwrap_or_else(PoisonError::into_inner));
         if !describe::is_describable(&self.op) {
             return Ok(None);
         }
@@ -83,11 +83,11 @@ impl File {
             }
         };
         let (store, op, cancel) = (self.stores.store.clone(), self.op.clone(), crowd.cancel().clone());
-        let (base, inputs) = (base.clone(), inputs.to_vec());
+        let (base, inputs, listings) = (base.clone(), inputs.to_vec(), listings.clone());
         blocking(move || {
             let known = describe::Base::of(&store, &base, known)?;
             let mut opened = Vec::new();
-            let recipe = describe::describe(&store, &op, known, &inputs, listings, &mut opened)?;
+            let recipe = describe::describe(&store, &op, known, &inputs, &listings, &mut opened)?;
             let Some(recipe) = recipe else { return Ok(None) };
             if cancel.is_cancelled() {
                 return Err(Cause::Cancelled);
@@ -176,7 +176,9 @@ impl Op for File {
             for layers in self.sources(&inputs) {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
-            if let Some(layers) = self.describe(&base, &inputs, crowd).await? {
+            let listings = std::mem::take(&mut *self.listings.lock().unwrap_or_else(PoisonError::into_inner));
+            let listings = Arc::new(listings);
+            if let Some(layers) = self.describe(&base, &inputs, &listings, crowd).await? {
                 return Ok(vec![Value::Layers(layers)]);
             }
             pull::unpack(&self.stores, &base, crowd).await?;
@@ -184,11 +186,11 @@ impl Op for File {
             let layers = blocking(move || {
                 let workspace = Workspace::on(&stores.store, &base)?;
                 let target = workspace.root()?;
-                for action in &op.actions {
+                for (number, action) in op.actions.iter().enumerate() {
                     if cancel.is_cancelled() {
                         return Err(Cause::Cancelled);
                     }
-                    perform(&stores, action, &inputs, &target)?;
+                    perform(&stores, action, listings.get(&number).map(Vec::as_slice), &inputs, &target)?;
                 }
                 drop(target);
                 workspace.commit()
@@ -223,7 +225,14 @@ impl<'a> Opened<'a> {
     }
 }
 
-fn perform(stores: &Stores, action: &FileAction, inputs: &[Value], target: &Root) -> Result<(), Cause> {
+/// Does what an action says in a directory. What a copy takes may have been listed for a key.
+fn perform(
+    stores: &Stores,
+    action: &FileAction,
+    listing: Option<&[Found]>,
+    inputs: &[Value],
+    target: &Root,
+) -> Result<(), Cause> {
     match action {
         FileAction::Copy(copy) => {
             let ActionInput::Input(source) = copy.source else {
@@ -232,7 +241,7 @@ fn perform(stores: &Stores, action: &FileAction, inputs: &[Value], target: &Root
             let value =
                 inputs.get(source as usize).ok_or_else(|| Cause::Invalid("a missing input".to_owned()))?;
             let opened = Opened::new(&stores.store, value)?;
-            copy::copy(opened.source(), copy, target)
+            copy::copy(opened.source(), copy, listing, target)
         }
         FileAction::Mkfile { input: _, path, data, mode, owner } => {
             let owner = owner::lookup(owner.as_ref(), target)?;

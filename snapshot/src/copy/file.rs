@@ -1,7 +1,7 @@
 //! One regular file from directory to directory.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -66,16 +66,27 @@ impl FileCopy {
 
     fn through(&self, mut source: &File, mut target: &File, mut see: impl FnMut(&[u8])) -> Result<u64> {
         let mut buffer = vec![0; PIECE.min(self.stat.size as usize + 1)];
-        let mut total = 0;
+        let has_holes = self.stat.blocks * 512 < self.stat.size;
+        let (mut total, mut is_short) = (0, false);
         loop {
             let count = source.read(&mut buffer).map_err(Error::io("read", show(&self.from)))?;
             if count == 0 {
-                return Ok(total);
+                break;
             }
-            see(&buffer[..count]);
-            target.write_all(&buffer[..count]).map_err(Error::io("write", show(&self.to)))?;
+            let bytes = &buffer[..count];
+            see(bytes);
             total += count as u64;
+            is_short = has_holes && bytes.iter().all(|byte| *byte == 0);
+            let done = match is_short {
+                true => target.seek_relative(count as i64),
+                false => target.write_all(bytes),
+            };
+            done.map_err(Error::io("write", show(&self.to)))?;
         }
+        if is_short {
+            target.set_len(total).map_err(Error::io("write", show(&self.to)))?;
+        }
+        Ok(total)
     }
 
     fn changed(&self) -> Error {

@@ -22,22 +22,22 @@ pub struct Taken<'a> {
     /// Its canonical path there.
     pub path: &'a [u8],
     /// Itself and what is taken of what is in it, as [`crate::checksum::entries`] lists it.
-    pub entries: Vec<Entry>,
+    pub entries: &'a [Entry],
 }
 
 impl Draft {
     /// Copies what was taken to `to`, as [`crate::copy::copy`] does; what that reads of the source is in the entries, so
-    /// options that say what is read (`filter`, `follow_source`, `expected`) mean nothing here.
+    /// options that say what is read (`filter`, `follow_source`) mean nothing here.
     pub fn copy(&mut self, taken: Taken<'_>, to: &[u8], options: &CopyOptions<'_>) -> Result<()> {
         let Taken { source, path, entries } = taken;
         let is_dir = entries.first().is_some_and(|first| first.stat.is_dir());
         let to = self.destination(path, to, is_dir, options)?;
         let keep_top = is_dir && !options.merge_metadata;
         if keep_top {
-            self.make_top(path, &to, &entries, options)?;
+            self.make_top(path, &to, entries, options)?;
         }
         let mut copying = Copying { draft: self, source, from: path, to, options, firsts: HashMap::new() };
-        entries.into_iter().skip(usize::from(keep_top)).try_for_each(|entry| copying.entry(entry))
+        entries[usize::from(keep_top)..].iter().try_for_each(|entry| copying.entry(entry))
     }
 
     /// The canonical path of what is to be made.
@@ -121,7 +121,7 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    fn entry(&mut self, entry: Entry) -> Result<()> {
+    fn entry(&mut self, entry: &Entry) -> Result<()> {
         let to = joined(&self.to, &entry.path);
         match entry.stat.file_type() {
             FileType::Directory => self.directory(to, entry),
@@ -131,7 +131,7 @@ impl Copying<'_> {
         }
     }
 
-    fn directory(&mut self, to: Vec<u8>, entry: Entry) -> Result<()> {
+    fn directory(&mut self, to: Vec<u8>, entry: &Entry) -> Result<()> {
         if to.is_empty() {
             return Ok(());
         }
@@ -149,8 +149,8 @@ impl Copying<'_> {
         Ok(())
     }
 
-    fn file(&mut self, to: Vec<u8>, entry: Entry) -> Result<()> {
-        self.clear_way(&to, &entry)?;
+    fn file(&mut self, to: Vec<u8>, entry: &Entry) -> Result<()> {
+        self.clear_way(&to, entry)?;
         let (seen, expected) = (entry.stat, entry.content.clone());
         let path = joined(self.from, &entry.path);
         if seen.nlink > 1 {
@@ -166,10 +166,10 @@ impl Copying<'_> {
     }
 
     /// Symbolic links, devices and FIFOs.
-    fn node(&mut self, to: Vec<u8>, mut entry: Entry) -> Result<()> {
-        self.clear_way(&to, &entry)?;
-        let node = match (entry.link.take(), entry.stat.file_type()) {
-            (Some(text), _) => Node::Symlink(text),
+    fn node(&mut self, to: Vec<u8>, entry: &Entry) -> Result<()> {
+        self.clear_way(&to, entry)?;
+        let node = match (&entry.link, entry.stat.file_type()) {
+            (Some(text), _) => Node::Symlink(text.clone()),
             (None, FileType::CharacterDevice) if entry.stat.rdev == (0, 0) => {
                 return Err(Error::WhiteoutDevice { path: show(&joined(self.from, &entry.path)) });
             }
@@ -191,10 +191,10 @@ impl Copying<'_> {
         }
     }
 
-    fn metadata(&self, node: Node, entry: Entry) -> Metadata {
+    fn metadata(&self, node: Node, entry: &Entry) -> Metadata {
         const TYPE: u32 = 0o170_000;
-        let Entry { stat: seen, xattrs, .. } = entry;
-        let attributes = self.options.attributes(&seen, xattrs);
+        let seen = entry.stat;
+        let attributes = self.options.attributes(&seen, entry.xattrs.clone());
         // The permissions of a link are nobody's to change.
         let permissions = if seen.is_symlink() { seen.permissions() } else { attributes.mode & 0o7777 };
         let stat = Stat {

@@ -5,20 +5,22 @@ use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use kiln_oci::compression::decompress_archive;
+use kiln_oci::{Digest, Digester};
 use kiln_snapshot::{ApplyOptions, apply};
 use kiln_sys::fs::{Owner, Root};
 
 use crate::error::Cause;
-use crate::select::{Selected, Source};
+use crate::select::{Found, Selected, Source};
 
 /// The length of a tar header.
 const TAR_BLOCK: usize = 512;
 
 /// Unpacks a file that is an archive into the directory `dest`; false where it is none. Everything then belongs to
-/// `owner`, or to whom the archive says.
+/// `owner`, or to whom the archive says. One that is not what was `listed` of it is an error that names it.
 pub(super) fn unpack(
     source: Source<'_>,
     one: &Selected,
+    listed: Option<&Found>,
     dest: &Path,
     target: &Root,
     owner: Option<Owner>,
@@ -31,9 +33,40 @@ pub(super) fn unpack(
     }
     let dir = target.create_dir_all(dest, 0o755, Some(owner.unwrap_or(Owner { uid: 0, gid: 0 })))?;
     let options = ApplyOptions { fresh: false, owner, whiteouts: false, ..ApplyOptions::default() };
-    apply(decompress_archive(BufReader::new(file)), &Root::from_fd(dir), &options)
-        .map_err(|source| Cause::Unpack { path, source })?;
+    let mut seen = Seen { file, digester: Digester::sha256() };
+    let applied = apply(decompress_archive(BufReader::new(&mut seen)), &Root::from_fd(dir), &options);
+    let expected = listed.and_then(|found| found.entries.first()).and_then(|entry| entry.content.as_ref());
+    if let Some(expected) = expected {
+        // What is wrong with an archive that is being written is that it is being written.
+        let digest = seen.finish().map_err(Cause::io(format!("read `{path}`")))?;
+        if digest != *expected {
+            return Err(kiln_snapshot::Error::Changed { path }.into());
+        }
+    }
+    applied.map_err(|source| Cause::Unpack { path, source })?;
     Ok(true)
+}
+
+/// A file whose bytes are digested while they are read.
+struct Seen {
+    file: File,
+    digester: Digester,
+}
+
+impl Seen {
+    /// The digest of the whole file, whatever has been read of it.
+    fn finish(mut self) -> io::Result<Digest> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.digester.finish())
+    }
+}
+
+impl Read for Seen {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.digester.update(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// Whether a file that is copied is an archive; one that cannot be read is none.

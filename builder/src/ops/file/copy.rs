@@ -4,29 +4,33 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use kiln_graph::{ChmodSpec, CopyAction};
-use kiln_snapshot::copy::{CopyOptions, Parents};
+use kiln_snapshot::copy::{CopyOptions, Parents, copy_listed};
 use kiln_sys::fs::{self, Owner, Root};
 
 use super::{archive, owner};
 use crate::error::Cause;
 use crate::mounts::relative;
-use crate::select::{self, CopyFilter, Selected, Source};
+use crate::select::{self, CopyFilter, Found, Selected, Source};
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
 
-/// Copies what `copy` takes of `source` into `target`.
-pub(super) fn copy(source: Source<'_>, copy: &CopyAction, target: &Root) -> Result<(), Cause> {
-    let selected = select::select(source, copy)?;
+/// Copies what `copy` takes of `source` into `target`. What of it was listed for a key is held against that, or somebody who
+/// edits a file meanwhile would have it remembered as the one before.
+pub(super) fn copy(
+    source: Source<'_>,
+    copy: &CopyAction,
+    listing: Option<&[Found]>,
+    target: &Root,
+) -> Result<(), Cause> {
+    let selected = match listing {
+        Some(found) => found.iter().map(|one| one.selected.clone()).collect(),
+        None => select::select(source, copy)?,
+    };
     check_dest(copy, &selected, is_dir(target, &relative(&copy.dest)))?;
     let owner = copy.owner.as_ref().map(|owner| owner::lookup(Some(owner), target)).transpose()?;
-    let filter = CopyFilter::new(source, copy)?;
-    for one in &selected {
-        if copy.unpack && !one.is_dir && archive::unpack(source, one, &relative(&copy.dest), target, owner)? {
-            continue;
-        }
-        copy_one(source, one, copy, target, owner, &filter)?;
-    }
-    Ok(())
+    let copying = Copying { source, copy, target, owner, filter: CopyFilter::new(source, copy)? };
+    let listed = |at: usize| listing.map(|found| &found[at]);
+    selected.iter().enumerate().try_for_each(|(at, one)| copying.one(one, listed(at)))
 }
 
 /// Refuses several files where the destination, which may be a directory by now, is to be one file.
@@ -45,21 +49,33 @@ pub(super) fn check_dest<'a>(
     Ok(())
 }
 
-fn copy_one(
-    source: Source<'_>,
-    one: &Selected,
-    copy: &CopyAction,
-    target: &Root,
+/// One copy under way.
+struct Copying<'a> {
+    source: Source<'a>,
+    copy: &'a CopyAction,
+    target: &'a Root,
     owner: Option<Owner>,
-    filter: &CopyFilter<'_>,
-) -> Result<(), Cause> {
-    let (to, inside) = destination(one, copy, is_dir(target, &relative(&copy.dest)));
-    let beneath = filter.beneath(one)?;
-    with_options(copy, owner, source.files.is_some(), inside, |options| {
-        let options = CopyOptions { filter: Some(&beneath), ..*options };
-        let from = if one.path.as_os_str().is_empty() { Path::new(".") } else { &one.path };
-        kiln_snapshot::copy::copy(source.root, from, target, &to, &options).map(drop)
-    })
+    filter: CopyFilter<'a>,
+}
+
+impl Copying<'_> {
+    fn one(&self, one: &Selected, listed: Option<&Found>) -> Result<(), Cause> {
+        let Copying { source, copy, target, owner, ref filter } = *self;
+        let dest = relative(&copy.dest);
+        if copy.unpack && !one.is_dir && archive::unpack(source, one, listed, &dest, target, owner)? {
+            return Ok(());
+        }
+        let (to, inside) = destination(one, copy, is_dir(target, &dest));
+        let beneath = filter.beneath(one)?;
+        with_options(copy, owner, source.files.is_some(), inside, |options| {
+            if let Some(Found { path, entries, .. }) = listed {
+                return copy_listed(source.root, (path, entries), target, &to, options).map(drop);
+            }
+            let options = CopyOptions { filter: Some(&beneath), ..*options };
+            let from = if one.path.as_os_str().is_empty() { Path::new(".") } else { &one.path };
+            kiln_snapshot::copy::copy(source.root, from, target, &to, &options).map(drop)
+        })
+    }
 }
 
 /// Runs `perform` with how `copy` copies, but for what it leaves out. `is_context` says that the source is a context,
@@ -82,7 +98,6 @@ pub(super) fn with_options(
         follow_source: copy.follow_symlinks,
         named: inside,
         merge_metadata: false,
-        expected: None,
     };
     Ok(perform(&options)?)
 }

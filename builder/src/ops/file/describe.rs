@@ -1,5 +1,6 @@
 //! File actions as a recipe: the outcome of performing them, without copying a file.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -66,7 +67,7 @@ pub(super) fn describe<'a>(
     op: &FileOp,
     base: Base,
     inputs: &'a [Value],
-    mut listings: Listings,
+    listings: &Listings,
     opened: &mut Vec<Opened<'a>>,
 ) -> Result<Option<Recipe>, Cause> {
     let Base { shape, view } = base;
@@ -75,7 +76,7 @@ pub(super) fn describe<'a>(
         let done = match action {
             FileAction::Copy(copy) => {
                 let source = Opened::new(store, copied_input(copy, inputs)?)?;
-                let done = drafting.copy(source.source(), copy, listings.remove(&number))?;
+                let done = drafting.copy(source.source(), copy, listings.get(&number).map(Vec::as_slice))?;
                 opened.push(source);
                 done
             }
@@ -119,9 +120,10 @@ impl Drafting<'_> {
         &mut self,
         source: Source<'_>,
         copy: &CopyAction,
-        listing: Option<Vec<Found>>,
+        listing: Option<&[Found]>,
     ) -> Result<bool, Cause> {
-        let found = listing.map_or_else(|| select::find(source, copy), Ok)?;
+        let found =
+            listing.map_or_else(|| select::find(source, copy).map(Cow::Owned), |found| Ok(found.into()))?;
         let dest = relative(&copy.dest);
         copy::check_dest(copy, found.iter().map(|one| &one.selected), self.draft.is_dir(bytes(&dest))?)?;
         let owner = match copy.owner.as_ref().map(|owner| self.owner(Some(owner))).transpose()? {
@@ -129,18 +131,16 @@ impl Drafting<'_> {
             owner => owner.flatten(),
         };
         let number = self.draft.add_source(source.root)?;
-        for Found { selected, path, entries } in found {
-            // A link that is copied itself was listed as what it leads to.
-            let is_followed = path != selected.path.as_os_str().as_bytes();
-            let is_archive = || copy.unpack && !selected.is_dir && archive::is_one(source, &selected);
-            if is_followed && !copy.follow_symlinks || is_archive() || entries.iter().any(has_holes) {
+        for Found { selected, path, entries } in found.iter() {
+            let is_archive = || copy.unpack && !selected.is_dir && archive::is_one(source, selected);
+            if is_archive() || entries.iter().any(has_holes) {
                 return Ok(false);
             }
             // An earlier one may have made it.
             let is_dir = self.draft.is_dir(bytes(&dest))?;
-            let (to, inside) = copy::destination(&selected, copy, is_dir);
+            let (to, inside) = copy::destination(selected, copy, is_dir);
             copy::with_options(copy, owner, source.files.is_some(), inside, |options| {
-                self.draft.copy(Taken { source: number, path: &path, entries }, bytes(&to), options)
+                self.draft.copy(Taken { source: number, path, entries }, bytes(&to), options)
             })?;
         }
         Ok(true)

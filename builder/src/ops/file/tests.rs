@@ -84,10 +84,12 @@ impl Bench {
         let (before, here) = (Root::open(described.path()).unwrap(), Path::new("."));
         kiln_snapshot::copy::copy(&self.target(), here, &before, here, &CopyOptions::exact()).unwrap();
         let recipe = describe(&self.target(), source, action);
-        let copied = copy::copy(source, action, &self.target());
+        // A context is listed for its key.
+        let listing = source.files.map(|_| select::find(source, action)).transpose();
+        let copied = listing.and_then(|found| copy::copy(source, action, found.as_deref(), &self.target()));
         match recipe {
-            // Archives, links that are not followed and files with holes take files.
-            Ok(None) => assert!(action.unpack || !action.follow_symlinks || takes_holes(source, action)),
+            // Archives and files with holes take files.
+            Ok(None) => assert!(action.unpack || takes_holes(source, action)),
             Err(error) => assert!(copied.is_err(), "only the description fails: {error}"),
             Ok(Some(recipe)) => {
                 copied.as_ref().unwrap_or_else(|error| panic!("only the copy fails: {error}"));
@@ -452,10 +454,62 @@ fn holes_stay_holes_in_a_directory_and_are_not_described() {
     let action = action(&["/holes"], "/holes");
     let root = Root::open(&bench.from("")).unwrap();
     assert!(describe(&bench.target(), Source { root: &root, files: None }, &action).unwrap().is_none());
-    bench.copy(&action).unwrap();
-    let copied = bench.to("holes").metadata().unwrap();
-    assert_eq!(copied.len(), 64 << 20);
-    assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
+    for copy in [Bench::copy, Bench::copy_context] {
+        copy(&bench, &action).unwrap();
+        let copied = bench.to("holes").metadata().unwrap();
+        assert_eq!(copied.len(), 64 << 20);
+        assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
+    }
+}
+
+/// What was listed of a context is in a key, which would be the key of other files.
+#[test]
+fn a_file_that_is_edited_after_it_was_listed_is_refused() {
+    let packed = Bench::with(&["top/file"]);
+    let (tar, plain) = (pack(&packed.from("")), b"some text".to_vec());
+    let other_tar = [&tar[..tar.len() - 1024], &pack(&packed.from("top"))].concat();
+    let cases = [
+        (plain.clone(), b"same size".to_vec()),
+        (plain.clone(), b"longer than before".to_vec()),
+        (plain, tar.clone()),
+        (tar.clone(), other_tar),
+        (tar.clone(), tar[..700].to_vec()),
+        (tar.clone(), [&tar[..], &[0; 512]].concat()),
+        (tar, b"no archive".to_vec()),
+    ];
+    for (number, (before, after)) in cases.into_iter().enumerate() {
+        let bench = Bench::with(&["dir/beside"]);
+        std::fs::write(bench.from("dir/file"), &before).unwrap();
+        let files = LocalFiles::open("context", &bench.from(""), &[], None).unwrap();
+        let source = Source { root: &files.root, files: Some(&files) };
+        let add = CopyAction { unpack: true, ..action(&["/dir/file", "/dir"], "/to/") };
+        let found = select::find(source, &add).unwrap();
+        std::fs::write(bench.from("dir/file"), &after).unwrap();
+        // Only the bytes can tell.
+        let time = found[0].entries[0].stat.mtime;
+        let edited = std::fs::File::open(bench.from("dir/file")).unwrap();
+        fs::futimens(edited.as_fd(), None, Some(time)).unwrap();
+        let error = copy::copy(source, &add, Some(&found), &bench.target()).unwrap_err();
+        assert_eq!(error.to_string(), "`dir/file` changed while it was read", "case {number}");
+    }
+}
+
+/// A link that is taken itself counts as one, and not as what it leads to.
+#[test]
+fn a_link_that_is_not_followed_is_its_text() {
+    let bench = Bench::with(&["a", "b"]);
+    let copy = CopyAction { follow_symlinks: false, ..action(&["/link"], "/copied") };
+    let key = |text: &str| {
+        let _ = std::fs::remove_file(bench.from("link"));
+        symlink(text, bench.from("link")).unwrap();
+        bench.key(&copy)
+    };
+    let first = key("a");
+    bench.write("a", "changed");
+    assert_eq!(key("a"), first);
+    assert_ne!(key("./a"), first);
+    bench.copy_context(&copy).unwrap();
+    assert_eq!(std::fs::read_link(bench.to("copied")).unwrap(), Path::new("./a"));
 }
 
 /// B12: a removal never leaves the filesystem, and the root itself stays.
