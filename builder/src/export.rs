@@ -144,7 +144,7 @@ pub enum Destination {
     /// A file, which appears whole or not at all.
     File(PathBuf),
     /// A stream, for example standard output.
-    Stream(Box<dyn Write + Send>),
+    Stream(Box<dyn Write + Send + Sync>),
 }
 
 /// An image that was exported.

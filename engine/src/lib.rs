@@ -158,3 +158,35 @@ fn clean_up(resource: &Resource) -> std::io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::BuildRequest;
+    use crate::images::RebaseRequest;
+    use crate::progress::{ProgressSink, Reporter};
+
+    fn is_send<T: Send>(_: T) {}
+
+    /// A service spawns these, so what they hold while they wait must be `Send`: that this compiles is the test.
+    const _: fn(&Engine, &Arc<dyn ProgressSink>) = |engine, progress| {
+        let (request, cancel) = (BuildRequest::default(), CancellationToken::new());
+        is_send(engine.build_check(&request, progress));
+        is_send(engine.build_outline(&request, progress));
+        is_send(engine.build_targets(&request, progress));
+        is_send(engine.debug_ast(&request));
+        is_send(engine.debug_graph(&request, true));
+        is_send(engine.debug_keys(&request));
+        is_send(engine.build(BuildRequest::default(), progress.clone(), cancel.clone()));
+        is_send(engine.verify(BuildRequest::default(), progress.clone(), cancel));
+    };
+
+    /// The same of images.
+    const _: fn(images::Images<'_>, &Arc<dyn Reporter>, &Credential) = |images, reporter, credential| {
+        is_send(images.pull("", None, reporter.as_ref()));
+        is_send(images.complete("", None, reporter.as_ref()));
+        is_send(images.push("", None, reporter));
+        is_send(images.rebase(&RebaseRequest::default(), reporter.as_ref()));
+        is_send(images.login("", credential));
+    };
+}

@@ -28,7 +28,7 @@ type Result<T> = std::result::Result<T, AttributeError>;
 /// Where the bytes of exports go that are no files of a path.
 pub trait Streams {
     /// The stream that `dest=-` means; an error where there is none or it is taken.
-    fn stream(&mut self) -> std::result::Result<Box<dyn Write + Send>, AttributeError>;
+    fn stream(&mut self) -> std::result::Result<Box<dyn Write + Send + Sync>, AttributeError>;
 }
 
 const IMAGE: &[&str] = &[

@@ -117,7 +117,7 @@ struct Stdout {
 }
 
 impl Streams for Stdout {
-    fn stream(&mut self) -> std::result::Result<Box<dyn Write + Send>, AttributeError> {
+    fn stream(&mut self) -> std::result::Result<Box<dyn Write + Send + Sync>, AttributeError> {
         let fail = |message: &str, hint: &str| {
             Err(AttributeError { message: message.to_owned(), hint: Some(hint.to_owned()) })
         };

@@ -6,7 +6,7 @@ use super::*;
 struct Once(bool);
 
 impl Streams for Once {
-    fn stream(&mut self) -> Result<Box<dyn Write + Send>> {
+    fn stream(&mut self) -> Result<Box<dyn Write + Send + Sync>> {
         match std::mem::replace(&mut self.0, true) {
             true => fail("taken"),
             false => Ok(Box::new(std::io::sink())),
