@@ -24,6 +24,8 @@ const KIND: &str = "network";
 const BRIDGE: &str = "bridge";
 /// The root whose bridge has the plain name; others have one that follows from their path.
 const DEFAULT_ROOT: &str = "/var/lib/kiln";
+/// The range of a bridge that has none yet.
+const NOWHERE: Subnet = Subnet { base: Ipv4Addr::UNSPECIFIED, prefix: 0 };
 /// Addresses tried for one container before the network counts as full.
 const ADDRESS_ATTEMPTS: usize = 4096;
 
@@ -124,13 +126,34 @@ pub(crate) fn join(store: &Store, lease: &Lease) -> Result<Joined> {
 fn config(store: &Store) -> Result<BridgeConfig> {
     let root = store.root();
     let (name, table) = names(root);
-    let stored = stored_subnet(store)?;
-    let is_up = Path::new("/sys/class/net").join(&name).exists();
-    let subnet = match stored {
-        Some(subnet) if is_up => subnet,
-        _ => choose_subnet(store, stored)?,
+    let lock = root.join("containers").join(".network-lock");
+    // In this order: a range is stored before there is a bridge with it.
+    let is_there = exists(&name);
+    let subnet = match stored_subnet(store)? {
+        Some(subnet) if is_there => subnet,
+        _ => return settle(store, BridgeConfig { name, table, subnet: NOWHERE, mtu: None, lock }),
     };
-    Ok(BridgeConfig { name, table, subnet, mtu: None, lock: root.join("containers").join(".network-lock") })
+    Ok(BridgeConfig { name, table, subnet, mtu: None, lock })
+}
+
+/// Gives the bridge a range while nobody else does. One that is there although nothing is stored is that of a root which was
+/// removed from this path: it goes with all that was on it, the published ports too.
+fn settle(store: &Store, config: BridgeConfig) -> Result<BridgeConfig> {
+    let _lock = Bridge::lock(&config.lock)?;
+    let subnet = match (stored_subnet(store)?, exists(&config.name)) {
+        (Some(subnet), true) => subnet,
+        (stored, false) => choose_subnet(store, stored)?,
+        (None, true) => {
+            Bridge::remove(&config)?;
+            choose_subnet(store, None)?
+        }
+    };
+    Ok(BridgeConfig { subnet, ..config })
+}
+
+/// Whether the host has a network interface of this name.
+fn exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
 }
 
 /// Interface and table of a root's bridge.

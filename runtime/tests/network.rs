@@ -229,6 +229,29 @@ fn a_host_that_filters_what_it_forwards_lets_containers_pass() {
     assert!(!String::from_utf8_lossy(&listing).contains("kiln"));
 }
 
+/// A state root that was removed leaves its bridge, its rules and its published ports in the kernel.
+#[test]
+fn a_bridge_with_other_addresses_is_replaced() {
+    let world = World::new();
+    let stale = BridgeConfig { subnet: "172.19.0.0/16".parse().unwrap(), ..world.config.clone() };
+    let port = [tcp(Ipv4Addr::UNSPECIFIED, 8080)];
+    let lost = Ipv4Addr::new(172, 19, 0, 2);
+    world.on_host(|| Bridge::ensure(&stale).unwrap().publish(&port, lost).unwrap());
+    let (one, address) = world.container(2);
+    serve(world.neighbour.as_fd(), port_80(Ipv4Addr::UNSPECIFIED), "neighbour");
+    serve(one.as_fd(), port_80(address), "one");
+    world.publish(&port, address).unwrap();
+    // The second time it stays, or the container would have lost its network.
+    for _ in 0..2 {
+        assert_eq!(ask(one.as_fd(), Ipv4Addr::new(10, 9, 0, 2), 80).as_deref(), Some("neighbour"));
+        assert_eq!(ask(world.neighbour.as_fd(), HOST, 8080).as_deref(), Some("one"));
+        world.on_host(|| {
+            ip("addr replace 192.0.2.1/24 dev kilntest0");
+            Bridge::ensure(&world.config).unwrap()
+        });
+    }
+}
+
 #[test]
 fn attaching_is_quick() {
     let world = World::new();

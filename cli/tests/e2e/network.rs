@@ -69,6 +69,18 @@ fn datagrams_are_published_too() {
     });
 }
 
+/// Its bridge stays in the kernel, with a range that the next root of that path would find taken.
+#[test]
+fn a_state_root_that_was_removed_takes_no_network_with_it() {
+    let kiln = Kiln::new();
+    let script = "ping -c 1 -W 5 $(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p')";
+    let ping = ["run", "--rm", "busybox", "sh", "-c", script];
+    kiln.ok(&ping);
+    // What makes things durable may still be at work in there.
+    wait_for("the removal", || std::fs::remove_dir_all(kiln.root()).is_ok());
+    kiln.ok(&ping);
+}
+
 #[test]
 fn host_and_none() {
     let kiln = Kiln::new();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::firewall::Firewall;
 use super::link::{Link, Links, Pair};
@@ -50,19 +50,27 @@ pub struct Endpoint {
 }
 
 impl Bridge {
-    /// Makes sure that the bridge and its rules exist; a few netlink questions when they do.
+    /// Makes sure that the bridge and its rules exist; a few netlink questions when they do. A bridge of this name that
+    /// has only other addresses was somebody else's, such as a state root's that was removed: it is replaced, and what is
+    /// on it has no network any more.
     pub fn ensure(config: &BridgeConfig) -> Result<Bridge> {
         let mut links = open_links()?;
         if let Some(bridge) = ready(config, &mut links)? {
             return Ok(bridge);
         }
-        let on_lock = |cause| Error::kernel("lock", config.lock.display().to_string(), cause);
-        let lock = File::create(&config.lock).map_err(on_lock)?;
-        lock.lock().map_err(on_lock)?;
+        let _lock = Self::lock(&config.lock)?;
         match ready(config, &mut links)? {
             Some(bridge) => Ok(bridge),
             None => set_up(config, &mut links),
         }
+    }
+
+    /// Takes the lock that is held while a bridge is set up; given back when the file is dropped.
+    pub fn lock(path: &Path) -> Result<File> {
+        let failed = |cause| Error::kernel("lock", path.display().to_string(), cause);
+        let lock = File::create(path).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        Ok(lock)
     }
 
     /// The configuration it was set up with.
@@ -120,18 +128,37 @@ fn open_links() -> Result<Links> {
 /// The bridge, if a set-up went to its end: the link is set up last.
 fn ready(config: &BridgeConfig, links: &mut Links) -> Result<Option<Bridge>> {
     let found = links.find(&config.name).map_err(|cause| Error::kernel("find", &config.name, cause))?;
-    match found.filter(|link| link.up) {
-        Some(link) if Firewall::of(config).is_complete()? => {
-            Ok(Some(Bridge { config: config.clone(), link }))
-        }
-        _ => Ok(None),
+    let Some(link) = found.filter(|link| link.up) else { return Ok(None) };
+    let is_ready = addresses(config, links, link)?.contains(&own_address(config))
+        && Firewall::of(config).is_complete()?;
+    Ok(is_ready.then(|| Bridge { config: config.clone(), link }))
+}
+
+fn addresses(config: &BridgeConfig, links: &mut Links, link: Link) -> Result<Vec<(Ipv4Addr, u8)>> {
+    links.addresses(link.index).map_err(|cause| Error::kernel("read the addresses of", &config.name, cause))
+}
+
+/// The address that the bridge is to have; others beside it are the administrator's.
+fn own_address(config: &BridgeConfig) -> (Ipv4Addr, u8) {
+    (config.subnet.gateway(), config.subnet.prefix)
+}
+
+/// The bridge as far as a set-up made it, if it is this one's and no other's.
+fn begun(config: &BridgeConfig, links: &mut Links) -> Result<Option<Link>> {
+    let found = links.find(&config.name).map_err(|cause| Error::kernel("find", &config.name, cause))?;
+    let Some(link) = found else { return Ok(None) };
+    let there = addresses(config, links, link)?;
+    if there.is_empty() || there.contains(&own_address(config)) {
+        return Ok(found);
     }
+    Bridge::remove(config)?;
+    Ok(None)
 }
 
 fn set_up(config: &BridgeConfig, links: &mut Links) -> Result<Bridge> {
     let name = config.name.as_str();
     let failed = |action| move |cause| Error::kernel(action, name, cause);
-    let link = match links.find(name).map_err(failed("find"))? {
+    let link = match begun(config, links)? {
         Some(link) => link,
         None => {
             let mtu = config.mtu.map_or_else(|| outside_mtu(links), Ok)?;

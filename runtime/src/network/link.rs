@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use kiln_sys::netlink::Family;
 
 use super::Subnet;
-use super::netlink::{CREATE, Client, EXCL, Message, find_attribute};
+use super::netlink::{CREATE, Client, DUMP, EXCL, Message, find_attribute};
 
 // rtnetlink(7): message types, and the attributes of links, addresses and routes.
 const NEWLINK: u16 = 16;
@@ -15,6 +15,7 @@ const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
 const SETLINK: u16 = 19;
 const NEWADDR: u16 = 20;
+const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -37,6 +38,7 @@ const IFF_UP: u32 = 1;
 const AF_INET: u8 = 2;
 const LOOPBACK_INDEX: u32 = 1;
 const LINK_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
 
 /// What is known of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,12 @@ impl Links {
         self.0.tell([address_request(index, address, subnet)])
     }
 
+    /// The IPv4 addresses of a link, each with the length of its prefix.
+    pub(crate) fn addresses(&mut self, index: u32) -> io::Result<Vec<(Ipv4Addr, u8)>> {
+        let answers = self.0.ask(Message::new(GETADDR, DUMP).raw(&address_header(0, 0)))?;
+        Ok(answers.iter().filter_map(|answer| parse_address(answer, index)).collect())
+    }
+
     /// Loopback, a link with its address, and the default route of a fresh namespace, in one datagram.
     pub(crate) fn configure(
         &mut self,
@@ -195,12 +203,24 @@ fn up_request(index: u32) -> Message {
     Message::new(SETLINK, 0).raw(&link_header(index, IFF_UP, IFF_UP))
 }
 
-/// `struct ifaddrmsg` and its attributes.
-fn address_request(index: u32, address: Ipv4Addr, subnet: Subnet) -> Message {
-    let mut header = [AF_INET, subnet.prefix, 0, 0, 0, 0, 0, 0];
+/// `struct ifaddrmsg`.
+fn address_header(index: u32, prefix: u8) -> [u8; ADDRESS_HEADER] {
+    let mut header = [AF_INET, prefix, 0, 0, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header
+}
+
+/// What the kernel says of an address, if it is one of that link.
+fn parse_address(answer: &[u8], index: u32) -> Option<(Ipv4Addr, u8)> {
+    let is_wanted = answer.first() == Some(&AF_INET) && answer.get(4..8)? == index.to_ne_bytes();
+    let octets: [u8; 4] = find_attribute(answer.get(ADDRESS_HEADER..)?, IFA_LOCAL)?.try_into().ok()?;
+    is_wanted.then_some((octets.into(), answer[1]))
+}
+
+/// An address and what follows from it.
+fn address_request(index: u32, address: Ipv4Addr, subnet: Subnet) -> Message {
     Message::new(NEWADDR, CREATE | EXCL)
-        .raw(&header)
+        .raw(&address_header(index, subnet.prefix))
         .attribute(IFA_LOCAL, &address.octets())
         .attribute(IFA_ADDRESS, &address.octets())
         .attribute(IFA_BROADCAST, &subnet.last().octets())

@@ -8,6 +8,8 @@ pub(crate) const REQUEST: u16 = 0x1;
 pub(crate) const ACK: u16 = 0x4;
 pub(crate) const EXCL: u16 = 0x200;
 pub(crate) const CREATE: u16 = 0x400;
+/// Asks for all there is of a kind; the answers end without an acknowledgement.
+pub(crate) const DUMP: u16 = 0x300;
 
 const NESTED: u16 = 0x8000;
 const HEADER: usize = 16;
