@@ -19,6 +19,8 @@ pub mod spdx;
 mod sqlite;
 mod walk;
 
+use std::ops::ControlFlow;
+
 use crate::attest::purl::Purl;
 pub use distro::Distro;
 
@@ -123,6 +125,10 @@ impl Package {
             && texts.into_iter().flatten().all(|text| text.len() <= MAX_FIELD)
     }
 }
+
+/// Takes a package that was read, or says that it is enough. Databases have more packages than are listed where somebody
+/// wants memory to end, so each is handed on as it is read.
+type Take<'a> = &'a mut dyn FnMut(Package) -> ControlFlow<()>;
 
 /// Text that is there: trimmed and not empty.
 fn text(value: &str) -> Option<String> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::purl::Purl;
-use super::statement::{PROVENANCE, SPDX};
+use super::statement::{MAX_PREDICATE, PROVENANCE, SPDX};
 use super::{Attest, Attestation, SBOM_FILE};
 use crate::error::Cause;
 use crate::export::rfc3339;
@@ -44,7 +44,7 @@ pub(crate) fn provenance(attest: &Attest, made: Made<'_>) -> Result<Option<Attes
         predicate(Facts { request, definition, root, builder, materials, run: &run }, &wanted.options);
     Ok(Some(Attestation {
         predicate_type: PROVENANCE,
-        predicate: raw(&value)?,
+        predicate: raw("provenance", &value)?,
         file: wanted.file.clone(),
         inline_only: wanted.inline_only,
     }))
@@ -91,7 +91,7 @@ pub(crate) fn sbom(
         created: rfc3339(created.unwrap_or(UNIX_EPOCH)),
     };
     let document = spdx::document(&subject, &inventory);
-    let predicate = raw(&document)?;
+    let predicate = raw("list of packages", &document)?;
     let file = SBOM_FILE.to_owned();
     Ok((Attestation { predicate_type: SPDX, predicate, file, inline_only: false }, inventory.notes))
 }
@@ -103,7 +103,31 @@ fn made(store: &Store, layers: &Layers) -> Result<Option<SystemTime>, Cause> {
     Ok(store.layers.made(&chain, top)?)
 }
 
-fn raw(value: &Value) -> Result<Box<RawValue>, Cause> {
-    serde_json::value::to_raw_value(value)
-        .map_err(|error| Cause::Invalid(format!("write a statement: {error}")))
+/// What is said, as bytes. `what` it is called; one that nobody would read is refused.
+fn raw(what: &str, value: &Value) -> Result<Box<RawValue>, Cause> {
+    let raw = serde_json::value::to_raw_value(value)
+        .map_err(|error| Cause::Invalid(format!("write the {what}: {error}")))?;
+    let (length, most) = (raw.get().len() as u64, MAX_PREDICATE >> 20);
+    if length > MAX_PREDICATE {
+        let length = length.div_ceil(1 << 20);
+        return Err(Cause::Invalid(format!(
+            "the {what} has {length} MiB, and one of more than {most} MiB is not read by those who verify it"
+        )));
+    }
+    Ok(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_would_read_is_not_written() {
+        let text = |length: u64| Value::from("x".repeat(usize::try_from(length).unwrap()));
+        raw("list of packages", &text(MAX_PREDICATE - 2)).unwrap();
+        let error = raw("list of packages", &text(MAX_PREDICATE)).unwrap_err();
+        let expected =
+            "the list of packages has 64 MiB, and one of more than 63 MiB is not read by those who verify it";
+        assert_eq!(error.to_string(), expected);
+    }
 }

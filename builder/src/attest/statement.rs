@@ -12,6 +12,8 @@ pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 pub const SPDX: &str = "https://spdx.dev/Document";
 /// The most bytes of a statement that is read (40 MiB are BuildKit's limit for one that is written).
 pub const MAX_STATEMENT: u64 = 64 << 20;
+/// The most bytes of what a statement says that is written: the names of what it is about come beside it.
+pub const MAX_PREDICATE: u64 = MAX_STATEMENT - (1 << 20);
 /// The media type of a statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
 

@@ -1,13 +1,13 @@
 //! Alpine's packages: `lib/apk/db/installed`, records of `X:value` lines.
 
 use super::fields::{Paragraph, paragraphs};
-use super::{Manager, Package, text};
+use super::{Manager, Package, Take, text};
 
 /// The packages of the database.
-pub(super) fn parse(bytes: &[u8]) -> Vec<Package> {
+pub(super) fn parse(bytes: &[u8], take: Take<'_>) {
     let text = String::from_utf8_lossy(bytes);
     // The names of fields are single letters that differ by case: `p:` is not `P:`.
-    paragraphs(&text).filter_map(|paragraph| package(&paragraph)).collect()
+    let _enough = paragraphs(&text).filter_map(|paragraph| package(&paragraph)).try_for_each(take);
 }
 
 fn package(record: &Paragraph<'_>) -> Option<Package> {
@@ -29,6 +29,7 @@ fn package(record: &Paragraph<'_>) -> Option<Package> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sbom::tests::all;
 
     const INSTALLED: &str = "\
 C:Q1abc=
@@ -57,7 +58,7 @@ V:no name
 
     #[test]
     fn records_of_letters() {
-        let found = parse(INSTALLED.as_bytes());
+        let found = all(parse, INSTALLED.as_bytes());
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].name.as_str(), found[0].version.as_str()), ("musl", "1.2.4-r2"));
         assert_eq!((found[0].license.as_deref(), &found[0].source), (Some("MIT"), &None));

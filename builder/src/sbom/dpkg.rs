@@ -1,15 +1,15 @@
 //! Debian's packages: `var/lib/dpkg/status`, and `status.d` of images that are built without dpkg.
 
 use super::fields::{Paragraph, paragraphs};
-use super::{Manager, Package, text};
+use super::{Manager, Package, Take, text};
 
 /// What a package is whose files are there.
 const INSTALLED: &str = "installed";
 
 /// The installed packages of a status file.
-pub(super) fn parse(bytes: &[u8]) -> Vec<Package> {
+pub(super) fn parse(bytes: &[u8], take: Take<'_>) {
     let text = String::from_utf8_lossy(bytes);
-    paragraphs(&text).filter_map(|paragraph| package(&paragraph)).collect()
+    let _enough = paragraphs(&text).filter_map(|paragraph| package(&paragraph)).try_for_each(take);
 }
 
 fn package(paragraph: &Paragraph<'_>) -> Option<Package> {
@@ -37,6 +37,7 @@ fn package(paragraph: &Paragraph<'_>) -> Option<Package> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sbom::tests::all;
 
     const STATUS: &str = "\
 Package: libc6
@@ -59,7 +60,7 @@ Version: 2
 
     #[test]
     fn what_is_installed_is_listed() {
-        let found = parse(STATUS.as_bytes());
+        let found = all(parse, STATUS.as_bytes());
         assert_eq!(
             found.iter().map(|package| package.name.as_str()).collect::<Vec<_>>(),
             ["libc6", "distroless"]

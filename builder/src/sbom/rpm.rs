@@ -1,7 +1,7 @@
 //! RPM packages: `rpmdb.sqlite`, whose rows are package headers as RPM files have them.
 
 use super::sqlite::{Column, big_endian, rows};
-use super::{Manager, Package, text};
+use super::{Manager, Package, Take, text};
 
 /// The table, and which of its columns has the header.
 const TABLE: (&str, usize) = ("Packages", 1);
@@ -29,13 +29,14 @@ mod tag {
 }
 
 /// The packages of a database; `None` where it is none.
-pub(super) fn parse(bytes: &[u8]) -> Option<Vec<Package>> {
+pub(super) fn parse(bytes: &[u8], take: Take<'_>) -> Option<()> {
     let (table, column) = TABLE;
     let header = |row: &Vec<Column>| match row.get(column) {
         Some(Column::Bytes(header)) => package(header),
         _ => None,
     };
-    Some(rows(bytes, table)?.iter().filter_map(header).collect())
+    let _enough = rows(bytes, table)?.iter().filter_map(header).try_for_each(take);
+    Some(())
 }
 
 /// The package that a header describes.

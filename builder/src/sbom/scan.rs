@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use kiln_sys::fs::{self, Entry, Root};
 
 use super::walk::{Folder, walk};
-use super::{Distro, MAX_PACKAGES, Package, apk, auditable, cargo, dpkg, npm, pip, rpm};
+use super::{Distro, MAX_PACKAGES, Package, Take, apk, auditable, cargo, dpkg, npm, pip, rpm};
 use crate::error::Cause;
 
 /// The most bytes of a package manager's database.
@@ -21,14 +22,24 @@ const MAX_NOTES: usize = 100;
 
 /// Where a distribution says what it is.
 const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
-/// What a database holds; `None` where it is damaged.
-type Parse = fn(&[u8]) -> Option<Vec<Package>>;
+/// Hands on what a database holds; `None` where it is damaged.
+type Parse = fn(&[u8], Take<'_>) -> Option<()>;
+
+/// Text is never damaged.
+const DPKG: Parse = |bytes, take| {
+    dpkg::parse(bytes, take);
+    Some(())
+};
+const APK: Parse = |bytes, take| {
+    apk::parse(bytes, take);
+    Some(())
+};
 
 /// Databases that are one file, and who reads them.
 const DATABASES: [(&str, Parse); 5] = [
-    ("var/lib/dpkg/status", |bytes| Some(dpkg::parse(bytes))),
-    ("lib/apk/db/installed", |bytes| Some(apk::parse(bytes))),
-    ("usr/lib/apk/db/installed", |bytes| Some(apk::parse(bytes))),
+    ("var/lib/dpkg/status", DPKG),
+    ("lib/apk/db/installed", APK),
+    ("usr/lib/apk/db/installed", APK),
     ("usr/lib/sysimage/rpm/rpmdb.sqlite", rpm::parse),
     ("var/lib/rpm/rpmdb.sqlite", rpm::parse),
 ];
@@ -109,9 +120,8 @@ impl Scan<'_> {
             return;
         }
         let Some(bytes) = self.read(path, MAX_DATABASE) else { return };
-        match parse(&bytes) {
-            Some(packages) => self.add(path, packages),
-            None => self.notes.push(format!("`{path}` (damaged)")),
+        if parse(&bytes, &mut |package| self.take(path, package)).is_none() {
+            self.notes.push(format!("`{path}` (damaged)"));
         }
         if let Ok(log) = self.root.open_file(format!("{path}{LOG_SUFFIX}"))
             && fs::fstat(log.as_fd()).is_ok_and(|stat| stat.size > 0)
@@ -127,7 +137,7 @@ impl Scan<'_> {
             if !path.ends_with(CHECKSUMS)
                 && let Some(bytes) = self.read(&path, MAX_DESCRIPTION)
             {
-                self.add(&path, dpkg::parse(&bytes));
+                dpkg::parse(&bytes, &mut |package| self.take(&path, package));
             }
         }
     }
@@ -145,22 +155,27 @@ impl Scan<'_> {
         walk(root, &mut notes, &mut |folder, entry| {
             let path = folder.path.join(&entry.name);
             match described(folder, entry) {
-                Ok(packages) => self.add(&path.to_string_lossy(), packages),
+                Ok(packages) => {
+                    let path = path.to_string_lossy();
+                    let _enough = packages.into_iter().try_for_each(|package| self.take(&path, package));
+                }
                 Err(error) => self.notes.push(format!("`{}` ({error})", path.display())),
             }
         });
         self.notes.extend(notes);
     }
 
-    /// Takes packages that a file tells of, as far as they are sound.
-    fn add(&mut self, path: &str, packages: Vec<Package>) {
-        for package in packages.into_iter().filter(Package::is_sound) {
-            if self.packages.len() >= MAX_PACKAGES {
-                self.notes.push(format!("what `{path}` has beyond {MAX_PACKAGES} packages"));
-                return;
-            }
-            self.packages.insert(Package { found_in: path.to_owned(), ..package });
+    /// Takes a package that a file tells of, if it is sound, until there are too many.
+    fn take(&mut self, path: &str, package: Package) -> ControlFlow<()> {
+        if !package.is_sound() {
+            return ControlFlow::Continue(());
         }
+        if self.packages.len() >= MAX_PACKAGES {
+            self.notes.push(format!("what `{path}` has beyond {MAX_PACKAGES} packages"));
+            return ControlFlow::Break(());
+        }
+        self.packages.insert(Package { found_in: path.to_owned(), ..package });
+        ControlFlow::Continue(())
     }
 }
 

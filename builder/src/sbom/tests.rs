@@ -167,11 +167,39 @@ fn another_content_is_another_document() {
     assert_eq!(spdx::document(&other, &inventory)["comment"], json!(null));
 }
 
+/// What a parser hands on.
+pub(super) fn all(parse: impl Fn(&[u8], Take<'_>), bytes: &[u8]) -> Vec<Package> {
+    let mut found = Vec::new();
+    parse(bytes, &mut |package| {
+        found.push(package);
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+/// A database has room for more packages than memory has.
+#[test]
+fn a_database_is_read_no_further_than_it_is_wanted() {
+    let mut taken = 0;
+    let mut three = |_| {
+        taken += 1;
+        if taken % 3 > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    dpkg::parse("Package: a\nVersion: 1\n\n".repeat(1000).as_bytes(), &mut three);
+    apk::parse("P:a\nV:1\n\n".repeat(1000).as_bytes(), &mut three);
+    assert_eq!(taken, 6);
+    let status: String = (0..=MAX_PACKAGES).map(|at| format!("Package: p{at}\nVersion: 1\n\n")).collect();
+    let (_dir, root) = tree(&[("var/lib/dpkg/status", status.as_bytes())]);
+    let found = scan(&root).unwrap();
+    assert_eq!(found.packages.len(), MAX_PACKAGES);
+    assert_eq!(found.notes, ["what `var/lib/dpkg/status` has beyond 200000 packages"]);
+}
+
 /// Every parser on the same bytes.
 fn parse_all(bytes: &[u8]) {
-    drop(dpkg::parse(bytes));
-    drop(apk::parse(bytes));
-    drop(rpm::parse(bytes));
+    drop(all(dpkg::parse, bytes));
+    drop(all(apk::parse, bytes));
+    drop(all(|bytes, take| rpm::parse(bytes, take).unwrap_or_default(), bytes));
     drop(rpm::package(bytes));
     drop(npm::parse(bytes));
     drop(pip::parse(bytes));
