@@ -215,6 +215,31 @@ impl Cgroup {
         Err(Error::Busy(self.paths.first().cloned().unwrap_or_default()))
     }
 
+    /// Kills what belongs to a session of processes in the group, but for its leader, and waits (bounded) until none of it is
+    /// left. Only a leader that is there and stopped makes sure that nothing new comes.
+    pub(crate) fn kill_followers(&self, leader: u32) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut left = self.pids()?;
+            left.retain(|pid| *pid != leader && session_of(*pid) == Some(leader));
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Busy(self.paths.first().cloned().unwrap_or_default()));
+            }
+            for pid in left {
+                // Its number may be another's by now; a descriptor's is not.
+                if let Ok(pidfd) = process::pidfd_open(pid)
+                    && session_of(pid) == Some(leader)
+                {
+                    drop(process::pidfd_send_signal(pidfd.as_fd(), SIGKILL));
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Sends a signal to every process in the group.
     pub fn signal_all(&self, signal: i32) -> Result<()> {
         for pid in self.pids()? {
@@ -284,6 +309,14 @@ impl Cgroup {
 }
 
 const SIGKILL: i32 = 9;
+
+/// The session that a process belongs to, if it has not ended (proc_pid_stat(5)).
+fn session_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let is_alive = fields.next().is_some_and(|state| !matches!(state, "Z" | "X"));
+    fields.nth(2)?.parse().ok().filter(|_| is_alive)
+}
 
 /// Kills and removes what a crashed process left in the group `path` (`parent/id`), in every hierarchy.
 pub fn cleanup(path: &Path) -> Result<()> {

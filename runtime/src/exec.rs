@@ -17,6 +17,9 @@ use crate::prepare::view::View;
 use crate::prepare::{cgroup_procs, environment, program};
 use crate::run_spec::{Process, Rlimit, Security};
 
+const SIGKILL: i32 = 9;
+const SIGSTOP: i32 = 19;
+
 /// What another process must know of a running container to join it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerState {
@@ -57,6 +60,16 @@ pub fn exec(target: &ContainerState, process: Process, stdio: Stdio) -> Result<R
     let launched = keep(InitPlan { namespaces: Namespaces::NONE, steps }, Some(own));
     let running = launched.map_err(|error| explain(error, &process.args, foreign))?;
     Ok(running.with_master(io.master))
+}
+
+/// Kills a process that [`exec`] added to the container `target` and what it started, as far as that did not make a session
+/// of its own: a daemon that it left behind may be wanted.
+pub fn kill_session(added: &Running, target: &ContainerState) -> Result<()> {
+    // While it stands still it starts nothing more, and nobody else gets its number.
+    added.kill(SIGSTOP)?;
+    let killed = Cgroup::open(&target.cgroup_paths).and_then(|group| group.kill_followers(added.pid()));
+    added.kill(SIGKILL)?;
+    Ok(killed?)
 }
 
 fn open(stdio: Stdio, devices: Option<kiln_sys::Result<OwnedFd>>) -> Result<Opened> {

@@ -19,7 +19,7 @@ pub mod run_spec;
 pub mod spec;
 
 pub use error::{Error, ErrorKind, Result};
-pub use exec::{ContainerState, exec};
+pub use exec::{ContainerState, exec, kill_session};
 pub use executor::{BoxFuture, Cancel, Executor, LinuxExecutor};
 pub use launch::{ExitStatus, Running, Stdio, WindowSize, start};
 pub use run_spec::{

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Image, captured, read};
-use kiln_runtime::{ContainerState, Process, Running, Stdio, exec, start};
+use kiln_runtime::{ContainerState, Process, Running, Stdio, exec, kill_session, start};
 
 fn sleeper(image: &Image) -> (Running, ContainerState) {
     let mut spec = image.spec(&["sleep", "1000"]);
@@ -95,4 +95,40 @@ fn it_ends_with_the_container() {
     drop(container);
     assert_eq!(added.wait().unwrap().signal, Some(9));
     assert!(exec(&state, process(&["true"]), Stdio::Null).is_err());
+}
+
+/// A check that hangs is killed with what it waits for and what it left beside it, and nothing else of the container is.
+#[test]
+fn what_a_process_started_is_killed_with_it() {
+    let image = Image::new();
+    let (container, state) = sleeper(&image);
+    let others = || {
+        let mut pids = container.cgroup().unwrap().pids().unwrap();
+        pids.retain(|pid| *pid != container.pid() && !is_dead(*pid));
+        pids
+    };
+    let script = "(busybox sleep 1001 & busybox sleep 1002) & busybox sleep 1003 | busybox sleep 1004";
+    let mut added = exec(&state, process(&["sh", "-c", script]), Stdio::Null).unwrap();
+    wait_for(|| others().len() >= 5);
+    let mut beside = exec(&state, process(&["sleep", "1005"]), Stdio::Null).unwrap();
+    kill_session(&added, &state).unwrap();
+    assert_eq!(added.wait().unwrap().signal, Some(9));
+    assert_eq!(others(), [beside.pid()]);
+    beside.kill(9).unwrap();
+    beside.wait().unwrap();
+}
+
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+fn wait_for(mut condition: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the time is up");
 }

@@ -101,5 +101,8 @@ fn a_check_that_hangs_or_floods_is_cut_and_ended() {
     assert!(output("floods").len() <= 4096);
     wait_for("what leaves something", || status(&kiln, "leaves") == "healthy");
     assert_eq!(output("leaves"), "left\n");
+    // A check that runs now is a shell and what it waits for; that of earlier ones is gone.
+    wait_for("three checks", || health(&kiln, "hangs")["Log"].as_array().unwrap().len() > 2);
+    assert!(kiln.ok(&["top", "hangs"]).matches("sleep 1234").count() <= 2);
     kiln.ok(&["rm", "-f", "hangs", "floods", "leaves", "absent"]);
 }

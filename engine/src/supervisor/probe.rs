@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use kiln_runtime::{ContainerState, Process, Running, Stdio, exec};
+use kiln_runtime::{ContainerState, Process, Running, Stdio, exec, kill_session};
 use kiln_sys::process::poll_readable;
 
 use super::spec;
@@ -15,7 +15,6 @@ use crate::{Engine, Error, Result};
 
 /// The most bytes of a check's output that are kept.
 const MAX_OUTPUT: usize = 4096;
-const SIGKILL: i32 = 9;
 
 /// Who asks in one run of a container's program.
 pub(super) struct Probe<'a> {
@@ -95,7 +94,7 @@ impl<'a> Probe<'a> {
         if ended {
             return Ok((running.wait()?.code, said));
         }
-        running.kill(SIGKILL)?;
+        kill_session(&running, &self.target)?;
         running.wait()?;
         let mut text = format!("the check took longer than {timeout:?}: ").into_bytes();
         text.extend(said);
