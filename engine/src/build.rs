@@ -260,21 +260,30 @@ impl Engine {
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Prepared> {
         let source = self.source(request, progress).await?;
+        self.prepare_of(request, &source, progress).await
+    }
+
+    /// The same of what was read before.
+    async fn prepare_of(
+        &self,
+        request: &BuildRequest,
+        source: &Source,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Prepared> {
         let mut findings = Findings::default();
-        let planned = self.plan(request, &source, false, progress, &mut findings).await;
+        let planned = self.plan(request, source, false, progress, &mut findings).await;
         findings.tell(progress.as_ref(), &source.file);
         let Planned { platforms, lowered, .. } = planned?;
         let (definition, targets) = platforms.merge(lowered);
-        let Source { file: source, contexts, origin, time, .. } = source;
         Ok(Prepared {
-            source,
+            source: source.file.clone(),
             definition: Arc::new(definition),
             targets,
             platforms: platforms.count(),
             multi_platform: platforms.multi,
-            contexts,
-            origin,
-            epoch: request.epoch.or(time),
+            contexts: source.contexts.clone(),
+            origin: source.origin.clone(),
+            epoch: request.epoch.or(source.time),
         })
     }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use kiln_engine::Result;
 use kiln_engine::build::BuildResult;
-use kiln_engine::build::verify::{Attribute, Divergence};
+use kiln_engine::build::verify::{Attribute, Divergence, LayerDivergence};
 use serde_json::{Value, json};
 
 use crate::args::build::VerifyFormat;
@@ -35,6 +35,18 @@ pub(super) fn different(found: Divergence, format: Option<VerifyFormat>) -> Resu
 }
 
 fn as_json(found: &Divergence) -> Value {
+    match found {
+        Divergence::Layer(found) => layer_as_json(found),
+        Divergence::Image(found) => json!({
+            "same": false,
+            "platform": found.platform.as_ref().map(ToString::to_string),
+            "field": found.field,
+            "values": found.values,
+        }),
+    }
+}
+
+fn layer_as_json(found: &LayerDivergence) -> Value {
     let attribute = &found.difference.attribute;
     let mut object = json!({
         "same": false,

@@ -1,13 +1,15 @@
 //! Whether a build is reproducible: it is done twice from nothing, and the results are compared.
 //!
-//! Base images, contexts and cache directories are those of both builds; everything that a step makes is made anew. The image's
-//! configuration is the same by construction: it follows from the Dockerfile and the base images, which are read once.
+//! The Dockerfile, contexts and cache directories are those of both builds; base images are looked up by both, and everything
+//! that a step makes is made anew. Configurations come from these alone and are compared before the second build, layers after it.
+
+mod image;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_builder::{BuildError, BuildJob, Event, EventKind, Layers, ProgressSink, StepId};
+use kiln_builder::{BuildJob, Event, EventKind, Layers, ProgressSink, Silent, StepId};
 use kiln_cache::Store;
 use kiln_graph::VertexId;
 use kiln_oci::{DiffId, Platform};
@@ -15,6 +17,7 @@ use kiln_parser::Span;
 use kiln_parser::diagnostic::excerpt;
 use kiln_snapshot::compare::compare;
 
+pub use image::ImageDivergence;
 pub use kiln_snapshot::compare::{Attribute, Difference};
 
 use super::{BuildRequest, BuildResult, Export, Prepared, failure};
@@ -36,7 +39,16 @@ pub enum Verified {
 
 /// Where two builds of the same differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Divergence {
+pub enum Divergence {
+    /// In a layer.
+    Layer(LayerDivergence),
+    /// In what an image is beside its layers.
+    Image(ImageDivergence),
+}
+
+/// Where the layers of two builds of the same differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerDivergence {
     /// The platform, where the build is for several.
     pub platform: Option<Platform>,
     /// The layer, from 1.
@@ -57,7 +69,7 @@ pub struct Divergence {
     pub times: usize,
 }
 
-impl Divergence {
+impl LayerDivergence {
     /// Whether the builds differ in nothing but times.
     pub fn is_of_times(&self) -> bool {
         self.difference.attribute.is_time()
@@ -74,6 +86,15 @@ impl Divergence {
 
 impl From<Divergence> for Error {
     fn from(found: Divergence) -> Error {
+        match found {
+            Divergence::Layer(found) => found.into(),
+            Divergence::Image(found) => found.into(),
+        }
+    }
+}
+
+impl From<LayerDivergence> for Error {
+    fn from(found: LayerDivergence) -> Error {
         let platform =
             found.platform.as_ref().map(|platform| format!(" for `{platform}`")).unwrap_or_default();
         let Difference { path, attribute } = &found.difference;
@@ -101,44 +122,44 @@ impl Engine {
         super::check_names(request.all_exports())?;
         request.no_cache = true;
         let began = SystemTime::now();
-        let prepared = tokio::select! {
-            prepared = self.prepare(&request, &progress) => prepared?,
-            () = cancel.cancelled() => return Err(failure::cancelled()),
+        let planned = async {
+            let source = self.source(&request, &progress).await?;
+            let prepared = self.prepare_of(&request, &source, &progress).await?;
+            Ok::<_, Error>((source, prepared))
         };
+        let (source, prepared) = unless(&cancel, planned).await?;
+        let failed = |error| failure::of_build(error, &prepared.source);
         let first = self.job(&request, &prepared, progress.clone(), cancel.clone())?;
-        let again: Arc<dyn ProgressSink> = Arc::new(Again(progress.clone()));
-        let mut second = self.job(&request, &prepared, again, cancel.clone())?;
-        second.attest = super::attest::attest(&request, &prepared, began)?;
-        // Nothing of the first is shared, not even what tells its steps from other builds'.
-        second.definition = Arc::new((*second.definition).clone());
-        let compared = self.run_both(&first, &second, &cancel).await;
+        let one = self.builder().solve(&first).await;
         self.sync_later()?;
-        let (one, other) = compared.map_err(|error| failure::of_build(error, &prepared.source))?;
+        let one = one.map_err(failed)?;
+        // Nothing of the first is shared, not even what tells its steps from other builds'. What there is to say of the
+        // Dockerfile has been said.
+        let silent: Arc<dyn ProgressSink> = Arc::new(Silent);
+        let prepared_again = async {
+            // A layer's times are whole seconds: within one, a step that writes the time would look as if it did not.
+            tokio::time::sleep(until_next_second(SystemTime::now())).await;
+            self.prepare_of(&request, &source, &silent).await
+        };
+        let again = unless(&cancel, prepared_again).await?;
+        if let Some(found) = image::first(&prepared, &again) {
+            return Ok(Verified::Different(Box::new(Divergence::Image(found))));
+        }
+        let shown: Arc<dyn ProgressSink> = Arc::new(Again(progress.clone()));
+        let mut second = self.job(&request, &again, shown, cancel)?;
+        second.attest = super::attest::attest(&request, &again, began)?;
+        let other = self.builder().solve(&second).await;
+        self.sync_later()?;
+        let other = other.map_err(failed)?;
         let clamp = latest(request.all_exports(), prepared.epoch);
         if let Some(found) = self.compare(&first, (one, other.clone()), clamp, &prepared).await? {
-            return Ok(Verified::Different(Box::new(found)));
+            return Ok(Verified::Different(Box::new(Divergence::Layer(found))));
         }
         second.progress = progress;
         super::hand_out(request, &mut second);
         let built = self.builder().finish(second, other).await;
         self.sync_later()?;
-        let built = built.map_err(|error| failure::of_build(error, &prepared.source))?;
-        Ok(Verified::Same(super::result(built)))
-    }
-
-    async fn run_both(
-        &self,
-        first: &BuildJob,
-        second: &BuildJob,
-        cancel: &CancellationToken,
-    ) -> std::result::Result<(Vec<Layers>, Vec<Layers>), BuildError> {
-        let one = self.builder().solve(first).await?;
-        // A layer's times are whole seconds: within one, a step that writes the time would look as if it did not.
-        tokio::select! {
-            () = tokio::time::sleep(until_next_second(SystemTime::now())) => {}
-            () = cancel.cancelled() => {}
-        }
-        Ok((one, self.builder().solve(second).await?))
+        Ok(Verified::Same(super::result(built.map_err(failed)?)))
     }
 
     async fn compare(
@@ -147,7 +168,7 @@ impl Engine {
         (one, other): (Vec<Layers>, Vec<Layers>),
         clamp: Option<i64>,
         prepared: &Prepared,
-    ) -> Result<Option<Divergence>> {
+    ) -> Result<Option<LayerDivergence>> {
         let store = self.store().clone();
         let pairs: Vec<(Vec<DiffId>, Vec<DiffId>)> =
             one.iter().zip(&other).map(|(one, other)| (one.diff_ids(), other.diff_ids())).collect();
@@ -162,6 +183,14 @@ impl Engine {
         });
         let found = found.await.map_err(|error| Error::internal("compare the builds", error))??;
         Ok(found.map(|(target, found)| describe(job, target, found, prepared)))
+    }
+}
+
+/// What `work` comes to, unless it is cancelled before.
+async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = cancel.cancelled() => Err(failure::cancelled()),
     }
 }
 
@@ -220,14 +249,14 @@ fn first_of_layers(
 }
 
 /// The difference with the step that is behind it.
-fn describe(job: &BuildJob, target: usize, found: Found, prepared: &Prepared) -> Divergence {
+fn describe(job: &BuildJob, target: usize, found: Found, prepared: &Prepared) -> LayerDivergence {
     let Found { layer, layers, difference, times } = found;
     let targets: Vec<_> =
         job.targets.iter().chain(job.others.iter().flat_map(|other| &other.targets)).collect();
     let makers = targets[target].root.map(|root| job.definition.layer_makers(root)).unwrap_or_default();
     let maker = makers.get(layers - layer).map(|id: &VertexId| &job.definition.vertex(*id).meta);
     let lines = maker.and_then(|meta| meta.span);
-    Divergence {
+    LayerDivergence {
         platform: job.multi_platform.then(|| targets[target].platform.clone()),
         layer,
         layers,
@@ -299,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_to_do_is_said_where_nothing_but_times_differ() {
-        let divergence = |attribute: Attribute| Divergence {
+        let divergence = |attribute: Attribute| LayerDivergence {
             platform: None,
             layer: 2,
             layers: 3,
