@@ -10,6 +10,7 @@ mod rawjson;
 mod screen;
 mod speech;
 mod steps;
+mod stops;
 mod tail;
 mod transfers;
 mod tty;

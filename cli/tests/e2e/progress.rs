@@ -91,6 +91,32 @@ fn another_size_leaves_no_rubbish() {
     assert_eq!((screen.count("[+] "), screen.count(" => [3/3] ")), (1, 1), "{text:#?}");
 }
 
+/// Ctrl-Z and `fg`: what the shell wrote stays, and what is drawn is below it.
+#[test]
+fn after_a_stop_the_steps_are_drawn_anew() {
+    let kiln = Kiln::new();
+    let terminal = Terminal::start(build(&kiln, GATED, &[]), (40, 80));
+    let gate = gate(&kiln);
+    terminal.wait("the step's lines", |screen| screen.count(" => => 90%") == 1);
+    terminal.stop_and_go_on("^Z\n[1]+  Stopped\n$ fg\nkiln build\n");
+    terminal.wait("the step's lines again", |screen| {
+        let text = screen.text();
+        let below = text.iter().skip_while(|line| *line != "kiln build").skip(1);
+        below.filter(|line| line.starts_with(" => => ") || line.starts_with("[+] ")).count() >= 2
+    });
+    open(&gate);
+    let (code, screen) = terminal.end();
+    let text = screen.text();
+    assert_eq!(code, Some(0), "{text:#?}");
+    let said = text.iter().position(|line| line == "^Z").unwrap();
+    assert_eq!(text[said..said + 4], ["^Z", "[1]+  Stopped", "$ fg", "kiln build"], "{text:#?}");
+    let (above, below) = text.split_at(said + 4);
+    let count = |lines: &[String], start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!((count(above, "[+] "), count(above, " => [3/3] RUN")), (1, 1), "{text:#?}");
+    assert_eq!((count(below, "[+] "), count(below, " => [3/3] RUN")), (1, 1), "{text:#?}");
+    assert_eq!(count(below, " => => "), 0, "{text:#?}");
+}
+
 #[test]
 fn only_what_changed_is_drawn() {
     let kiln = Kiln::new();

@@ -1,11 +1,15 @@
 //! A pseudo-terminal with a screen behind it that knows no more than kiln may use: any other escape is an error.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use unicode_width::UnicodeWidthChar as _;
@@ -157,6 +161,8 @@ impl Screen {
 /// A program whose standard error is a terminal.
 pub(crate) struct Terminal {
     master: File,
+    /// The file by which programs open it.
+    name: PathBuf,
     screen: Arc<Mutex<Screen>>,
     reader: Option<JoinHandle<()>>,
     pub(crate) child: Child,
@@ -168,8 +174,8 @@ impl Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let name = PathBuf::from(ptsname(&master, Vec::new()).unwrap().to_str().unwrap());
+        let slave = File::options().read(true).write(true).open(&name).unwrap();
         let terminal = File::from(master);
         set_size(&terminal, rows, columns);
         let child = command.env("TERM", "xterm-256color").stderr(slave).spawn().unwrap();
@@ -183,7 +189,7 @@ impl Terminal {
                 shown.lock().unwrap().feed(&buffer[..count]);
             }
         });
-        Terminal { master: terminal, screen, reader: Some(reader), child }
+        Terminal { master: terminal, name, screen, reader: Some(reader), child }
     }
 
     /// Waits until the screen is so.
@@ -192,6 +198,18 @@ impl Terminal {
         let is_ready = || ready(&self.screen.lock().unwrap());
         let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_for(what, is_ready)));
         assert!(waited.is_ok(), "waited for {what}: {}", self.screen.lock().unwrap().text().join("\n"));
+    }
+
+    /// Stops the program, as a shell does, and lets it go on when another one has written `text`.
+    pub(crate) fn stop_and_go_on(&self, text: &str) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait_for("the stop", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+        let flags = OFlags::NOCTTY.bits().cast_signed();
+        let mut shell = File::options().write(true).custom_flags(flags).open(&self.name).unwrap();
+        shell.write_all(text.as_bytes()).unwrap();
+        kill_process(pid, Signal::CONT).unwrap();
     }
 
     /// Gives the terminal another size.

@@ -1,5 +1,6 @@
 //! Lines at the bottom of a terminal that are drawn again and again: one write a frame, and only what changed.
 
+use super::stops::Stops;
 use super::width::{columns, cut};
 
 /// A terminal shows what is between these at once, if it knows them; long lines are clipped and not wrapped, should it
@@ -18,9 +19,16 @@ pub(super) struct Screen {
     drawn: Vec<String>,
     /// Rows and columns at that time.
     size: (u16, u16),
+    /// Whether others wrote below it since.
+    stops: Option<Stops>,
 }
 
 impl Screen {
+    /// One that begins anew below what was written while kiln stood still.
+    pub(super) fn watched() -> Screen {
+        Screen { stops: Some(Stops::watch()), ..Screen::default() }
+    }
+
     /// What to write so that `lines`, each cut to the terminal's width, take the place of those drawn before; empty
     /// where they are the same. Lines that the terminal has no rows for are left out at the top.
     pub(super) fn draw(&mut self, lines: &[String], size: (u16, u16)) -> String {
@@ -29,6 +37,7 @@ impl Screen {
         let lines = &lines[lines.len().saturating_sub(room)..];
         // A full last column is a place where terminals differ.
         let lines: Vec<String> = lines.iter().map(|line| cut(line, width.saturating_sub(1).max(1))).collect();
+        self.leave_what_others_wrote();
         let resized = self.size != size && !self.drawn.is_empty();
         if !resized && lines == self.drawn {
             return String::new();
@@ -46,7 +55,16 @@ impl Screen {
 
     /// What to write so that nothing of the block is left.
     pub(super) fn clear(&mut self) -> String {
+        self.leave_what_others_wrote();
         cleared(std::mem::take(&mut self.drawn).len())
+    }
+
+    /// The cursor is below what the shell said; the block above that stays as it is.
+    fn leave_what_others_wrote(&mut self) {
+        let is_drawn = !self.drawn.is_empty();
+        if self.stops.as_mut().is_some_and(|stops| stops.were(is_drawn)) {
+            self.drawn.clear();
+        }
     }
 
     /// Clears the block, which the terminal has wrapped to its new width.

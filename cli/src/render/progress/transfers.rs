@@ -70,7 +70,7 @@ impl Board {
             look: Look::from_environment(),
             order: Vec::new(),
             items: BTreeMap::new(),
-            screen: Screen::default(),
+            screen: Screen::watched(),
             began: Instant::now(),
             drawn: Instant::now(),
         }

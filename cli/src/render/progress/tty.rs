@@ -36,7 +36,7 @@ impl Tty {
             steps: Steps::default(),
             order: Vec::new(),
             tails: BTreeMap::new(),
-            screen: Screen::default(),
+            screen: Screen::watched(),
             began: Instant::now(),
             drawn: Instant::now(),
         }
