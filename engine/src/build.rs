@@ -105,7 +105,7 @@ pub struct BuildRequest {
     /// Resource limits of RUN steps as `name=soft[:hard]`.
     pub ulimits: Vec<String>,
     /// Replaces the times of what is new, in seconds since 1970. Without it, the time of the context that the build
-    /// argument `SOURCE_DATE_EPOCH` names, `context` or a named one: that of the commit, or of the download.
+    /// argument `SOURCE_DATE_EPOCH` names, `context` or a named one, or of a stage: that of the commit, or of the download.
     pub epoch: Option<i64>,
     /// What is said about the images.
     pub attest: Attest,

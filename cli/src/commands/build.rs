@@ -149,7 +149,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         dockerfile_input,
         named_contexts: context::named(&args.build_contexts)?,
         target: first.stage,
-        epoch: epoch(&build_args, &args.build_contexts)?,
+        epoch: epoch(&build_args),
         build_args,
         labels: args.labels.iter().map(|label| assignment::pair(label)).collect(),
         platforms: platform::all_or_default(&args.platforms),
@@ -216,17 +216,9 @@ fn ssh_agent() -> Option<PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from)
 }
 
-/// The time of what is new, where the build arguments say one; that of a context is found when it is there.
-fn epoch(build_args: &BTreeMap<String, String>, contexts: &[String]) -> Result<Option<i64>> {
-    let is_context = |text: &str| {
-        text == "context" || contexts.iter().any(|context| context.split('=').next() == Some(text))
-    };
-    let seconds = |text: &String| {
-        let hint = "seconds since 1970, or a context whose time is meant: `context`, or the name of another";
-        let message = format!("`{EPOCH}={text}` is not a number of seconds");
-        text.parse().map_err(|_| Error::invalid(message).with_hint(hint))
-    };
-    build_args.get(EPOCH).filter(|text| !text.is_empty() && !is_context(text)).map(seconds).transpose()
+/// The time of what is new, where the build arguments say one; that of a context or a stage is found when it is there.
+fn epoch(build_args: &BTreeMap<String, String>) -> Option<i64> {
+    build_args.get(EPOCH)?.parse().ok()
 }
 
 fn stage(args: &BuildArgs, target: Target) -> Result<OtherStage> {

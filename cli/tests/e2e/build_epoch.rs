@@ -34,6 +34,19 @@ fn the_time_of_the_context_is_that_of_its_commit_or_download() {
     kiln.build("named", &named, &["--build-context", &place, "--build-arg", "SOURCE_DATE_EPOCH=src"]);
     assert_eq!(kiln.inspect("named", "{{.Config.Labels.epoch}}"), time);
 
+    let stages = format!(
+        "FROM scratch AS Repo\nARG PLACE={}\nADD $PLACE/r.git /\nFROM scratch AS file\nADD {url} /\n\
+         FROM scratch AS folder\nCOPY Dockerfile /\n{text}",
+        origin.origin()
+    );
+    let context = kiln.context("stages", &[("Dockerfile", &stages)]);
+    for (stage, time) in [("repo", time.as_str()), ("file", "784111777")] {
+        kiln.build("staged", &context, &["--build-arg", &format!("SOURCE_DATE_EPOCH={stage}")]);
+        assert_eq!(kiln.inspect("staged", "{{.Config.Labels.epoch}}"), time, "{stage}");
+    }
+    let timeless = ["build", "--build-arg", "SOURCE_DATE_EPOCH=folder", context.to_str().unwrap()];
+    assert!(kiln.fails(1, &timeless).contains("the stage `folder` has no time"));
+
     let folder = kiln.context("folder", &[("Dockerfile", dockerfile), ("file", "x")]);
     kiln.build("folder", &folder, &args);
     assert_eq!(kiln.inspect("folder", "{{.Config.Labels.epoch}}"), "", "a folder has no time");

@@ -10,8 +10,8 @@ use kiln_builder::outside::{self, is_archive};
 use kiln_builder::workspace::View;
 use kiln_builder::{ContextSource, Event, Layers, Session, SessionError, StepId, pull};
 use kiln_cache::Lease;
-use kiln_graph::SourceOp;
 use kiln_graph::url::redact;
+use kiln_graph::{GitTimes, SourceOp};
 use kiln_parser::remote;
 use kiln_parser::source::MAX_SOURCE;
 use kiln_sys::fs::Root;
@@ -147,13 +147,50 @@ impl Engine {
             let time = self.time_of(&place, request)?;
             return Ok(Opened { place, dockerfile: None, origin, time });
         }
-        let name = "[internal] load remote build context";
         let source = remote::http(url, DOWNLOADED);
-        let layers = self.fetch(number, name, source.clone(), session, progress).await?;
+        let step = (number, "[internal] load remote build context");
+        let opened = self.download(step, source.clone(), session, request, progress).await?;
+        Ok(Opened { origin: Origin::of_source(&source, &materials), ..opened })
+    }
+
+    /// The time of what a stage consists of.
+    pub(super) async fn time_of_source(
+        &self,
+        number: u32,
+        mut source: SourceOp,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Option<i64>> {
+        let session = Session { contexts: Arc::new(Contexts::default()), ..super::session(request)? };
+        match &mut source {
+            SourceOp::Git { remote, times, .. } => {
+                *times = GitTimes::Commit;
+                let name = format!("[internal] load git source {}", redact(remote));
+                let layers = self.fetch(number, &name, source, session, progress).await?;
+                self.time_of(&Place::Layers(layers), request)
+            }
+            SourceOp::Http { url, filename, mode, owner, .. } => {
+                (*filename, *mode, *owner) = (DOWNLOADED.to_owned(), None, None);
+                let name = format!("[internal] load the time of {}", redact(url));
+                Ok(self.download((number, &name), source, session, request, progress).await?.time)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Downloads what may be an archive, as the step of this number and name.
+    async fn download(
+        &self,
+        (number, name): (u32, &str),
+        source: SourceOp,
+        session: Session,
+        request: &BuildRequest,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Opened> {
+        let layers = self.fetch(number, name, source, session, progress).await?;
         let engine = self.clone();
         let opened = tokio::task::spawn_blocking(move || engine.open_download(layers)).await;
         let mut opened = opened.map_err(|error| Error::internal("unpack the context", error))??;
-        opened.origin = Origin::of_source(&source, &materials);
         opened.time = match epoch::is_of_context(request) {
             false => None,
             // A server that says no time leaves that of the files in an archive.
@@ -247,7 +284,7 @@ fn git(url: &str, request: &BuildRequest) -> Result<SourceOp> {
         *keep_git_dir |=
             matches!(request.build_args.get(KEEP_GIT_DIR).map(String::as_str), Some("1" | "true"));
         if request.epoch.is_some() || epoch::is_of_context(request) {
-            *times = kiln_graph::GitTimes::Commit;
+            *times = GitTimes::Commit;
         }
     }
     Ok(source)

@@ -1,15 +1,19 @@
-//! The time of what a build makes, `SOURCE_DATE_EPOCH`, where it is to be that of a context.
+//! The time of what a build makes, `SOURCE_DATE_EPOCH`, where it is to be that of a context or of a stage.
 
 use std::collections::BTreeMap;
 
+use kiln_graph::{Definition, Op, SourceOp};
+use kiln_parser::{BaseConfigs, Lowering, NamedContexts, Plan, PlanOptions, SourceFile};
 use kiln_snapshot::{ChangeKind, Node, diff_trees};
 use kiln_sys::fs::Root;
 
-use super::BuildRequest;
+use super::{BuildRequest, plan_options};
 use crate::{Error, Result};
 
 /// The build argument that says the time.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The name of the build's own context.
+const CONTEXT: &str = "context";
 
 /// Whether the time of a context is asked for: its name stands where seconds would.
 pub(super) fn is_of_context(request: &BuildRequest) -> bool {
@@ -21,6 +25,54 @@ pub(super) fn named(request: &BuildRequest) -> Option<&str> {
     let wanted = name_in(&request.build_args)?;
     let found = request.named_contexts.iter().rfind(|(name, _)| name == wanted);
     found.map(|(_, place)| place.as_str())
+}
+
+/// What the stage whose time is asked for consists of: one download or repository, and no other stage has a time. Nothing
+/// where no stage is meant. A name of nothing is an error.
+pub(super) fn of_stage(
+    request: &BuildRequest,
+    file: &SourceFile,
+    contexts: &NamedContexts,
+) -> Result<Option<SourceOp>> {
+    let Some(name) = name_in(&request.build_args).filter(|name| *name != CONTEXT) else { return Ok(None) };
+    let (dockerfile, diagnostics) = kiln_parser::parse(file);
+    // What is wrong with the Dockerfile is told when it is planned.
+    if named(request).is_some() || diagnostics.iter().any(kiln_parser::Diagnostic::is_error) {
+        return Ok(None);
+    }
+    let is_meant = |stage: &str| stage.eq_ignore_ascii_case(name);
+    if !dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_deref()).any(is_meant) {
+        return Err(Error::invalid(format!("`{EPOCH}={name}` is not a number of seconds")).with_hint(
+            "seconds since 1970, or the context whose time is meant: `context`, the name of another, or of a stage",
+        ));
+    }
+    let mut options = PlanOptions {
+        target: Some(name.to_owned()),
+        contexts: contexts.clone(),
+        ..plan_options(request, Vec::new())?
+    };
+    options.build_args.remove(EPOCH);
+    let Ok(plan) = Plan::new(&dockerfile, &options) else { return Ok(None) };
+    let source = match plan.lower(&BaseConfigs::new()) {
+        Err(_) => return Ok(None),
+        Ok(Lowering::Ready(lowered)) => download(&lowered.definition),
+        Ok(Lowering::NeedsMore(_)) => None,
+    };
+    source.map(Some).ok_or_else(|| {
+        Error::invalid(format!("the stage `{name}` has no time for `{EPOCH}`"))
+            .with_hint("one has that is `FROM scratch` and one `ADD` of a URL or a repository")
+    })
+}
+
+/// The source of a graph that is nothing but one that was downloaded, put in its place.
+fn download(definition: &Definition) -> Option<SourceOp> {
+    let ops: Vec<&Op> = definition.vertices().map(|(_, vertex)| &vertex.op).collect();
+    match ops.as_slice() {
+        [Op::Source(source @ (SourceOp::Http { .. } | SourceOp::Git { .. })), Op::File(_)] => {
+            Some(source.clone())
+        }
+        _ => None,
+    }
 }
 
 /// Puts the context's time where it was asked for; a folder has none, and the argument then no value.

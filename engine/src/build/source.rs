@@ -87,6 +87,10 @@ impl Engine {
         let file = SourceFile::from_bytes(found.name, &found.bytes);
         let mut contexts = contexts(place);
         let named = self.named_contexts(&request.named_contexts, &mut contexts)?;
+        let time = match epoch::of_stage(request, &file, &named)? {
+            Some(source) => self.time_of_source(CONTEXT_STEP + 2, source, request, progress).await?,
+            None => time,
+        };
         Ok(Source { file, ignore, contexts, named, origin, time })
     }
 
