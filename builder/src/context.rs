@@ -13,6 +13,7 @@ use kiln_snapshot::filter::{Filter, Verdict};
 use kiln_sys::fs::{self, Root};
 
 use crate::error::Cause;
+use crate::index::Index;
 
 /// A directory outside the store, seen through its ignore rules.
 pub struct LocalFiles {
@@ -23,18 +24,18 @@ pub struct LocalFiles {
     /// The directory itself.
     pub root: Root,
     exclude: IgnoreFile,
-    memo: Option<Arc<dyn Memo + Send + Sync>>,
+    index: Option<Arc<Index>>,
 }
 
 impl LocalFiles {
-    /// Opens the directory `path`. `exclude` are the lines of a `.dockerignore`; `memo` remembers digests of unchanged
+    /// Opens the directory `path`. `exclude` are the lines of a `.dockerignore`; `index` remembers digests of unchanged
     /// files. Nothing else is hidden: a context is read in place, and each op takes only the files that it names and
     /// those that links among them lead to.
-    pub fn open(
+    pub(crate) fn open(
         name: &str,
         path: &Path,
         exclude: &[String],
-        memo: Option<Arc<dyn Memo + Send + Sync>>,
+        index: Option<Arc<Index>>,
     ) -> Result<LocalFiles, Cause> {
         let root = Root::open(path)?;
         Ok(LocalFiles {
@@ -42,7 +43,7 @@ impl LocalFiles {
             path: path.to_owned(),
             root,
             exclude: patterns(exclude)?,
-            memo,
+            index,
         })
     }
 
@@ -101,7 +102,12 @@ impl LocalFiles {
 
     /// Where digests of unchanged files are kept.
     pub fn memo(&self) -> Option<&dyn Memo> {
-        self.memo.as_deref().map(|memo| memo as &dyn Memo)
+        self.index().map(|index| index as &dyn Memo)
+    }
+
+    /// What is remembered of the directory.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.index.as_deref()
     }
 }
 

@@ -1,17 +1,17 @@
 //! The index of a local context: digests of files that did not change since they were last read.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_cache::Store;
-use kiln_cache::context_index::{ContextIndex, DirIndex, Entry, Stamp};
+use kiln_cache::context_index::{Changes, ContextIndex, DirIndex, Entry, Stamp, Tree};
 use kiln_oci::Digest;
-use kiln_snapshot::checksum::Memo;
+use kiln_snapshot::checksum::{Memo, Sum};
 use kiln_sys::fs::{Stat, Time};
 
 /// A file that changed so shortly before the context was read may change again without its times telling (git's racy rule):
@@ -22,32 +22,59 @@ const RACY: Duration = Duration::from_millis(20);
 pub(crate) struct Index {
     store: Arc<Store>,
     root: Vec<u8>,
-    known: ContextIndex,
-    learned: Mutex<BTreeMap<Vec<u8>, Learned>>,
+    /// What is known of files; not needed where nothing changed.
+    known: OnceLock<ContextIndex>,
+    learned: Mutex<HashMap<Vec<u8>, Vec<Entry>>>,
+    trees: Mutex<Vec<Tree>>,
     /// Files that changed since then, nanoseconds since 1970, may change again without their times telling.
     racy_since: i64,
 }
 
-/// New entries of one directory, by name.
-type Learned = BTreeMap<Box<[u8]>, Entry>;
-
 impl Index {
-    /// The index of the context at `path`; an unreadable one is an empty one.
+    /// The index of the context at `path`. What cannot be read is not known.
     pub(crate) fn load(store: &Arc<Store>, path: &Path) -> Index {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let root = path.as_os_str().as_bytes().to_vec();
-        let known = store.contexts.load(&root).unwrap_or_default();
-        Index { store: store.clone(), root, known, learned: Mutex::default(), racy_since: racy_since() }
+        Index {
+            store: store.clone(),
+            root,
+            known: OnceLock::new(),
+            learned: Mutex::default(),
+            trees: Mutex::default(),
+            racy_since: racy_since(),
+        }
+    }
+
+    /// The digest of what was listed with this stamp, if it was read before.
+    pub(crate) fn tree(&self, stamp: &Digest) -> Option<Digest> {
+        let content = self.store.contexts.tree(&self.root, &stamp.to_sha256()?).ok()??;
+        Some(Digest::from_sha256(&content))
+    }
+
+    /// Remembers the digest of what was listed with a stamp, and changed last at `newest`.
+    pub(crate) fn put_tree(&self, stamp: &Digest, newest: Time, digest: &Digest) {
+        let is_racy = nanos(newest) >= self.racy_since;
+        let (Some(stamp), Some(content), false) = (stamp.to_sha256(), digest.to_sha256(), is_racy) else {
+            return;
+        };
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner).push(Tree { stamp, content });
+    }
+
+    fn known(&self) -> &ContextIndex {
+        self.known.get_or_init(|| self.store.contexts.load(&self.root).unwrap_or_default())
     }
 
     /// The entries of a directory with what was learned put in, without files that are gone.
-    fn merged(&self, dir: &[u8], learned: Learned) -> DirIndex {
-        let known = self.known.dir(dir).map(DirIndex::entries).unwrap_or_default();
-        let names = self.names(dir);
-        let is_kept = |entry: &&Entry| !learned.contains_key(&entry.name) && names.contains(&*entry.name);
-        let kept = known.iter().filter(is_kept).cloned();
-        let entries: Vec<Entry> = kept.collect();
-        DirIndex::new(entries.into_iter().chain(learned.into_values()).collect())
+    fn merged(&self, dir: &[u8], mut learned: Vec<Entry>) -> DirIndex {
+        let known = self.known().dir(dir).map(DirIndex::entries).unwrap_or_default();
+        if !known.is_empty() {
+            let mut names = self.names(dir);
+            for entry in &learned {
+                names.remove(&*entry.name);
+            }
+            learned.extend(known.iter().filter(|entry| names.contains(&*entry.name)).cloned());
+        }
+        DirIndex::new(learned)
     }
 
     /// What is in a directory of the context now.
@@ -59,7 +86,7 @@ impl Index {
     /// The directories that are known and gone.
     fn gone(&self) -> Vec<Vec<u8>> {
         let is_gone = |dir: &&[u8]| !self.path(dir).is_dir();
-        self.known.paths().filter(is_gone).map(<[u8]>::to_vec).collect()
+        self.known().paths().filter(is_gone).map(<[u8]>::to_vec).collect()
     }
 
     fn path(&self, dir: &[u8]) -> PathBuf {
@@ -68,26 +95,31 @@ impl Index {
 }
 
 impl Memo for Index {
-    fn get(&self, path: &[u8], stat: &Stat) -> Option<Digest> {
+    fn get(&self, path: &[u8], stat: &Stat) -> Option<Sum> {
         let (dir, name) = split(path);
-        self.known.dir(dir)?.get(name, &stamp(stat)).map(Digest::from_sha256)
+        self.known().dir(dir)?.get(name, &stamp(stat)).copied()
     }
 
-    fn put(&self, path: &[u8], stat: &Stat, digest: &Digest) {
+    fn put(&self, path: &[u8], stat: &Stat, sum: &Sum) {
         let stamp = stamp(stat);
-        let is_racy = stamp.mtime.max(stamp.ctime) >= self.racy_since;
-        let (Some(content), false) = (digest.to_sha256(), is_racy) else { return };
+        if stamp.mtime.max(stamp.ctime) >= self.racy_since {
+            return;
+        }
         let (dir, name) = split(path);
-        let entry = Entry { name: name.into(), stamp, content };
+        let entry = Entry { name: name.into(), stamp, content: *sum };
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        learned.entry(dir.to_vec()).or_default().insert(name.into(), entry);
+        match learned.get_mut(dir) {
+            Some(entries) => entries.push(entry),
+            None => drop(learned.insert(dir.to_vec(), vec![entry])),
+        }
     }
 }
 
 impl Drop for Index {
     fn drop(&mut self) {
         let learned = std::mem::take(self.learned.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if learned.is_empty() {
+        let trees = std::mem::take(self.trees.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if learned.is_empty() && trees.is_empty() {
             return;
         }
         let dirs = learned.into_iter().map(|(dir, entries)| {
@@ -95,8 +127,9 @@ impl Drop for Index {
             (dir, merged)
         });
         let changed: Vec<_> = dirs.collect();
+        let gone = if changed.is_empty() { Vec::new() } else { self.gone() };
         // Without it the next build reads the files again; nothing is wrong then.
-        drop(self.store.contexts.save(&self.root, &changed, &self.gone()));
+        drop(self.store.contexts.save(&self.root, &Changes { changed, gone, trees }));
     }
 }
 
@@ -123,7 +156,7 @@ fn racy_since() -> i64 {
 
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Index").field("known", &self.known.len()).finish_non_exhaustive()
+        f.debug_struct("Index").field("root", &OsStr::from_bytes(&self.root)).finish_non_exhaustive()
     }
 }
 

@@ -10,9 +10,9 @@ use std::path::{Component, Path, PathBuf};
 use kiln_graph::CopyAction;
 use kiln_graph::glob::{Pattern, has_wildcard};
 use kiln_oci::{Digest, Digester};
-use kiln_snapshot::checksum::{self, ChecksumOptions};
+use kiln_snapshot::checksum::{ChecksumOptions, Listing};
 use kiln_snapshot::filter::Verdict;
-use kiln_sys::fs::{self, Root};
+use kiln_sys::fs::{self, Root, Time};
 use rayon::prelude::*;
 
 use crate::context::LocalFiles;
@@ -66,49 +66,77 @@ pub(crate) fn select(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Select
 }
 
 /// One path that a copy takes, with everything that is taken of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Found {
     /// What was selected.
     pub(crate) selected: Selected,
-    /// Its canonical path beneath the source's root.
-    pub(crate) path: Vec<u8>,
     /// Itself and what is in it.
-    pub(crate) entries: Vec<checksum::Entry>,
+    pub(crate) listing: Listing,
 }
 
 /// Everything that a copy takes of its source, read.
 pub(crate) fn find(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Found>, Cause> {
+    let mut found = list(source, copy)?;
+    read(source, copy, &mut found)?;
+    Ok(found)
+}
+
+/// Everything that a copy takes of its source, by names and metadata.
+pub(crate) fn list(source: Source<'_>, copy: &CopyAction) -> Result<Vec<Found>, Cause> {
     let filter = CopyFilter::new(source, copy)?;
     let one = |selected: Selected| -> Result<Found, Cause> {
         let beneath = filter.beneath(&selected)?;
-        let options = ChecksumOptions {
-            filter: Some(&beneath),
-            owner: (source.files.is_some() || copy.owner.is_some()).then_some((0, 0)),
-            memo: source.files.and_then(LocalFiles::memo),
-            as_link: !copy.follow_symlinks,
-        };
-        let found = checksum::entries(source.root, &selected.path, &options)?;
+        let options = ChecksumOptions { filter: Some(&beneath), ..options(source, copy) };
+        let listing = Listing::of(source.root, &selected.path, &options)?;
         drop(beneath);
-        let (path, entries) = found.ok_or_else(|| {
-            let path = selected.path.display();
-            Cause::Invalid(format!("`{path}` vanished"))
-        })?;
-        Ok(Found { selected, path, entries })
+        let vanished = || Cause::Invalid(format!("`{}` vanished", selected.path.display()));
+        let listing = listing.ok_or_else(vanished)?;
+        Ok(Found { selected, listing })
     };
     select(source, copy)?.into_par_iter().map(one).collect()
 }
 
-/// The digest of everything that a copy takes: names as they land, types, modes, content, links, owners that are kept; no
-/// times.
-pub(crate) fn digest(copy: &CopyAction, found: &[Found]) -> Digest {
+/// Reads what was listed, if that was not done before. The digest of it all: names as they land, types, modes, content, links,
+/// owners that are kept; no times.
+pub(crate) fn read(source: Source<'_>, copy: &CopyAction, found: &mut [Found]) -> Result<Digest, Cause> {
+    let options = options(source, copy);
+    let one = |found: &mut Found| found.listing.read(source.root, &options);
+    let digests: Vec<Digest> = found.par_iter_mut().map(one).collect::<Result<_, _>>()?;
     let mut all = Digester::sha256();
-    for Found { selected, entries, .. } in found {
-        let name = if selected.is_dir && copy.contents_only { &[] } else { selected.name.as_bytes() };
-        all.update(&(name.len() as u64).to_le_bytes());
-        all.update(name);
-        all.update(checksum::digest_of(entries).as_str().as_bytes());
+    for (Found { selected, .. }, digest) in found.iter().zip(&digests) {
+        add_name(&mut all, copy, selected);
+        all.update(digest.as_str().as_bytes());
     }
-    all.finish()
+    Ok(all.finish())
+}
+
+/// What was listed in short: where it is the same, the digest of what is read is the same. And when anything of it changed last.
+pub(crate) fn stamp(copy: &CopyAction, found: &[Found]) -> (Digest, Time) {
+    let mut all = Digester::sha256();
+    let mut newest = Time::default();
+    for Found { selected, listing } in found {
+        add_name(&mut all, copy, selected);
+        let stamp = listing.stamp();
+        all.update(&stamp.digest);
+        newest = newest.max(stamp.newest);
+    }
+    (all.finish(), newest)
+}
+
+fn options<'a>(source: Source<'a>, copy: &CopyAction) -> ChecksumOptions<'a> {
+    ChecksumOptions {
+        filter: None,
+        owner: (source.files.is_some() || copy.owner.is_some()).then_some((0, 0)),
+        memo: source.files.and_then(LocalFiles::memo),
+        as_link: !copy.follow_symlinks,
+    }
+}
+
+/// Adds the name under which a path lands.
+fn add_name(all: &mut Digester, copy: &CopyAction, selected: &Selected) {
+    let name = if selected.is_dir && copy.contents_only { &[] } else { selected.name.as_bytes() };
+    all.update(&(name.len() as u64).to_le_bytes());
+    all.update(name);
 }
 
 /// `path` without `.`, `..` and double slashes; `..` never leads out.

@@ -1,6 +1,6 @@
 //! The context index: digests of the files of a build context, valid while their stat data is unchanged.
 //!
-//! One row a directory, its entries packed: a context of twenty thousand files in four hundred directories is read in a
+//! Trees that did not change at all are known by the digest of their stat data alone. Otherwise: one row a directory, its entries packed: a context of twenty thousand files in four hundred directories is read in a
 //! millisecond, and a changed file rewrites its directory's row. The caller applies git's rule for racy files: a file whose
 //! mtime is not older than the scan is not put in.
 
@@ -10,10 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::db::{Db, Durability};
 use crate::error::Result;
+
+/// Trees that are remembered of one context: each copy takes one, and each edit makes another.
+const MAX_TREES: usize = 256;
 
 /// What `statx` says of a file; any difference makes its digest void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +51,10 @@ pub struct DirIndex {
 }
 
 impl DirIndex {
-    /// An index of these entries.
+    /// An index of these entries; of several with one name, one.
     pub fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        entries.dedup_by(|a, b| a.name == b.name);
         DirIndex { entries }
     }
 
@@ -65,6 +69,26 @@ impl DirIndex {
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
+}
+
+/// A tree that was read whole, or what a copy takes of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tree {
+    /// SHA-256 of the stat data of all that is in it.
+    pub stamp: [u8; 32],
+    /// SHA-256 of what is in it.
+    pub content: [u8; 32],
+}
+
+/// What was learned of a context.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Directories by their path, each replacing what was known of it.
+    pub changed: Vec<(Vec<u8>, DirIndex)>,
+    /// Directories that are not there any more.
+    pub gone: Vec<Vec<u8>>,
+    /// Trees that were read.
+    pub trees: Vec<Tree>,
 }
 
 /// What is remembered of one context: directories by their path relative to its root, `b""` being the root.
@@ -123,15 +147,26 @@ impl ContextIndexes {
         })
     }
 
-    /// Replaces the directories in `changed` and forgets those in `gone`, in one transaction.
-    pub fn save(&self, root: &[u8], changed: &[(Vec<u8>, DirIndex)], gone: &[Vec<u8>]) -> Result<()> {
-        if changed.is_empty() && gone.is_empty() {
+    /// The digest of what a tree of the context at `root` has, by that of its stat data.
+    pub fn tree(&self, root: &[u8], stamp: &[u8; 32]) -> Result<Option<[u8; 32]>> {
+        self.db.read("look up context tree", |db| {
+            let sql = "SELECT content FROM context_trees WHERE root = ?1 AND stamp = ?2";
+            let row = db.prepare_cached(sql)?.query_row(params![root, stamp], |row| row.get(0));
+            Ok(row.optional()?)
+        })
+    }
+
+    /// Puts in what was learned of the context at `root`, in one transaction.
+    pub fn save(&self, root: &[u8], changes: &Changes) -> Result<()> {
+        let Changes { changed, gone, trees } = changes;
+        if changed.is_empty() && gone.is_empty() && trees.is_empty() {
             return Ok(());
         }
         self.db.write("save context index", Durability::Relaxed, |db| {
             changed.iter().try_for_each(|(dir, index)| save_dir(db, root, dir, index))?;
             let mut delete = db.prepare_cached("DELETE FROM context_dirs WHERE root = ?1 AND dir = ?2")?;
             gone.iter().try_for_each(|dir| delete.execute(params![root, dir]).map(drop))?;
+            trees.iter().try_for_each(|tree| save_tree(db, root, tree))?;
             Ok(())
         })
     }
@@ -139,18 +174,33 @@ impl ContextIndexes {
 
 /// Forgets the contexts whose directories are gone, as those of builds from temporary ones. Returns how many.
 pub(crate) fn forget_gone(db: &Connection) -> Result<usize> {
-    let mut statement = db.prepare("SELECT DISTINCT root FROM context_dirs")?;
+    let sql = "SELECT root FROM context_dirs UNION SELECT root FROM context_trees";
+    let mut statement = db.prepare(sql)?;
     let roots = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
     let is_gone = |root: &&Vec<u8>| !Path::new(OsStr::from_bytes(root)).is_dir();
     let gone: Vec<&Vec<u8>> = roots.iter().filter(is_gone).collect();
-    let mut delete = db.prepare("DELETE FROM context_dirs WHERE root = ?1")?;
-    gone.iter().try_for_each(|root| delete.execute([root]).map(drop))?;
+    for sql in ["DELETE FROM context_dirs WHERE root = ?1", "DELETE FROM context_trees WHERE root = ?1"] {
+        let mut delete = db.prepare(sql)?;
+        gone.iter().try_for_each(|root| delete.execute([root]).map(drop))?;
+    }
     Ok(gone.len())
 }
 
 fn save_dir(db: &Connection, root: &[u8], dir: &[u8], index: &DirIndex) -> Result<()> {
     db.prepare_cached("INSERT OR REPLACE INTO context_dirs (root, dir, entries) VALUES (?1, ?2, ?3)")?
         .execute(params![root, dir, encode(&index.entries)])?;
+    Ok(())
+}
+
+/// The oldest of a context give way.
+fn save_tree(db: &Connection, root: &[u8], tree: &Tree) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO context_trees (root, stamp, content) VALUES (?1, ?2, ?3)")?
+        .execute(params![root, tree.stamp, tree.content])?;
+    db.prepare_cached(
+        "DELETE FROM context_trees WHERE root = ?1 AND rowid <= (
+             SELECT rowid FROM context_trees WHERE root = ?1 ORDER BY rowid DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute(params![root, MAX_TREES])?;
     Ok(())
 }
 

@@ -19,7 +19,11 @@ use crate::error::{Error, IoContext, Result};
 /// The name of the database in a store's root.
 pub(crate) const DATABASE: &str = "kiln.db";
 /// What makes a schema of the one before, from an empty file on. Added to, never changed.
-const SCHEMAS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema/referrers.sql")];
+const SCHEMAS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema/referrers.sql"),
+    include_str!("schema/context_trees.sql"),
+];
 /// The newest schema that this code reads and writes.
 const SCHEMA_VERSION: i64 = SCHEMAS.len() as i64;
 /// How long a writer waits for the writers of other processes.

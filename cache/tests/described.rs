@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{open, place};
 use kiln_cache::{Counts, Error, ImagePrune, LayerRef, Lease, PruneOptions, Store};
 use kiln_oci::{ChainId, DiffId, Digest};
-use kiln_snapshot::checksum::{ChecksumOptions, entries};
+use kiln_snapshot::checksum::{ChecksumOptions, Listing};
 use kiln_snapshot::copy::{CopyOptions, Parents};
 use kiln_snapshot::recipe::Taken;
 use kiln_snapshot::{Draft, Recipe, Root, Shape, TarOptions, write_tar};
@@ -31,11 +31,13 @@ fn describe(dir: &Path) -> Recipe {
     let root = Root::open(dir).unwrap();
     let mut draft = Draft::on(Shape::of(None).unwrap());
     let source = draft.add_source(&root).unwrap();
-    let (path, entries) = entries(&root, Path::new("."), &ChecksumOptions::default()).unwrap().unwrap();
+    let options = ChecksumOptions::default();
+    let mut listing = Listing::of(&root, Path::new("."), &options).unwrap().unwrap();
+    listing.read(&root, &options).unwrap();
 
     let parents = Some(Parents { mode: 0o755, owner: kiln_sys::fs::Owner { uid: 0, gid: 0 } });
     let options = CopyOptions { parents, merge_metadata: false, ..CopyOptions::exact() };
-    draft.copy(Taken { source, path: &path, entries: &entries }, b"app", &options).unwrap();
+    draft.copy(Taken { source, listing: &listing }, b"app", &options).unwrap();
     draft.finish()
 }
 
@@ -145,7 +147,7 @@ fn what_nothing_needs_is_forgotten_with_its_table_of_contents() {
     let listed = place.layers.contents_of(&layer.diff_id).unwrap().unwrap();
     let paths: Vec<_> = listed.iter().map(|(change, _)| change.path.as_slice()).collect();
     assert_eq!(paths, [&b"app"[..], b"app/a"]);
-    assert_eq!(listed[1].1, Some(Digest::of(b"one")));
+    assert_eq!(listed[1].1, Digest::of(b"one").to_sha256());
     let known = place.layers.known(chain).unwrap().unwrap();
     assert_eq!((known.unpacked, known.above), (0, vec![listed]));
     assert!(place.layers.is_available(std::slice::from_ref(&layer)).unwrap());

@@ -91,18 +91,37 @@ fn many_may_make_a_store_at_once() {
 
 #[test]
 fn context_index_by_directory() {
-    use kiln_cache::context_index::{DirIndex, Entry, Stamp};
+    use kiln_cache::context_index::{Changes, DirIndex, Entry, Stamp};
     let store = place();
     let stamp = Stamp { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
     let entry = |name: &str| Entry { name: name.as_bytes().into(), stamp, content: [9; 32] };
     let dirs =
         [(b"".to_vec(), DirIndex::new(vec![entry("b"), entry("a")])), (b"src".to_vec(), DirIndex::default())];
-    store.contexts.save(b"/a", &dirs, &[]).unwrap();
-    store.contexts.save(b"/b", &dirs[..1], &[]).unwrap();
+    let changed = |changed: &[_]| Changes { changed: changed.to_vec(), ..Changes::default() };
+    store.contexts.save(b"/a", &changed(&dirs)).unwrap();
+    store.contexts.save(b"/b", &changed(&dirs[..1])).unwrap();
     let index = store.contexts.load(b"/a").unwrap();
     assert_eq!(index.len(), 2);
     assert_eq!(index.dir(b"").unwrap().get(b"a", &stamp), Some(&[9; 32]));
-    store.contexts.save(b"/a", &[], &[b"".to_vec()]).unwrap();
+    store.contexts.save(b"/a", &Changes { gone: vec![b"".to_vec()], ..Changes::default() }).unwrap();
     assert!(store.contexts.load(b"/a").unwrap().dir(b"").is_none());
     assert!(store.contexts.load(b"/b").unwrap().dir(b"").is_some());
+}
+
+#[test]
+fn the_oldest_trees_of_a_context_give_way() {
+    use kiln_cache::context_index::{Changes, Tree};
+    let store = place();
+    let save = |number: u16| {
+        let mut stamp = [0; 32];
+        stamp[..2].copy_from_slice(&number.to_le_bytes());
+        let trees = vec![Tree { stamp, content: [number as u8; 32] }];
+        store.contexts.save(b"/a", &Changes { trees, ..Changes::default() }).unwrap();
+        stamp
+    };
+    let stamps: Vec<_> = (0..300).map(save).collect();
+    let known = |root: &[u8], number: usize| store.contexts.tree(root, &stamps[number]).unwrap();
+    assert_eq!(known(b"/a", 299), Some([43; 32]));
+    assert_eq!((known(b"/a", 43), known(b"/a", 44)), (None, Some([44; 32])), "256 are kept");
+    assert_eq!(known(b"/b", 299), None, "another context");
 }

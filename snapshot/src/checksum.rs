@@ -1,34 +1,37 @@
 //! The digest of what a tree holds: path, type, mode, owner, content, link and attributes, but no times.
 
+mod listing;
+
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use kiln_oci::{Digest, Digester};
-use kiln_sys::fs::{self, Root, Stat};
-use rayon::prelude::*;
+use kiln_oci::Digest;
+use kiln_sys::fs::{self, Root, Stat, Time};
+use sha2::{Digest as _, Sha256};
 
 pub use crate::filter::{Filter, Verdict};
+pub use listing::{Entry, Listing, Stamp};
 
 use crate::error::show;
-use crate::path::{as_path, joined, name_of, split};
-use crate::scan::{Found, Scan};
-use crate::tree::Tree;
+use crate::path::name_of;
 use crate::xattrs::Xattrs;
 use crate::{Error, Result};
 
 /// What of a file is read at once.
 pub(crate) const PIECE: usize = 256 << 10;
 
-/// Remembers the content digest of files whose metadata did not change.
+/// SHA-256, bare: there are many of them.
+pub type Sum = [u8; 32];
+
+/// Remembers the content's SHA-256 of files whose metadata did not change.
 pub trait Memo: Sync {
-    /// The digest of the file at `path` (relative to the root), if it is known for this very state of it.
-    fn get(&self, path: &[u8], stat: &Stat) -> Option<Digest>;
+    /// That of the file at `path` (relative to the root), if it is known for this very state of it.
+    fn get(&self, path: &[u8], stat: &Stat) -> Option<Sum>;
     /// Remembers it.
-    fn put(&self, path: &[u8], stat: &Stat, digest: &Digest);
+    fn put(&self, path: &[u8], stat: &Stat, sum: &Sum);
 }
 
 /// What of a tree is looked at, and how.
@@ -40,7 +43,7 @@ pub struct ChecksumOptions<'a> {
     pub owner: Option<(u32, u32)>,
     /// Where digests of unchanged files are kept.
     pub memo: Option<&'a dyn Memo>,
-    /// A symbolic link that the selected path itself is stands for itself; it is followed without this.
+    /// A link at the selected path counts itself, and not what it leads to.
     pub as_link: bool,
 }
 
@@ -52,109 +55,78 @@ impl fmt::Debug for ChecksumOptions<'_> {
     }
 }
 
-/// One selected path with its metadata, and the content's digest if it is a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Relative to the selected path; empty for that path itself.
-    pub path: Vec<u8>,
-    /// Its metadata.
-    pub stat: Stat,
-    /// Of a symbolic link: its text.
-    pub link: Option<Vec<u8>>,
-    /// Its extended attributes that belong into a layer.
-    pub xattrs: Xattrs,
-    /// Of a file: its content. Of a symbolic link: its text.
-    pub content: Option<Digest>,
-    /// The digest of everything that counts of it.
-    pub digest: Digest,
-}
-
-/// The digest of `path` beneath `root` (a link there is followed inside the root, or is itself what counts) and of what is selected below it.
-/// The name of the path itself does not count. `None` when there is no such path.
+/// The digest of `path` beneath `root` (a link there is followed inside the root, or is itself what counts) and of what is
+/// selected below it. The name of the path itself does not count. `None` when there is no such path.
 pub fn checksum(root: &Root, path: &Path, options: &ChecksumOptions<'_>) -> Result<Option<Digest>> {
-    Ok(entries(root, path, options)?.map(|(_, list)| digest_of(&list)))
+    Listing::of(root, path, options)?.map(|mut listing| listing.read(root, options)).transpose()
 }
 
-/// The canonical path of `path` (as [`checksum`] finds it), and the selected paths with their digests: names in byte order, a
-/// directory directly before what is in it.
-pub fn entries(
-    root: &Root,
-    path: &Path,
-    options: &ChecksumOptions<'_>,
-) -> Result<Option<(Vec<u8>, Vec<Entry>)>> {
-    let mut tree = Tree::new(root)?;
-    let Some(base) = tree.locate(path.as_os_str().as_bytes(), !options.as_link)? else { return Ok(None) };
-    let parent = tree.directory(split(&base).0)?;
-    let found = Scan::full(options.filter).name(parent.as_fd(), name_of(&base))?;
-    let one = |found: Found| entry(root, &base, found, options);
-    let entries = found.into_par_iter().map(one).collect::<Result<_>>()?;
-    Ok(Some((base, entries)))
-}
-
-/// One digest of a list of entries.
-pub fn digest_of(entries: &[Entry]) -> Digest {
-    let mut all = Digester::sha256();
-    for entry in entries {
-        add(&mut all, &entry.path);
-        all.update(entry.digest.as_str().as_bytes());
-    }
-    all.finish()
-}
-
-fn entry(root: &Root, base: &[u8], found: Found, options: &ChecksumOptions<'_>) -> Result<Entry> {
-    let Found { path, stat, link, xattrs, .. } = found;
-    let content = match &link {
-        Some(text) => Some(Digest::of(text)),
-        None if stat.is_file() => Some(content(root, &joined(base, &path), &stat, options.memo)?),
-        None => None,
-    };
-    let (uid, gid) = options.owner.unwrap_or((stat.uid, stat.gid));
-    let mut one = Digester::sha256();
+/// Everything that counts of one path, its name aside.
+fn sum(stat: &Stat, content: Option<&Sum>, xattrs: &Xattrs, owner: Option<(u32, u32)>) -> Sum {
+    let (uid, gid) = owner.unwrap_or((stat.uid, stat.gid));
+    let mut one = Sha256::new();
     for number in [stat.mode, uid, gid, stat.rdev.0, stat.rdev.1] {
-        one.update(&number.to_le_bytes());
+        one.update(number.to_le_bytes());
     }
-    add(&mut one, content.as_ref().map_or(b"", |digest| digest.as_str().as_bytes()));
-    for (name, value) in &xattrs {
+    add(&mut one, content.map_or(&[], |sum| sum));
+    for (name, value) in xattrs {
         add(&mut one, name);
         add(&mut one, value);
     }
-    Ok(Entry { path, stat, link, xattrs, content, digest: one.finish() })
+    one.finalize().into()
 }
 
 /// Adds bytes with their length, so that no two lists of them look the same.
-fn add(digester: &mut Digester, bytes: &[u8]) {
-    digester.update(&(bytes.len() as u64).to_le_bytes());
-    digester.update(bytes);
+fn add(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
 }
 
-fn content(root: &Root, path: &[u8], stat: &Stat, memo: Option<&dyn Memo>) -> Result<Digest> {
+/// The content of a file of the directory `dir`; `path` is its whole path.
+fn content(dir: BorrowedFd<'_>, path: &[u8], stat: &Stat, memo: Option<&dyn Memo>) -> Result<Sum> {
     if let Some(known) = memo.and_then(|memo| memo.get(path, stat)) {
         return Ok(known);
     }
-    let mut file = match root.open_file(as_path(path)) {
+    let mut file = match fs::open_file(dir, name_of(path)) {
         // It was seen a moment ago.
         Err(error) if error.is_not_found() => return Err(Error::Changed { path: show(path) }),
         other => other?,
     };
-    let mut digester = Digester::sha256();
+    let mut hash = Sha256::new();
     let mut buffer = vec![0; PIECE.min(stat.size as usize + 1)];
     loop {
         match file.read(&mut buffer).map_err(Error::io("read", show(path)))? {
             0 => break,
-            count => digester.update(&buffer[..count]),
+            count => hash.update(&buffer[..count]),
         }
     }
-    unchanged(&file, stat, path)?;
-    let digest = digester.finish();
+    unchanged(&file, &Identity::of(stat), path)?;
+    let sum = hash.finalize().into();
     if let Some(memo) = memo {
-        memo.put(path, stat, &digest);
+        memo.put(path, stat, &sum);
     }
-    Ok(digest)
+    Ok(sum)
+}
+
+/// By what a file is known again that was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: (u32, u32),
+    inode: u64,
+    /// Its bytes.
+    pub(crate) size: u64,
+    mtime: Time,
+}
+
+impl Identity {
+    pub(crate) fn of(stat: &Stat) -> Identity {
+        Identity { device: stat.dev, inode: stat.ino, size: stat.size, mtime: stat.mtime }
+    }
 }
 
 /// Fails if an open file is not (any more) what was seen before.
-pub(crate) fn unchanged(file: &File, seen: &Stat, path: &[u8]) -> Result<()> {
+pub(crate) fn unchanged(file: &File, seen: &Identity, path: &[u8]) -> Result<()> {
     let now = fs::fstat(file.as_fd())?;
-    let same = (now.dev, now.ino, now.size, now.mtime) == (seen.dev, seen.ino, seen.size, seen.mtime);
-    if same && now.is_file() { Ok(()) } else { Err(Error::Changed { path: show(path) }) }
+    let same = Identity::of(&now) == *seen && now.is_file();
+    if same { Ok(()) } else { Err(Error::Changed { path: show(path) }) }
 }

@@ -4,17 +4,17 @@
 //! the rest of it, what is there, and for what is not deleted permissions, owner, time in seconds, attributes, and by kind
 //! a size and the SHA-256 (32 bytes, or none), a link or a device. Numbers are LEB128, signed ones zigzag; byte strings have their length before them.
 
-use kiln_oci::Digest;
 use kiln_sys::fs::Time;
 
+use crate::checksum::Sum;
 use crate::recipe::blank;
 use crate::xattrs::Xattrs;
 use crate::{Change, ChangeKind, Metadata, Node};
 
 const VERSION: u8 = 1;
 
-/// What a layer has at one path, with the digest of its bytes where that is known.
-pub type Listed = (Change, Option<Digest>);
+/// What a layer has at one path, with the SHA-256 of its bytes where that is known.
+pub type Listed = (Change, Option<Sum>);
 
 /// Each kind's number and file type bits.
 const REMOVED: u8 = 0;
@@ -28,24 +28,24 @@ const BLOCK_DEVICE: u8 = 7;
 const FIFO: u8 = 8;
 
 /// Packs a table of contents.
-pub fn encode<'a>(entries: impl IntoIterator<Item = (&'a Change, Option<Digest>)>) -> Vec<u8> {
+pub fn encode<'a>(entries: impl IntoIterator<Item = (&'a Change, Option<Sum>)>) -> Vec<u8> {
     let mut out = vec![VERSION];
     let mut last: &[u8] = b"";
-    for (change, digest) in entries {
+    for (change, sum) in entries {
         let path = change.path.as_slice();
         let shared = path.iter().zip(last).take_while(|(a, b)| a == b).count();
         number(&mut out, shared as u64);
         bytes(&mut out, &path[shared..]);
         match &change.kind {
             ChangeKind::Removed => out.push(REMOVED),
-            ChangeKind::Put(metadata) => put(&mut out, metadata, digest.as_ref()),
+            ChangeKind::Put(metadata) => put(&mut out, metadata, sum.as_ref()),
         }
         last = path;
     }
     out
 }
 
-fn put(out: &mut Vec<u8>, Metadata { node, stat, xattrs }: &Metadata, digest: Option<&Digest>) {
+fn put(out: &mut Vec<u8>, Metadata { node, stat, xattrs }: &Metadata, sum: Option<&Sum>) {
     out.push(kind_of(node));
     for value in [stat.permissions(), stat.uid, stat.gid] {
         number(out, value.into());
@@ -59,8 +59,7 @@ fn put(out: &mut Vec<u8>, Metadata { node, stat, xattrs }: &Metadata, digest: Op
     match node {
         Node::File => {
             number(out, stat.size);
-            let raw = digest.and_then(Digest::to_sha256);
-            bytes(out, raw.as_ref().map_or(&[], |raw| raw));
+            bytes(out, sum.map_or(&[], |sum| sum));
         }
         Node::HardLink(target) | Node::Symlink(target) => bytes(out, target),
         Node::CharDevice | Node::BlockDevice => {
@@ -83,19 +82,19 @@ pub fn decode(packed: &[u8]) -> Option<Vec<Listed>> {
         let mut path = last.get(..shared)?.to_vec();
         path.extend_from_slice(take_bytes(&mut rest)?);
         last.clone_from(&path);
-        let (kind, digest) = match take_byte(&mut rest)? {
+        let (kind, sum) = match take_byte(&mut rest)? {
             REMOVED => (ChangeKind::Removed, None),
             kind => {
-                let (metadata, digest) = take_metadata(kind, &mut rest)?;
-                (ChangeKind::Put(Box::new(metadata)), digest)
+                let (metadata, sum) = take_metadata(kind, &mut rest)?;
+                (ChangeKind::Put(Box::new(metadata)), sum)
             }
         };
-        entries.push((Change { path, kind }, digest));
+        entries.push((Change { path, kind }, sum));
     }
     Some(entries)
 }
 
-fn take_metadata(kind: u8, rest: &mut &[u8]) -> Option<(Metadata, Option<Digest>)> {
+fn take_metadata(kind: u8, rest: &mut &[u8]) -> Option<(Metadata, Option<Sum>)> {
     let mut small = || u32::try_from(take_number(rest)?).ok();
     let (permissions, uid, gid) = (small()?, small()?, small()?);
     let mtime = Time { seconds: unzigzag(take_number(rest)?), nanoseconds: 0 };
@@ -104,11 +103,11 @@ fn take_metadata(kind: u8, rest: &mut &[u8]) -> Option<(Metadata, Option<Digest>
     for _ in 0..take_number(rest)? {
         xattrs.push((take_bytes(rest)?.to_vec(), take_bytes(rest)?.to_vec()));
     }
-    let mut digest = None;
+    let mut sum = None;
     let node = match kind {
         FILE => {
             stat.size = take_number(rest)?;
-            digest = take_bytes(rest)?.try_into().ok().map(Digest::from_sha256);
+            sum = take_bytes(rest)?.try_into().ok();
             Node::File
         }
         HARD_LINK => Node::HardLink(take_bytes(rest)?.to_vec()),
@@ -120,7 +119,7 @@ fn take_metadata(kind: u8, rest: &mut &[u8]) -> Option<(Metadata, Option<Digest>
             if kind == CHAR_DEVICE { Node::CharDevice } else { Node::BlockDevice }
         }
     };
-    Some((Metadata { node, stat, xattrs }, digest))
+    Some((Metadata { node, stat, xattrs }, sum))
 }
 
 fn device(rest: &mut &[u8]) -> Option<(u32, u32)> {
@@ -214,9 +213,9 @@ mod tests {
         );
         change(&mut stat);
         let xattrs = vec![(b"user.note".to_vec(), vec![0, 255])];
-        let digest = (node == Node::File).then(|| Digest::of(path.as_bytes()));
+        let sum = (node == Node::File).then_some([path.len() as u8; 32]);
         let kind = ChangeKind::Put(Box::new(Metadata { node, stat, xattrs }));
-        (Change { path: path.as_bytes().to_vec(), kind }, digest)
+        (Change { path: path.as_bytes().to_vec(), kind }, sum)
     }
 
     fn every_kind() -> Vec<Listed> {
@@ -237,7 +236,7 @@ mod tests {
     #[test]
     fn what_is_packed_comes_back() {
         let entries = every_kind();
-        let packed = encode(entries.iter().map(|(change, digest)| (change, digest.clone())));
+        let packed = encode(entries.iter().map(|(change, sum)| (change, *sum)));
         assert_eq!(decode(&packed), Some(entries));
         assert_eq!(decode(&encode([])), Some(Vec::new()));
     }
@@ -245,7 +244,7 @@ mod tests {
     #[test]
     fn damaged_bytes_are_nothing_and_no_panic() {
         let entries = every_kind();
-        let packed = encode(entries.iter().map(|(change, digest)| (change, digest.clone())));
+        let packed = encode(entries.iter().map(|(change, sum)| (change, *sum)));
         let whole =
             (0..packed.len()).filter(|end| decode(&packed[..*end]).is_some_and(|list| list == entries));
         assert_eq!(whole.count(), 0);

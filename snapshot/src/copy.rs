@@ -9,7 +9,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_oci::Digest;
 use kiln_sys::Errno;
 use kiln_sys::fs::{self, FileType, Owner, Root, Stat, Time};
 use rayon::prelude::*;
@@ -17,7 +16,7 @@ use rayon::prelude::*;
 pub use crate::filter::{Filter, Verdict};
 
 use crate::attributes::Attributes;
-use crate::checksum::Entry;
+use crate::checksum::{Entry, Listing, Sum};
 use crate::error::show;
 use crate::path::{as_path, components, joined, name_of, split};
 use crate::scan::{Found, Scan};
@@ -137,19 +136,19 @@ pub fn copy(
     Copier::new(source, base, Tree::new(target)?, options).run(&items, to.as_os_str().as_bytes())
 }
 
-/// [`copy`] of what was listed before, of the canonical path `from`, by [`crate::checksum::entries`]: that and nothing that
-/// came since. A file whose bytes are not (any more) those that were listed is an error that names it. Options that say
-/// what is read (`filter`, `follow_source`) mean nothing here.
+/// [`copy`] of what was listed and read before: that and nothing that came since. A file whose bytes are not (any more) those
+/// that were read is an error that names it. Options that say what is read (`filter`, `follow_source`) mean nothing here.
 pub fn copy_listed(
     source: &Root,
-    (from, entries): (&[u8], &[Entry]),
+    listing: &Listing,
     target: &Root,
     to: &Path,
     options: &CopyOptions<'_>,
 ) -> Result<Copied> {
+    let entries: Vec<_> = listing.entries().collect();
     let items: Vec<_> = entries.iter().map(Item::from).collect();
     let (source, target) = (Tree::new(source)?, Tree::new(target)?);
-    Copier::new(source, from.to_vec(), target, options).run(&items, to.as_os_str().as_bytes())
+    Copier::new(source, listing.path().to_vec(), target, options).run(&items, to.as_os_str().as_bytes())
 }
 
 /// Something that is copied.
@@ -161,8 +160,8 @@ struct Item<'a> {
     /// Text of a symbolic link.
     link: Option<&'a [u8]>,
     xattrs: &'a Xattrs,
-    /// The digest that a file's bytes must have.
-    expected: Option<&'a Digest>,
+    /// The SHA-256 that a file's bytes must have.
+    expected: Option<&'a Sum>,
 }
 
 impl<'a> From<&'a Found> for Item<'a> {
@@ -172,10 +171,10 @@ impl<'a> From<&'a Found> for Item<'a> {
     }
 }
 
-impl<'a> From<&'a Entry> for Item<'a> {
-    fn from(entry: &'a Entry) -> Self {
-        let Entry { path, stat, link, xattrs, content, digest: _ } = entry;
-        Item { path, stat, link: link.as_deref(), xattrs, expected: content.as_ref() }
+impl<'a> From<&'a Entry<'a>> for Item<'a> {
+    fn from(entry: &'a Entry<'a>) -> Self {
+        let Entry { path, stat, link, xattrs, content } = entry;
+        Item { path, stat, link: *link, xattrs, expected: *content }
     }
 }
 
@@ -346,7 +345,7 @@ impl<'a> Copier<'a> {
             to,
             stat: *item.stat,
             attributes: self.options.attributes(item.stat, item.xattrs.clone()),
-            expected: item.expected.cloned(),
+            expected: item.expected.copied(),
         });
         if self.files.len() >= BATCH_FILES || self.directories >= BATCH_DIRECTORIES {
             self.flush()?;

@@ -8,14 +8,18 @@ mod copying;
 mod shape;
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kiln_oci::Digest;
 use kiln_sys::Errno;
 use kiln_sys::fs::{Owner, Root, Stat, Time};
+use sha2::{Digest as _, Sha256};
 
 use crate::apply::WHITEOUT;
+use crate::checksum::{Identity, Sum};
 use crate::error::show;
 use crate::path::{as_path, joined, split};
 use crate::scan::in_order;
@@ -44,12 +48,13 @@ pub(crate) enum Origin {
 pub(crate) struct SourceFile {
     /// Which of the recipe's trees it is in.
     pub(crate) root: usize,
-    /// Its path there.
-    pub(crate) path: Vec<u8>,
+    /// The path there of what was copied, and where in the path of what it became the part of this file begins.
+    pub(crate) from: Arc<[u8]>,
+    pub(crate) inside: usize,
     /// What was seen of it.
-    pub(crate) seen: Stat,
-    /// The digest that its bytes must have.
-    pub(crate) expected: Option<Digest>,
+    pub(crate) seen: Identity,
+    /// The SHA-256 that its bytes must have.
+    pub(crate) expected: Option<Sum>,
 }
 
 /// A layer that is described.
@@ -70,19 +75,26 @@ impl Recipe {
         tar.finish()
     }
 
-    /// What the layer has, in the order of its tar, each file with the digest of its bytes as far as that is known.
-    pub fn contents(&self) -> impl Iterator<Item = (&Change, Option<Digest>)> {
-        self.changes.iter().zip(self.origins.iter().map(Origin::digest))
+    /// What the layer has, in the order of its tar, each file with the SHA-256 of its bytes as far as that is known.
+    pub fn contents(&self) -> impl Iterator<Item = (&Change, Option<Sum>)> {
+        self.changes.iter().zip(self.origins.iter().map(Origin::sum))
     }
 }
 
 impl Origin {
-    fn digest(&self) -> Option<Digest> {
+    fn sum(&self) -> Option<Sum> {
         match self {
             Origin::Nowhere => None,
-            Origin::Bytes(bytes) => Some(Digest::of(bytes)),
-            Origin::File(file) => file.expected.clone(),
+            Origin::Bytes(bytes) => Some(Sha256::digest(bytes).into()),
+            Origin::File(file) => file.expected,
         }
+    }
+}
+
+impl SourceFile {
+    /// Its path in its tree, when it becomes the file at `place`.
+    pub(crate) fn path(&self, place: &[u8]) -> Vec<u8> {
+        joined(&self.from, place.get(self.inside..).unwrap_or_default())
     }
 }
 
@@ -92,8 +104,11 @@ pub struct Draft {
     shape: Shape,
     roots: Vec<Root>,
     items: Vec<Item>,
-    /// The place of each path in `items`.
-    at: HashMap<Vec<u8>, usize>,
+    /// Which of `items` each path has, by its hash; keyed at random, so nobody can make two collide.
+    at: HashMap<u64, u32>,
+    hasher: RandomState,
+    /// The directory that something was put in last: it and all above it are listed and have the time of now.
+    entered: Option<Vec<u8>>,
     /// The time of everything that gets one here.
     now: Time,
 }
@@ -102,7 +117,7 @@ pub struct Draft {
 #[derive(Debug)]
 struct Item {
     path: Vec<u8>,
-    metadata: Metadata,
+    metadata: Box<Metadata>,
     origin: Origin,
     /// Of a directory: nothing of lower layers is in it.
     is_new: bool,
@@ -115,7 +130,15 @@ impl Draft {
     pub fn on(shape: Shape) -> Draft {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Time { seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanoseconds: 0 };
-        Draft { shape, roots: Vec::new(), items: Vec::new(), at: HashMap::new(), now }
+        Draft {
+            shape,
+            roots: Vec::new(),
+            items: Vec::new(),
+            at: HashMap::new(),
+            hasher: RandomState::new(),
+            entered: None,
+            now,
+        }
     }
 
     /// Makes known a tree that files come from; its number is for [`Draft::copy`].
@@ -147,7 +170,7 @@ impl Draft {
 
     /// Whether what has the canonical `path` is not a snapshot's.
     fn is_above(&self, path: &[u8]) -> bool {
-        self.at.contains_key(path) || self.shape.is_above(path)
+        self.item(path).is_some() || self.shape.is_above(path)
     }
 
     /// Puts a file with these bytes, in the place of what is there and no directory. Missing directories above it are made
@@ -211,8 +234,8 @@ impl Draft {
 
     /// What has the canonical `path` as far as the recipe has got.
     fn look(&mut self, path: &[u8]) -> Result<Option<Metadata>> {
-        if let Some(at) = self.at.get(path) {
-            return Ok(Some(self.items[*at].metadata.clone()));
+        if let Some(item) = self.item(path) {
+            return Ok(Some(Metadata::clone(&item.metadata)));
         }
         if self.is_in_new(path) { Ok(None) } else { self.shape.look(path) }
     }
@@ -222,8 +245,8 @@ impl Draft {
         let mut above = path;
         while !above.is_empty() {
             above = split(above).0;
-            if let Some(at) = self.at.get(above) {
-                return self.items[*at].is_new;
+            if let Some(item) = self.item(above) {
+                return item.is_new;
             }
         }
         false
@@ -240,8 +263,13 @@ impl Draft {
         if split(&path).1.starts_with(WHITEOUT) {
             return Err(Error::WhiteoutName { path: show(&path) });
         }
-        self.enter(split(&path).0, true)?;
+        let dir = split(&path).0;
+        if self.entered.as_deref() != Some(dir) {
+            self.enter(dir, true)?;
+            self.entered = Some(dir.to_vec());
+        }
         self.keep_links_to(&path);
+        let metadata = Box::new(metadata);
         self.set(Item { path, metadata, origin, is_new: false, is_timed: false });
         Ok(())
     }
@@ -251,12 +279,12 @@ impl Draft {
     fn enter(&mut self, dir: &[u8], changes: bool) -> Result<()> {
         let (now, mut dir, mut changes) = (self.now, dir, changes);
         while !dir.is_empty() {
-            let is_listed = self.at.contains_key(dir);
+            let is_listed = self.item(dir).is_some();
             if !is_listed {
                 let there = self.shape.look(dir)?.filter(|there| there.stat.is_dir());
                 let mut metadata = there.ok_or_else(|| failed("openat", dir, Errno::NOTDIR))?;
                 metadata.node = Node::Directory { opaque: false };
-                let origin = Origin::Nowhere;
+                let (metadata, origin) = (Box::new(metadata), Origin::Nowhere);
                 self.set(Item { path: dir.to_vec(), metadata, origin, is_new: false, is_timed: false });
             }
             if changes {
@@ -275,24 +303,34 @@ impl Draft {
     }
 
     fn set(&mut self, item: Item) {
-        match self.at.get(&item.path) {
-            Some(at) => self.items[*at] = item,
+        let hash = self.hasher.hash_one(&item.path);
+        match self.at.get(&hash) {
+            Some(at) => self.items[*at as usize] = item,
             None => {
-                self.at.insert(item.path.clone(), self.items.len());
+                self.at.insert(hash, self.items.len() as u32);
                 self.items.push(item);
             }
         }
     }
 
+    fn item(&self, path: &[u8]) -> Option<&Item> {
+        self.place(path).map(|at| &self.items[at])
+    }
+
+    /// Where in `items` a path is.
+    fn place(&self, path: &[u8]) -> Option<usize> {
+        self.at.get(&self.hasher.hash_one(path)).map(|at| *at as usize)
+    }
+
     fn change_item(&mut self, path: &[u8], change: impl FnOnce(&mut Item)) {
-        if let Some(at) = self.at.get(path) {
-            change(&mut self.items[*at]);
+        if let Some(at) = self.place(path) {
+            change(&mut self.items[at]);
         }
     }
 
     /// Before the file at `path` is replaced, the first of its other names becomes the file.
     fn keep_links_to(&mut self, path: &[u8]) {
-        let Some(&at) = self.at.get(path) else { return };
+        let Some(at) = self.place(path) else { return };
         if self.items[at].metadata.stat.nlink < 2 || self.items[at].metadata.node != Node::File {
             return;
         }
@@ -302,18 +340,23 @@ impl Draft {
         else {
             return;
         };
-        let path = self.items[heir].path.clone();
+        let new = self.items[heir].path.clone();
         for link in links {
-            self.items[link].metadata.node = Node::HardLink(path.clone());
+            self.items[link].metadata.node = Node::HardLink(new.clone());
+        }
+        let mut origin = self.items[at].origin.clone();
+        if let Origin::File(file) = &mut origin {
+            // It is known by where it becomes another file now.
+            (file.from, file.inside) = (file.path(path).into(), new.len());
         }
         self.items[heir].metadata.node = Node::File;
-        self.items[heir].origin = self.items[at].origin.clone();
+        self.items[heir].origin = origin;
     }
 }
 
 impl Item {
     fn into_parts(self) -> (Change, Origin) {
-        (Change { path: self.path, kind: ChangeKind::Put(Box::new(self.metadata)) }, self.origin)
+        (Change { path: self.path, kind: ChangeKind::Put(self.metadata) }, self.origin)
     }
 }
 

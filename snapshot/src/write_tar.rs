@@ -95,7 +95,7 @@ impl<W: Write> TarWriter<W> {
         let groups = groups(parts.changes);
         if groups.len() < 2 {
             let whole = 0..parts.changes.len();
-            render(whole, &mut Renderer::new(parts), |bytes| self.out.write(bytes))?;
+            render(whole, &mut Renderer::new(parts), &mut Vec::new(), |bytes| self.out.write(bytes))?;
         } else {
             read_ahead(&groups, parts, &mut self.out)?;
         }
@@ -147,19 +147,28 @@ fn read_ahead(groups: &[Range<usize>], parts: Parts<'_>, out: &mut Counting<impl
         let mut ends = Vec::new();
         for reader in 0..READERS {
             let (send, receive) = bounded(AHEAD);
+            // As many as are on their way or in somebody's hands.
+            let (give_back, empty) = bounded(AHEAD + 2);
             let mine = groups.iter().skip(reader).step_by(READERS);
-            scope.spawn(move || read(mine.cloned(), Renderer::new(parts), &send));
-            ends.push(receive);
+            scope.spawn(move || read(mine.cloned(), Renderer::new(parts), &send, &empty));
+            ends.push((receive, give_back));
         }
         (0..groups.len()).try_for_each(|group| drain(&ends[group % READERS], out))
         // Leaving drops the receivers, and a reader that finds nobody listening stops.
     })
 }
 
-fn read(groups: impl Iterator<Item = Range<usize>>, mut renderer: Renderer<'_>, send: &Sender<Piece>) {
+/// Buffers that come back in `empty` are used again: new memory costs more than what is read into it.
+fn read(
+    groups: impl Iterator<Item = Range<usize>>,
+    mut renderer: Renderer<'_>,
+    send: &Sender<Piece>,
+    empty: &Receiver<Vec<u8>>,
+) {
+    let mut bytes = Vec::new();
     for group in groups {
-        let result = render(group, &mut renderer, |bytes| {
-            let piece = std::mem::take(bytes);
+        let result = render(group, &mut renderer, &mut bytes, |bytes| {
+            let piece = std::mem::replace(bytes, empty.try_recv().unwrap_or_default());
             send.send(Piece::Bytes(piece)).map_err(|_| Error::Changed { path: show(b"") })
         });
         let failed = result.is_err();
@@ -169,10 +178,17 @@ fn read(groups: impl Iterator<Item = Range<usize>>, mut renderer: Renderer<'_>, 
     }
 }
 
-fn drain(pieces: &Receiver<Piece>, out: &mut Counting<impl Write>) -> Result<()> {
+fn drain(
+    (pieces, give_back): &(Receiver<Piece>, Sender<Vec<u8>>),
+    out: &mut Counting<impl Write>,
+) -> Result<()> {
     loop {
         match pieces.recv() {
-            Ok(Piece::Bytes(mut bytes)) => out.write(&mut bytes)?,
+            Ok(Piece::Bytes(mut bytes)) => {
+                out.write(&mut bytes)?;
+                // One too many is freed.
+                let _ = give_back.try_send(bytes);
+            }
             Ok(Piece::End(result)) => return result,
             Err(_) => {
                 return Err(failed(std::io::Error::other("a reader of the tree stopped")));
@@ -184,13 +200,13 @@ fn drain(pieces: &Receiver<Piece>, out: &mut Counting<impl Write>) -> Result<()>
 fn render(
     group: Range<usize>,
     renderer: &mut Renderer<'_>,
+    bytes: &mut Vec<u8>,
     mut flush: impl FnMut(&mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    let mut bytes = Vec::new();
     for index in group {
-        renderer.change(index, &mut bytes, &mut flush)?;
+        renderer.change(index, bytes, &mut flush)?;
     }
-    flush(&mut bytes)
+    flush(bytes)
 }
 
 /// Cuts the changes into groups of about the same work.

@@ -5,8 +5,7 @@ mod support;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use kiln_oci::Digest;
-use kiln_snapshot::checksum::{ChecksumOptions, Entry, checksum, entries};
+use kiln_snapshot::checksum::{ChecksumOptions, Listing, checksum};
 use kiln_snapshot::copy::{CopyOptions, Parents, copy, copy_listed};
 use kiln_snapshot::filter::Verdict;
 use kiln_snapshot::{Error, Result, copy::Copied};
@@ -140,10 +139,12 @@ fn what_was_listed_is_copied() {
     let trees = Trees::new();
     std::fs::File::create(trees.path("from/tree/holes")).unwrap().set_len(4 << 20).unwrap();
     let from = root(&trees.path("from"));
-    let (path, mut listed) = entries(&from, Path::new("tree"), &ChecksumOptions::default()).unwrap().unwrap();
-    let copy = |listed: &[Entry], to: &str| {
+    let options = ChecksumOptions::default();
+    let mut listed = Listing::of(&from, Path::new("tree"), &options).unwrap().unwrap();
+    listed.read(&from, &options).unwrap();
+    let copy = |listed: &Listing, to: &str| {
         let to_root = root(&trees.path("to"));
-        copy_listed(&from, (&path, listed), &to_root, Path::new(to), &CopyOptions::exact())
+        copy_listed(&from, listed, &to_root, Path::new(to), &CopyOptions::exact())
     };
     copy(&listed, "same").unwrap();
     assert_same(&trees.path("from/tree"), &trees.path("to/same"));
@@ -153,8 +154,12 @@ fn what_was_listed_is_copied() {
     copy(&listed, "known").unwrap();
     assert!(!trees.path("to/known/new").exists());
     // Only the bytes say that this is not it.
-    let file = listed.iter_mut().find(|entry| entry.path == b"file").unwrap();
-    file.content = Some(Digest::of(b"Content"));
+    let file = trees.path("from/tree/file");
+    let time = file.metadata().unwrap().modified().unwrap();
+    let mut edited = std::fs::read(&file).unwrap();
+    edited[0] ^= 0x20;
+    std::fs::write(&file, edited).unwrap();
+    std::fs::File::options().append(true).open(&file).unwrap().set_modified(time).unwrap();
     assert_eq!(copy(&listed, "edited").unwrap_err().to_string(), "`tree/file` changed while it was read");
     std::fs::remove_file(trees.path("from/tree/file")).unwrap();
     assert_eq!(copy(&listed, "gone").unwrap_err().to_string(), "`tree/file` changed while it was read");

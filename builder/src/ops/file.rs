@@ -21,6 +21,7 @@ use kiln_sys::fs::{self, Root};
 
 use self::describe::Listings;
 use super::{Digests, Op};
+use crate::context::LocalFiles;
 use crate::error::Cause;
 use crate::flight::Crowd;
 use crate::pull;
@@ -99,6 +100,24 @@ impl File {
         .await
     }
 
+    /// What was listed for a key, read where the key did not take that.
+    async fn listings(&self, inputs: &[Value]) -> Result<Arc<Listings>, Cause> {
+        let mut listings = std::mem::take(&mut *self.listings.lock().unwrap_or_else(PoisonError::into_inner));
+        let (store, op, inputs) = (self.stores.store.clone(), self.op.clone(), inputs.to_vec());
+        blocking(move || {
+            for (at, found) in &mut listings {
+                if let Some(FileAction::Copy(copy)) = op.actions.get(*at)
+                    && let ActionInput::Input(input) = copy.source
+                    && let Some(value) = inputs.get(input as usize)
+                {
+                    select::read(Opened::new(&store, value)?.source(), copy, found)?;
+                }
+            }
+            Ok(Arc::new(listings))
+        })
+        .await
+    }
+
     /// What is known of `base` without unpacking more of it.
     async fn known(&self, base: &Layers) -> Result<Option<Known>, Cause> {
         let (store, ids) = (self.stores.store.clone(), base.diff_ids());
@@ -157,8 +176,8 @@ impl Op for File {
                 let opened = Opened::new(&store, &value)?;
                 let mut all = Digester::sha256();
                 for (at, copy) in &copies {
-                    let found = select::find(opened.source(), copy)?;
-                    all.update(select::digest(copy, &found).as_str().as_bytes());
+                    let (digest, found) = taken(opened.source(), copy)?;
+                    all.update(digest.as_str().as_bytes());
                     // Layers are mounted anew for the copy, and each mount has a device number of its own.
                     if matches!(value, Value::Files(_)) {
                         listings.lock().unwrap_or_else(PoisonError::into_inner).insert(*at, found);
@@ -176,8 +195,7 @@ impl Op for File {
             for layers in self.sources(&inputs) {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
-            let listings = std::mem::take(&mut *self.listings.lock().unwrap_or_else(PoisonError::into_inner));
-            let listings = Arc::new(listings);
+            let listings = self.listings(&inputs).await?;
             if let Some(layers) = self.describe(&base, &inputs, &listings, crowd).await? {
                 return Ok(vec![Value::Layers(layers)]);
             }
@@ -200,9 +218,24 @@ impl Op for File {
     }
 }
 
+/// The digest of what `copy` takes of `source`, and all of it: read, unless it is known to be what it was.
+fn taken(source: Source<'_>, copy: &CopyAction) -> Result<(Digest, Vec<Found>), Cause> {
+    let mut found = select::list(source, copy)?;
+    let Some(index) = source.files.and_then(LocalFiles::index) else {
+        return Ok((select::read(source, copy, &mut found)?, found));
+    };
+    let (stamp, newest) = select::stamp(copy, &found);
+    if let Some(digest) = index.tree(&stamp) {
+        return Ok((digest, found));
+    }
+    let digest = select::read(source, copy, &mut found)?;
+    index.put_tree(&stamp, newest, &digest);
+    Ok((digest, found))
+}
+
 /// An input, ready to be read.
 enum Opened<'a> {
-    Files(&'a crate::context::LocalFiles),
+    Files(&'a LocalFiles),
     Layers { root: Root, _view: View },
 }
 

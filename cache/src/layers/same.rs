@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kiln_oci::{ChainId, DiffId, Digest};
+use kiln_oci::{ChainId, DiffId};
+use kiln_snapshot::checksum::Sum;
 use kiln_snapshot::contents::Listed;
 use kiln_snapshot::xattrs::Xattrs;
 use kiln_snapshot::{ChangeKind, Metadata, Node, Root, Same};
@@ -56,7 +57,7 @@ impl LayerStore {
 /// Everything of a file but its path.
 #[derive(PartialEq)]
 struct What<'a> {
-    digest: &'a Digest,
+    content: &'a Sum,
     size: u64,
     mode: u32,
     owner: (u32, u32),
@@ -65,11 +66,11 @@ struct What<'a> {
 }
 
 /// A file with bytes of a known digest and one name, as two layers can have it in common.
-fn file((change, digest): &Listed) -> Option<(&[u8], What<'_>)> {
+fn file((change, content): &Listed) -> Option<(&[u8], What<'_>)> {
     let ChangeKind::Put(put) = &change.kind else { return None };
     let Metadata { node: Node::File, stat, xattrs } = &**put else { return None };
-    let (digest, owner, mtime) = (digest.as_ref()?, (stat.uid, stat.gid), stat.mtime.seconds);
-    Some((&change.path, What { digest, size: stat.size, mode: stat.mode, owner, mtime, xattrs }))
+    let (content, owner, mtime) = (content.as_ref()?, (stat.uid, stat.gid), stat.mtime.seconds);
+    Some((&change.path, What { content, size: stat.size, mode: stat.mode, owner, mtime, xattrs }))
 }
 
 /// Layers with snapshots on `parent`, the latest first.

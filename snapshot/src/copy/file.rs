@@ -5,12 +5,12 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use kiln_oci::{Digest, Digester};
 use kiln_sys::fs::{self, Stat};
+use sha2::{Digest as _, Sha256};
 
 use super::conflict;
 use crate::attributes::Attributes;
-use crate::checksum::{PIECE, unchanged};
+use crate::checksum::{Identity, PIECE, Sum, unchanged};
 use crate::error::show;
 use crate::path::name_of;
 use crate::{Error, Result};
@@ -24,7 +24,7 @@ pub(super) struct FileCopy {
     /// What was seen of the source.
     pub(super) stat: Stat,
     pub(super) attributes: Attributes,
-    pub(super) expected: Option<Digest>,
+    pub(super) expected: Option<Sum>,
 }
 
 impl FileCopy {
@@ -33,7 +33,7 @@ impl FileCopy {
             Err(error) if error.is_not_found() => return Err(self.changed()),
             other => other?,
         };
-        unchanged(&source, &self.stat, &self.from)?;
+        unchanged(&source, &Identity::of(&self.stat), &self.from)?;
         let target = self.create()?;
         let count = match &self.expected {
             Some(expected) => self.verified(&source, &target, expected)?,
@@ -43,7 +43,7 @@ impl FileCopy {
         if count != self.stat.size {
             return Err(self.changed());
         }
-        unchanged(&source, &self.stat, &self.from)?;
+        unchanged(&source, &Identity::of(&self.stat), &self.from)?;
         self.attributes.finish(target.as_fd())
     }
 
@@ -58,10 +58,10 @@ impl FileCopy {
         }
     }
 
-    fn verified(&self, source: &File, target: &File, expected: &Digest) -> Result<u64> {
-        let mut digester = Digester::new(expected.algorithm());
-        let count = self.through(source, target, |bytes| digester.update(bytes))?;
-        if digester.finish() == *expected { Ok(count) } else { Err(self.changed()) }
+    fn verified(&self, source: &File, target: &File, expected: &Sum) -> Result<u64> {
+        let mut hash = Sha256::new();
+        let count = self.through(source, target, |bytes| hash.update(bytes))?;
+        if Sum::from(hash.finalize()) == *expected { Ok(count) } else { Err(self.changed()) }
     }
 
     fn through(&self, mut source: &File, mut target: &File, mut see: impl FnMut(&[u8])) -> Result<u64> {

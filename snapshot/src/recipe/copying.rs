@@ -1,13 +1,14 @@
 //! Copies into a draft, with the outcome of [`crate::copy::copy`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kiln_sys::Errno;
 use kiln_sys::fs::{FileType, Owner, Stat};
 
 use super::shape::directory;
 use super::{Draft, Origin, SourceFile, failed};
-use crate::checksum::Entry;
+use crate::checksum::{Entry, Identity, Listing};
 use crate::copy::{CopyOptions, Parents, ROOT, conflict};
 use crate::error::show;
 use crate::path::{components, joined, split};
@@ -19,25 +20,24 @@ use crate::{Error, Metadata, Node, Result};
 pub struct Taken<'a> {
     /// The tree it is in, as [`Draft::add_source`] numbered it.
     pub source: usize,
-    /// Its canonical path there.
-    pub path: &'a [u8],
-    /// Itself and what is taken of what is in it, as [`crate::checksum::entries`] lists it.
-    pub entries: &'a [Entry],
+    /// Itself and what is taken of what is in it, read.
+    pub listing: &'a Listing,
 }
 
 impl Draft {
     /// Copies what was taken to `to`, as [`crate::copy::copy`] does; what that reads of the source is in the entries, so
     /// options that say what is read (`filter`, `follow_source`) mean nothing here.
     pub fn copy(&mut self, taken: Taken<'_>, to: &[u8], options: &CopyOptions<'_>) -> Result<()> {
-        let Taken { source, path, entries } = taken;
-        let is_dir = entries.first().is_some_and(|first| first.stat.is_dir());
+        let Taken { source, listing } = taken;
+        let (path, is_dir) = (listing.path(), listing.is_dir());
         let to = self.destination(path, to, is_dir, options)?;
         let keep_top = is_dir && !options.merge_metadata;
         if keep_top {
-            self.make_top(path, &to, entries, options)?;
+            self.make_top(listing, &to, options)?;
         }
-        let mut copying = Copying { draft: self, source, from: path, to, options, firsts: HashMap::new() };
-        entries[usize::from(keep_top)..].iter().try_for_each(|entry| copying.entry(entry))
+        let mut copying =
+            Copying { draft: self, source, from: path.into(), to, options, firsts: HashMap::new() };
+        listing.entries().skip(usize::from(keep_top)).try_for_each(|entry| copying.entry(&entry))
     }
 
     /// The canonical path of what is to be made.
@@ -91,17 +91,12 @@ impl Draft {
     }
 
     /// Makes the directory whose contents are copied; one that is there keeps its metadata.
-    fn make_top(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        entries: &[Entry],
-        options: &CopyOptions<'_>,
-    ) -> Result<()> {
-        match self.look(to)? {
-            Some(there) if there.stat.is_dir() => Ok(()),
-            Some(there) => Err(conflict(&entries[0].stat, from, &there.stat, to)),
-            None => {
+    fn make_top(&mut self, listing: &Listing, to: &[u8], options: &CopyOptions<'_>) -> Result<()> {
+        let there = self.look(to)?;
+        match (there, listing.stats().next()) {
+            (Some(there), _) if there.stat.is_dir() => Ok(()),
+            (Some(there), Some(top)) => Err(conflict(top, listing.path(), &there.stat, to)),
+            _ => {
                 let parents = Parents { mode: 0o755, owner: options.owner.unwrap_or(ROOT) };
                 self.make_parent(to.to_vec(), options.parents.unwrap_or(parents), options)
             }
@@ -113,7 +108,7 @@ impl Draft {
 struct Copying<'a> {
     draft: &'a mut Draft,
     source: usize,
-    from: &'a [u8],
+    from: Arc<[u8]>,
     to: Vec<u8>,
     options: &'a CopyOptions<'a>,
     /// Where each source file went that has several names.
@@ -121,7 +116,7 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    fn entry(&mut self, entry: &Entry) -> Result<()> {
+    fn entry(&mut self, entry: &Entry<'_>) -> Result<()> {
         let to = joined(&self.to, &entry.path);
         match entry.stat.file_type() {
             FileType::Directory => self.directory(to, entry),
@@ -131,13 +126,13 @@ impl Copying<'_> {
         }
     }
 
-    fn directory(&mut self, to: Vec<u8>, entry: &Entry) -> Result<()> {
+    fn directory(&mut self, to: Vec<u8>, entry: &Entry<'_>) -> Result<()> {
         if to.is_empty() {
             return Ok(());
         }
         let there = self.draft.look(&to)?;
         if let Some(there) = there.as_ref().filter(|there| !there.stat.is_dir()) {
-            return Err(conflict(&entry.stat, &joined(self.from, &entry.path), &there.stat, &to));
+            return Err(conflict(entry.stat, &joined(&self.from, &entry.path), &there.stat, &to));
         }
         let metadata = self.metadata(Node::Directory { opaque: false }, entry);
         if there.is_none() {
@@ -145,14 +140,13 @@ impl Copying<'_> {
         }
         // Only its metadata changes: the directory that it is in stays as it is.
         self.draft.enter(&to, false)?;
-        self.draft.change_item(&to, |item| (item.metadata, item.is_timed) = (metadata, true));
+        self.draft.change_item(&to, |item| (*item.metadata, item.is_timed) = (metadata, true));
         Ok(())
     }
 
-    fn file(&mut self, to: Vec<u8>, entry: &Entry) -> Result<()> {
+    fn file(&mut self, to: Vec<u8>, entry: &Entry<'_>) -> Result<()> {
         self.clear_way(&to, entry)?;
-        let (seen, expected) = (entry.stat, entry.content.clone());
-        let path = joined(self.from, &entry.path);
+        let seen = entry.stat;
         if seen.nlink > 1 {
             if let Some(first) = self.firsts.get(&(seen.dev, seen.ino)) {
                 let metadata = self.metadata(Node::HardLink(first.clone()), entry);
@@ -161,17 +155,23 @@ impl Copying<'_> {
             self.firsts.insert((seen.dev, seen.ino), to.clone());
         }
         let metadata = self.metadata(Node::File, entry);
-        let origin = Origin::File(SourceFile { root: self.source, path, seen, expected });
+        let origin = Origin::File(SourceFile {
+            root: self.source,
+            from: self.from.clone(),
+            inside: to.len() - entry.path.len(),
+            seen: Identity::of(seen),
+            expected: entry.content.copied(),
+        });
         self.draft.put(to, metadata, origin)
     }
 
     /// Symbolic links, devices and FIFOs.
-    fn node(&mut self, to: Vec<u8>, entry: &Entry) -> Result<()> {
+    fn node(&mut self, to: Vec<u8>, entry: &Entry<'_>) -> Result<()> {
         self.clear_way(&to, entry)?;
-        let node = match (&entry.link, entry.stat.file_type()) {
-            (Some(text), _) => Node::Symlink(text.clone()),
+        let node = match (entry.link, entry.stat.file_type()) {
+            (Some(text), _) => Node::Symlink(text.to_vec()),
             (None, FileType::CharacterDevice) if entry.stat.rdev == (0, 0) => {
-                return Err(Error::WhiteoutDevice { path: show(&joined(self.from, &entry.path)) });
+                return Err(Error::WhiteoutDevice { path: show(&joined(&self.from, &entry.path)) });
             }
             (None, FileType::CharacterDevice) => Node::CharDevice,
             (None, FileType::BlockDevice) => Node::BlockDevice,
@@ -182,19 +182,19 @@ impl Copying<'_> {
     }
 
     /// What is there is replaced, unless it is a directory.
-    fn clear_way(&mut self, to: &[u8], entry: &Entry) -> Result<()> {
+    fn clear_way(&mut self, to: &[u8], entry: &Entry<'_>) -> Result<()> {
         match self.draft.look(to)? {
             Some(there) if there.stat.is_dir() => {
-                Err(conflict(&entry.stat, &joined(self.from, &entry.path), &there.stat, to))
+                Err(conflict(entry.stat, &joined(&self.from, &entry.path), &there.stat, to))
             }
             _ => Ok(()),
         }
     }
 
-    fn metadata(&self, node: Node, entry: &Entry) -> Metadata {
+    fn metadata(&self, node: Node, entry: &Entry<'_>) -> Metadata {
         const TYPE: u32 = 0o170_000;
         let seen = entry.stat;
-        let attributes = self.options.attributes(&seen, entry.xattrs.clone());
+        let attributes = self.options.attributes(seen, entry.xattrs.clone());
         // The permissions of a link are nobody's to change.
         let permissions = if seen.is_symlink() { seen.permissions() } else { attributes.mode & 0o7777 };
         let stat = Stat {
@@ -202,7 +202,7 @@ impl Copying<'_> {
             uid: attributes.uid,
             gid: attributes.gid,
             mtime: attributes.mtime,
-            ..seen
+            ..*seen
         };
         Metadata { node, stat, xattrs: attributes.xattrs }
     }

@@ -5,16 +5,16 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
-use kiln_oci::{Digest, Digester};
-use kiln_sys::fs::{self, Root, Stat};
+use kiln_sys::fs::{self, Root};
+use sha2::{Digest as _, Sha256};
 
 use super::header::{self, Header};
 use super::{Content, Parts};
 use crate::apply::{OPAQUE, WHITEOUT};
-use crate::checksum::unchanged;
+use crate::checksum::{Identity, Sum, unchanged};
 use crate::error::show;
 use crate::path::{as_path, joined, name_of, split};
-use crate::recipe::{Origin, SourceFile};
+use crate::recipe::Origin;
 use crate::{Change, ChangeKind, Error, Metadata, Node, Result};
 
 /// What of a file is read at once when it is too large to be held.
@@ -28,21 +28,19 @@ pub(super) struct Renderer<'a> {
 }
 
 /// The content of a file.
-#[derive(Clone, Copy)]
 enum Bytes<'a> {
     Here(&'a [u8]),
     File(Source<'a>),
 }
 
 /// A file that is read.
-#[derive(Clone, Copy)]
 struct Source<'a> {
     /// The number of its tree.
     tree: usize,
     root: &'a Root,
-    path: &'a [u8],
-    seen: &'a Stat,
-    expected: Option<&'a Digest>,
+    path: Cow<'a, [u8]>,
+    seen: Identity,
+    expected: Option<&'a Sum>,
 }
 
 impl<'a> Renderer<'a> {
@@ -76,7 +74,7 @@ impl<'a> Renderer<'a> {
     fn bytes(&self, index: usize, change: &'a Change, metadata: &'a Metadata) -> Bytes<'a> {
         let (origins, roots) = match self.parts.content {
             Content::Beneath(root) => {
-                let (path, seen) = (&change.path, &metadata.stat);
+                let (path, seen) = (Cow::Borrowed(&*change.path), Identity::of(&metadata.stat));
                 return Bytes::File(Source { tree: 0, root, path, seen, expected: None });
             }
             Content::At(origins, roots) => (origins, roots),
@@ -84,10 +82,13 @@ impl<'a> Renderer<'a> {
         match &origins[index] {
             Origin::Nowhere => Bytes::Here(&[]),
             Origin::Bytes(bytes) => Bytes::Here(bytes),
-            Origin::File(SourceFile { root: tree, path, seen, expected }) => {
-                let (root, expected) = (&roots[*tree], expected.as_ref());
-                Bytes::File(Source { tree: *tree, root, path, seen, expected })
-            }
+            Origin::File(file) => Bytes::File(Source {
+                tree: file.root,
+                root: &roots[file.root],
+                path: Cow::Owned(file.path(&change.path)),
+                seen: file.seen,
+                expected: file.expected.as_ref(),
+            }),
         }
     }
 
@@ -147,11 +148,11 @@ impl<'a> Renderer<'a> {
         out: &mut Vec<u8>,
         flush: &mut impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        let Source { path, seen, expected, .. } = source;
+        let Source { ref path, seen, expected, .. } = source;
         let changed = || Error::Changed { path: show(path) };
-        let mut digester = expected.map(|expected| Digester::new(expected.algorithm()));
-        let mut file = self.open(source)?;
-        unchanged(&file, seen, path)?;
+        let mut hash = expected.map(|_| Sha256::new());
+        let mut file = self.open(&source)?;
+        unchanged(&file, &seen, path)?;
         let mut left = seen.size;
         while left > 0 {
             let (count, start) = (left.min(PIECE), out.len());
@@ -160,23 +161,24 @@ impl<'a> Renderer<'a> {
             if (got as u64) < count {
                 return Err(changed());
             }
-            if let Some(digester) = &mut digester {
-                digester.update(&out[start..]);
+            if let Some(hash) = &mut hash {
+                hash.update(&out[start..]);
             }
             left -= count;
             if out.len() as u64 >= PIECE {
                 flush(out)?;
             }
         }
-        unchanged(&file, seen, path)?;
-        match digester.map(Digester::finish) {
-            Some(found) if Some(&found) != expected => Err(changed()),
-            _ => Ok(()),
+        match (hash.map(|hash| Sum::from(hash.finalize())), expected) {
+            (Some(found), Some(expected)) if found == *expected => Ok(()),
+            (Some(_), _) => Err(changed()),
+            // Nobody knows what it should be: it must not have changed meanwhile.
+            (None, _) => unchanged(&file, &seen, path),
         }
     }
 
-    fn open(&mut self, source: Source<'_>) -> Result<File> {
-        let Source { tree, root, path, .. } = source;
+    fn open(&mut self, source: &Source<'_>) -> Result<File> {
+        let &Source { tree, root, ref path, .. } = source;
         let parent = split(path).0;
         if self.directory.as_ref().is_none_or(|(of, open, _)| (*of, &**open) != (tree, parent)) {
             self.directory = Some((tree, parent.to_vec(), root.open_dir(as_path(parent))?));

@@ -35,11 +35,11 @@ pub(super) fn unpack(
     let options = ApplyOptions { fresh: false, owner, whiteouts: false, ..ApplyOptions::default() };
     let mut seen = Seen { file, digester: Digester::sha256() };
     let applied = apply(decompress_archive(BufReader::new(&mut seen)), &Root::from_fd(dir), &options);
-    let expected = listed.and_then(|found| found.entries.first()).and_then(|entry| entry.content.as_ref());
-    if let Some(expected) = expected {
+    let entry = listed.and_then(|found| found.listing.entries().next());
+    if let Some(expected) = entry.and_then(|entry| entry.content) {
         // What is wrong with an archive that is being written is that it is being written.
         let digest = seen.finish().map_err(Cause::io(format!("read `{path}`")))?;
-        if digest != *expected {
+        if digest != Digest::from_sha256(expected) {
             return Err(kiln_snapshot::Error::Changed { path }.into());
         }
     }

@@ -68,8 +68,8 @@ impl Copying<'_> {
         let (to, inside) = destination(one, copy, is_dir(target, &dest));
         let beneath = filter.beneath(one)?;
         with_options(copy, owner, source.files.is_some(), inside, |options| {
-            if let Some(Found { path, entries, .. }) = listed {
-                return copy_listed(source.root, (path, entries), target, &to, options).map(drop);
+            if let Some(Found { listing, .. }) = listed {
+                return copy_listed(source.root, listing, target, &to, options).map(drop);
             }
             let options = CopyOptions { filter: Some(&beneath), ..*options };
             let from = if one.path.as_os_str().is_empty() { Path::new(".") } else { &one.path };

@@ -1,6 +1,5 @@
 //! File actions as a recipe: the outcome of performing them, without copying a file.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -8,9 +7,8 @@ use std::sync::Arc;
 
 use kiln_cache::{Known, Store};
 use kiln_graph::{ActionInput, CopyAction, FileAction, FileOp, Owner, Principal};
-use kiln_snapshot::checksum::Entry;
 use kiln_snapshot::recipe::{Draft, Recipe, Shape, Taken};
-use kiln_sys::fs::{self, Root};
+use kiln_sys::fs::{self, Root, Stat};
 
 use super::{Opened, archive, copy, owner};
 use crate::error::Cause;
@@ -122,8 +120,14 @@ impl Drafting<'_> {
         copy: &CopyAction,
         listing: Option<&[Found]>,
     ) -> Result<bool, Cause> {
-        let found =
-            listing.map_or_else(|| select::find(source, copy).map(Cow::Owned), |found| Ok(found.into()))?;
+        let own;
+        let found = match listing {
+            Some(found) => found,
+            None => {
+                own = select::find(source, copy)?;
+                &own
+            }
+        };
         let dest = relative(&copy.dest);
         copy::check_dest(copy, found.iter().map(|one| &one.selected), self.draft.is_dir(bytes(&dest))?)?;
         let owner = match copy.owner.as_ref().map(|owner| self.owner(Some(owner))).transpose()? {
@@ -131,16 +135,16 @@ impl Drafting<'_> {
             owner => owner.flatten(),
         };
         let number = self.draft.add_source(source.root)?;
-        for Found { selected, path, entries } in found.iter() {
+        for Found { selected, listing } in found {
             let is_archive = || copy.unpack && !selected.is_dir && archive::is_one(source, selected);
-            if is_archive() || entries.iter().any(has_holes) {
+            if is_archive() || listing.stats().any(has_holes) {
                 return Ok(false);
             }
             // An earlier one may have made it.
             let is_dir = self.draft.is_dir(bytes(&dest))?;
             let (to, inside) = copy::destination(selected, copy, is_dir);
             copy::with_options(copy, owner, source.files.is_some(), inside, |options| {
-                self.draft.copy(Taken { source: number, path, entries }, bytes(&to), options)
+                self.draft.copy(Taken { source: number, listing }, bytes(&to), options)
             })?;
         }
         Ok(true)
@@ -171,8 +175,8 @@ fn copied_input<'a>(copy: &CopyAction, inputs: &'a [Value]) -> Result<&'a Value,
 }
 
 /// Whether a file has so large holes that its place in a tar, which has none, is better not taken.
-pub(super) fn has_holes(entry: &Entry) -> bool {
-    entry.stat.is_file() && entry.stat.blocks * 512 + MIN_HOLES < entry.stat.size
+pub(super) fn has_holes(stat: &Stat) -> bool {
+    stat.is_file() && stat.blocks * 512 + MIN_HOLES < stat.size
 }
 
 fn bytes(path: &Path) -> &[u8] {

@@ -6,7 +6,10 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use kiln_cache::{Store, StoreOptions};
 use kiln_graph::{ChmodSpec, CopyAction, Owner};
 use kiln_oci::Digest;
 use kiln_oci::compression::{GzipWriter, ZstdWriter};
@@ -19,9 +22,10 @@ use kiln_sys::fs::{self, Root, xattr};
 use tempfile::TempDir;
 
 use super::describe::{Drafting, has_holes};
-use super::{copy, remove};
+use super::{copy, remove, taken};
 use crate::context::LocalFiles;
 use crate::error::Cause;
+use crate::index::Index;
 use crate::select::{self, Source};
 
 /// A source, a target, and beside them something that must never change.
@@ -105,7 +109,7 @@ impl Bench {
     fn key(&self, action: &CopyAction) -> Digest {
         let root = Root::open(&self.from("")).unwrap();
         let source = Source { root: &root, files: None };
-        select::digest(action, &select::find(source, action).unwrap())
+        select::read(source, action, &mut select::list(source, action).unwrap()).unwrap()
     }
 
     /// The files in the target, sorted.
@@ -133,7 +137,7 @@ fn describe(target: &Root, source: Source<'_>, action: &CopyAction) -> Result<Op
 }
 
 fn takes_holes(source: Source<'_>, action: &CopyAction) -> bool {
-    select::find(source, action).unwrap().iter().flat_map(|found| &found.entries).any(has_holes)
+    select::find(source, action).unwrap().iter().flat_map(|found| found.listing.stats()).any(has_holes)
 }
 
 fn content_of(root: &Root, path: &[u8]) -> String {
@@ -486,7 +490,7 @@ fn a_file_that_is_edited_after_it_was_listed_is_refused() {
         let found = select::find(source, &add).unwrap();
         std::fs::write(bench.from("dir/file"), &after).unwrap();
         // Only the bytes can tell.
-        let time = found[0].entries[0].stat.mtime;
+        let time = found[0].listing.stats().next().unwrap().mtime;
         let edited = std::fs::File::open(bench.from("dir/file")).unwrap();
         fs::futimens(edited.as_fd(), None, Some(time)).unwrap();
         let error = copy::copy(source, &add, Some(&found), &bench.target()).unwrap_err();
@@ -668,4 +672,34 @@ fn a_bomb_is_stopped_by_name() {
     assert!(error.starts_with("unpack `bomb`: ") && error.contains("decompression limit reached"), "{error}");
     let written = bench.to("zeros").metadata().map_or(0, |zeros| zeros.blocks() * 512);
     assert!(written < 80 << 20, "{written} bytes were written");
+}
+
+/// A tree whose metadata is what it was is known without a look at its files.
+#[test]
+fn an_unchanged_context_is_not_read() {
+    let bench = Bench::with(&["a/one", "a/two", "b"]);
+    let store = Arc::new(Store::open(&bench.dir.path().join("state"), &StoreOptions::default()).unwrap());
+    // The digest, and whether the files were read for it.
+    let key = |paths: &[&str]| {
+        // Long enough after the files were written that their times are trusted.
+        std::thread::sleep(Duration::from_millis(60));
+        let index = Index::load(&store, &bench.from(""));
+        let files = LocalFiles::open("context", &bench.from(""), &[], Some(Arc::new(index))).unwrap();
+        let source = Source { root: &files.root, files: Some(&files) };
+        let (digest, found) = taken(source, &action(paths, "/")).unwrap();
+        (digest, found.iter().any(|one| one.listing.entries().any(|entry| entry.content.is_some())))
+    };
+    let (first, read) = key(&["."]);
+    assert!(read);
+    assert_eq!(key(&["."]), (first.clone(), false));
+    assert!(key(&["a"]).1, "another copy takes other files");
+    assert_eq!(key(&["."]), (first.clone(), false), "and does not take the place of the first");
+    let touched = std::fs::File::options().append(true).open(bench.from("b")).unwrap();
+    touched.set_modified(std::time::SystemTime::now()).unwrap();
+    assert_eq!(key(&["."]), (first.clone(), true), "times are no part of the digest");
+    xattr::set(Root::open(&bench.from("")).unwrap().as_fd(), "b", OsStr::new("user.kiln"), b"x").unwrap();
+    let (second, read) = key(&["."]);
+    assert!(read && second != first, "an attribute is content");
+    bench.write("b", "B");
+    assert_ne!(key(&["."]).0, second);
 }

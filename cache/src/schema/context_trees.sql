@@ -1,0 +1,3 @@
+-- Version 3. Trees of build contexts that were read whole: the digest of what is in them by that of their stat data. The rowid
+-- tells which is oldest.
+CREATE TABLE context_trees (root BLOB NOT NULL, stamp BLOB NOT NULL, content BLOB NOT NULL, UNIQUE (root, stamp));
