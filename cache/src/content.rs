@@ -10,6 +10,7 @@
 //! A blob is there when its row in the database and its file are both there; the file is renamed inside the transaction that
 //! writes the row. Whether the bytes survive a power cut is a separate question, answered in `sync.rs`.
 
+mod growing;
 mod local;
 
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use kiln_oci::{Algorithm, Descriptor, Digest, Digester, MediaType};
 
 use crate::error::{Error, IoContext, Result};
 
+pub use growing::{Growing, GrowingReader};
 pub use local::LocalContent;
 pub(crate) use local::{Trash, remove_if_there};
 
@@ -41,11 +43,13 @@ pub struct Ingest {
     size: u64,
     /// Writing past this many bytes is an error, so that a long body is refused when it becomes too long and not later.
     limit: Option<u64>,
+    /// Who is told how far it has come.
+    growing: Option<Growing>,
 }
 
 impl Ingest {
     fn new(store: LocalContent, path: PathBuf, file: File, algorithm: Algorithm, limit: Option<u64>) -> Self {
-        Ingest { store, path, file, digester: Digester::new(algorithm), size: 0, limit }
+        Ingest { store, path, file, digester: Digester::new(algorithm), size: 0, limit, growing: None }
     }
 
     /// Bytes written so far.
@@ -56,6 +60,12 @@ impl Ingest {
     /// The digest of what was written so far.
     pub fn digest(&self) -> Digest {
         self.digester.clone().finish()
+    }
+
+    /// The blob for those who read it while it is written.
+    pub(crate) fn growing(&mut self) -> Result<Growing> {
+        let file = self.file.try_clone().at("open", &self.path)?;
+        Ok(self.growing.insert(Growing::new(file, self.size)).clone())
     }
 
     /// Makes the blob visible under the digest of what was written, if that and the length are the expected ones.
@@ -71,6 +81,9 @@ impl Ingest {
             }
         }
         self.store.publish(&self.path, &found)?;
+        if let Some(growing) = &self.growing {
+            growing.end(true);
+        }
         Ok(found)
     }
 
@@ -88,6 +101,9 @@ impl Write for Ingest {
         let written = self.file.write(bytes)?;
         self.digester.update(&bytes[..written]);
         self.size += written as u64;
+        if let Some(growing) = &self.growing {
+            growing.grow(self.size);
+        }
         Ok(written)
     }
 
@@ -98,6 +114,9 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
+        if let Some(growing) = &self.growing {
+            growing.end(false);
+        }
         // After a commit the file has another name; then there is nothing here to remove.
         let _ = fs::remove_file(&self.path);
     }

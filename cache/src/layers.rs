@@ -27,16 +27,18 @@ mod pipeline;
 mod restack;
 mod rows;
 mod same;
+mod tar;
 pub(crate) mod unpack;
 
+use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kiln_oci::{ChainId, DiffId, Digester, chain_ids};
 use kiln_snapshot::{Key, Name, Snapshotter, TarOptions, contents, write_tar};
 use serde::{Deserialize, Serialize};
 
-use crate::content::LocalContent;
+use crate::content::{Growing, LocalContent};
 use crate::db::{Db, Durability, unique};
 use crate::error::{Error, Result};
 use crate::lease::{Lease, Resource};
@@ -65,12 +67,15 @@ pub struct LayerStore {
     content: LocalContent,
     snapshots: Arc<dyn Snapshotter>,
     flights: Flights,
+    /// The blobs that are being packed, by the keys of their flights.
+    growing: Mutex<HashMap<String, Growing>>,
     counters: Counters,
 }
 
 impl LayerStore {
     pub(crate) fn new(db: Arc<Db>, content: LocalContent, snapshots: Arc<dyn Snapshotter>) -> Self {
-        LayerStore { db, content, snapshots, flights: Flights::default(), counters: Counters::default() }
+        let (flights, growing, counters) = (Flights::default(), Mutex::default(), Counters::default());
+        LayerStore { db, content, snapshots, flights, growing, counters }
     }
 
     /// The layers of a chain with their sizes, if all have been seen.

@@ -37,7 +37,7 @@ pub mod usage;
 
 pub use cache_dirs::{CacheDir, CacheDirId, CacheDirs, Sharing};
 pub use check::Problem;
-pub use content::{Info, Ingest, LocalContent};
+pub use content::{Growing, GrowingReader, Info, Ingest, LocalContent};
 pub use context_index::{ContextIndex, ContextIndexes, DirIndex};
 pub use db::Db;
 pub use error::{Error, Result};

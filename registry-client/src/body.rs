@@ -14,16 +14,17 @@ const CHUNK: usize = 256 << 10;
 /// Chunks read ahead of the network.
 const AHEAD: usize = 4;
 
-/// A source as a body of `len` bytes; opened anew for each attempt.
+/// A source as a body; opened anew for each attempt.
 #[derive(Clone)]
 pub(crate) struct SourceBody {
     source: Arc<dyn BlobSource>,
-    pub(crate) len: u64,
+    /// How many bytes it has; `None` of one that is still being made, which is sent to its end.
+    pub(crate) len: Option<u64>,
     error: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl SourceBody {
-    pub(crate) fn new(source: Arc<dyn BlobSource>, len: u64) -> Self {
+    pub(crate) fn new(source: Arc<dyn BlobSource>, len: Option<u64>) -> Self {
         SourceBody { source, len, error: Arc::default() }
     }
 
@@ -49,7 +50,7 @@ impl SourceBody {
     /// Reads until the end, or until nobody listens any more.
     fn feed(&self, sender: &mpsc::Sender<io::Result<Bytes>>) {
         let send = |chunk| sender.blocking_send(Ok(chunk)).is_ok();
-        if let Err(error) = self.source.open().and_then(|reader| read_exactly(reader, self.len, send)) {
+        if let Err(error) = self.source.open().and_then(|reader| read_all(reader, self.len, send)) {
             *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             // The receiver may be gone too, when the connection broke at the same time.
             let _ = sender.blocking_send(Err(io::ErrorKind::BrokenPipe.into()));
@@ -63,24 +64,20 @@ impl std::fmt::Debug for SourceBody {
     }
 }
 
-/// Hands `len` bytes to `send` in chunks; more or fewer are an error.
-fn read_exactly(mut reader: impl Read, len: u64, send: impl Fn(Bytes) -> bool) -> io::Result<()> {
-    let mut left = len;
+/// Hands all bytes to `send` in chunks; where there must be `len` of them, more or fewer are an error.
+fn read_all(mut reader: impl Read, len: Option<u64>, send: impl Fn(Bytes) -> bool) -> io::Result<()> {
+    let mut count = 0;
     loop {
         let mut chunk = Vec::with_capacity(CHUNK);
         reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
-        if chunk.is_empty() && left == 0 {
-            return Ok(());
+        count += chunk.len() as u64;
+        let is_end = chunk.is_empty();
+        if len.is_some_and(|len| count > len || is_end && count < len) {
+            let len = len.unwrap_or_default();
+            let message = format!("the content is not {len} bytes long");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        let read = chunk.len() as u64;
-        if read > left || read == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("the content is not {len} bytes long"),
-            ));
-        }
-        left -= read;
-        if !send(chunk.into()) {
+        if is_end || !send(chunk.into()) {
             return Ok(());
         }
     }

@@ -1,6 +1,7 @@
 //! The client: what it is made of and the requests it offers.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,7 @@ use crate::referrers::{self, Listed};
 use crate::resolve::{self, Resolved};
 use crate::retry::Limits;
 use crate::session::{Access, Session, Shared};
+use crate::stream;
 use crate::transport::{Request, Transport};
 use crate::{Credential, Credentials, NoCredentials};
 
@@ -213,6 +215,18 @@ impl Client {
         mount_from: Option<&str>,
     ) -> Result<Pushed> {
         push::push_blob(&self.upstream(reference, Access::Push)?, descriptor, source, mount_from).await
+    }
+
+    /// Makes the repository have a blob that is still being made: what is there of it is sent meanwhile. A reader of `source` waits
+    /// for what comes; `made` says what the blob is when all of it is there, or that nothing comes of it, and then nothing does
+    /// here.
+    pub async fn push_growing_blob(
+        &self,
+        reference: &Reference,
+        source: Arc<dyn BlobSource>,
+        made: impl Future<Output = Option<Descriptor>>,
+    ) -> Result<Option<(Descriptor, Pushed)>> {
+        stream::push_growing(&self.upstream(reference, Access::Push)?, source, made).await
     }
 
     /// Puts a manifest or index under the reference's tag, or under its digest where there is no tag.

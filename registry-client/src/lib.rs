@@ -16,6 +16,7 @@ mod referrers;
 mod resolve;
 pub mod retry;
 mod session;
+mod stream;
 mod tls;
 mod transport;
 mod upload;

@@ -15,7 +15,8 @@ use crate::session::Session;
 use crate::transport::{Body, Request};
 use crate::upload::Upload;
 
-/// A blob's content, which can be opened again for another attempt. Opened and read on a blocking thread.
+/// A blob's content, which can be opened again for another attempt. Opened and read on a blocking thread, which may wait there
+/// for what is still being made.
 pub trait BlobSource: Send + Sync + 'static {
     /// Opens the content from its start.
     fn open(&self) -> io::Result<Box<dyn Read + Send>>;
@@ -89,15 +90,19 @@ async fn start(
             return Ok((request, answer));
         }
     }
-    let request = session.request(Method::POST, "blobs/uploads/");
-    let answer = session.expect(&request, &[202]).await?;
-    Ok((request, answer))
+    begin(session).await
 }
 
 /// Starts an upload without a mount; where to send to.
-pub(crate) async fn start_upload(session: &Session, descriptor: &Descriptor) -> Result<reqwest::Url> {
-    let (request, answer) = start(session, descriptor, None).await?;
+pub(crate) async fn start_upload(session: &Session) -> Result<reqwest::Url> {
+    let (request, answer) = begin(session).await?;
     location(&request, &answer)
+}
+
+async fn begin(session: &Session) -> Result<(Request, Response)> {
+    let request = session.request(Method::POST, "blobs/uploads/");
+    let answer = session.expect(&request, &[202]).await?;
+    Ok((request, answer))
 }
 
 /// Where the upload goes on: maybe relative, maybe with a query, maybe on another host, which then gets no

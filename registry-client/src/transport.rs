@@ -171,7 +171,8 @@ impl Transport {
             Body::Empty => builder.header(CONTENT_LENGTH, 0),
             Body::Bytes(bytes) => builder.body(bytes.clone()),
             Body::Source(source) => {
-                builder.header(CONTENT_LENGTH, source.len).body(source.open(progress.clone()))
+                let builder = builder.body(source.open(progress.clone()));
+                source.len.into_iter().fold(builder, |builder, len| builder.header(CONTENT_LENGTH, len))
             }
         };
         match until_stalled(builder.send(), &progress, |sent| self.patience(hop, sent)).await {
@@ -181,11 +182,12 @@ impl Transport {
         }
     }
 
-    /// How long to wait after `sent` bytes of the body: a registry that has all of a blob may need long to store it.
+    /// How long to wait after `sent` bytes of the body: a registry that has all of a blob may need long to store it, and what
+    /// is being made may need long to go on.
     fn patience(&self, hop: &Request, sent: u64) -> Duration {
         let all_sent = match &hop.body {
             Body::Empty | Body::Bytes(_) => hop.method == Method::PUT,
-            Body::Source(source) => sent >= source.len,
+            Body::Source(source) => source.len.is_none_or(|len| sent >= len),
         };
         if all_sent { self.limits.commit } else { self.limits.stall_of_attempt() }
     }

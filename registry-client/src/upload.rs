@@ -40,12 +40,23 @@ impl<'a> Upload<'a> {
     }
 
     /// Sends the blob.
-    pub(crate) async fn run(mut self) -> Result<()> {
-        let body = SourceBody::new(Arc::clone(&self.source), self.descriptor.size);
+    pub(crate) async fn run(self) -> Result<()> {
+        let body = SourceBody::new(Arc::clone(&self.source), Some(self.descriptor.size));
         let request = self.end_request().body(Body::Source(body));
+        self.end_by(&request).await
+    }
+
+    /// Ends an upload whose bytes were all sent.
+    pub(crate) async fn end(self) -> Result<()> {
+        let request = self.end_request();
+        self.end_by(&request).await
+    }
+
+    /// Sends the request that ends the upload; where that fails, sends what the registry lacks and ends it again.
+    async fn end_by(mut self, request: &Request) -> Result<()> {
         // One attempt only: a second would send again what the registry may have.
-        match self.once(&request).await {
-            Ok(answer) if answer.status().is_success() => self.check(&request, answer.headers()),
+        match self.once(request).await {
+            Ok(answer) if answer.status().is_success() => self.check(request, answer.headers()),
             Ok(answer) if matches!(answer.status().as_u16(), 400 | 404 | 405 | 411 | 413 | 416 | 500..) => {
                 let error = request.rejected(answer).await;
                 self.in_chunks(error).await
@@ -54,6 +65,11 @@ impl<'a> Upload<'a> {
             Err(error) if error.kind == ErrorKind::Unavailable => self.in_chunks(error).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Goes on where the registry got to before `error`.
+    pub(crate) async fn resume(mut self, error: Error) -> Result<()> {
+        self.in_chunks(error).await
     }
 
     async fn once(&self, request: &Request) -> Result<Response> {
@@ -93,7 +109,7 @@ impl<'a> Upload<'a> {
             self.go_on(&request, &answer)?;
             return Ok(offset);
         }
-        self.location = start_upload(self.session, self.descriptor).await?;
+        self.location = start_upload(self.session).await?;
         Ok(0)
     }
 

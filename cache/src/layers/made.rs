@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use kiln_oci::compression::Packing;
 use kiln_oci::{ChainId, Descriptor, DiffId};
 
-use super::pack::{copy_tar, write_packed};
+use super::pack::write_packed;
+use super::tar::copy_tar;
 use super::{LayerRef, LayerStore, rows, stream_error};
 use crate::db::Durability;
 use crate::error::{Error, Result};
