@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use common::{Layer, diff_ids, gzip, layer, open, packed, place, step};
-use kiln_cache::{Arriving, Error, LayerRef, Lease, Store, name_of};
+use kiln_cache::{Arriving, Error, Growing, LayerRef, Lease, Store, name_of};
 use kiln_oci::compression::Packing;
 use kiln_oci::{ChainId, Compression, Descriptor, DiffId, Digest, MediaType};
 
@@ -255,4 +255,47 @@ fn bytes_after_the_tar_belong_to_the_diff_id() {
     let padded = packed(tar);
     assert_eq!(unpack(&store, &lease, &[], &padded).unwrap().size, padded.tar.len() as u64);
     assert_eq!(gzip(&padded.tar), padded.gzip);
+}
+
+#[test]
+fn a_blob_is_read_while_it_is_packed() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let content: String = (0..400_000u32).map(|i| char::from((i.wrapping_mul(i) >> 7) as u8 & 0x7f)).collect();
+    let made = step(&store, &lease, &[], "file", &content);
+    let chain = diff_ids(std::slice::from_ref(&made));
+    let gzip = Packing::of(Compression::Gzip);
+    let read = thread::scope(|scope| {
+        let mut readers = Vec::new();
+        let watch = |growing: Growing| {
+            readers.push(scope.spawn(move || {
+                let mut bytes = Vec::new();
+                growing.reader().read_to_end(&mut bytes).map(|_| (bytes, growing.reaches(1)))
+            }));
+        };
+        let packed = store.layers.watched_blob_of(&lease, &chain, 0, gzip, watch).unwrap();
+        let watched = readers.len();
+        let read = readers.remove(0).join().unwrap().unwrap();
+        assert_eq!((watched, Digest::of(&read.0)), (1, packed.digest));
+        read
+    });
+    assert!(read.1);
+    let again = store.layers.watched_blob_of(&lease, &chain, 0, gzip, |_| panic!("it is there"));
+    assert_eq!(again.unwrap().size, read.0.len() as u64);
+}
+
+#[test]
+fn a_blob_that_is_given_up_ends_in_an_error() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let made = step(&store, &lease, &[], "file", "as built");
+    let chain = diff_ids(std::slice::from_ref(&made));
+    let name = name_of(&ChainId::of(&chain).unwrap());
+    fs::write(store.snapshots.layer_dir(&name).unwrap().join("file"), "tampered").unwrap();
+    let mut seen = None;
+    let watch = |growing| seen = Some(growing);
+    let packed = store.layers.watched_blob_of(&lease, &chain, 0, Packing::of(Compression::Gzip), watch);
+    let growing = seen.unwrap();
+    assert!(packed.is_err() && !growing.reaches(u64::MAX));
+    assert!(growing.reader().read_to_end(&mut Vec::new()).is_err());
 }

@@ -40,7 +40,7 @@ impl LayerStore {
     }
 
     /// The best source of a layer's tar: a verified blob, else its snapshot.
-    fn tar(&self, chain: &[DiffId], diff_id: &DiffId) -> Result<Tar> {
+    pub(super) fn tar(&self, chain: &[DiffId], diff_id: &DiffId) -> Result<Tar> {
         match self.blobs(diff_id)?.first() {
             Some(blob) => Ok(Tar::Blob(self.content.reader(&blob.digest)?)),
             None => self.tar_of_snapshot(chain, diff_id),
@@ -74,7 +74,16 @@ impl Tar {
 pub(super) fn copy_tar(tar: Tar, mut out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     match tar {
         Tar::Blob(file) => {
-            io::copy(&mut decompress(BufReader::with_capacity(PIECE, file)), &mut out).map(drop)
+            let mut tar = decompress(BufReader::with_capacity(PIECE, file));
+            let mut piece = vec![0; PIECE];
+            loop {
+                match tar.read(&mut piece) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => out.write_all(&piece[..count])?,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
         Tar::Snapshot { snapshots, chain, options } => {
             let mut write = || {
