@@ -1,5 +1,6 @@
 //! What becomes of a build's result, one exporter a file.
 
+mod ahead;
 pub mod annotations;
 pub mod archive;
 pub mod attributes;

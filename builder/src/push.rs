@@ -1,7 +1,9 @@
 //! Images to registries: what is there is not sent, what can be mounted is not sent, the manifest goes last, and an index
 //! after the manifests that it lists.
 
+pub(crate) mod ahead;
 mod attest;
+mod blob;
 mod image;
 
 use std::collections::HashMap;
@@ -57,17 +59,19 @@ pub async fn push(
         Some(platform) => pull::local(stores, target, root, platform)?.descriptor,
         None => root.clone(),
     };
-    send(stores, &root, target, reporter, Plain::Packed).await
+    send(stores, &root, target, reporter, Plain::Packed, HashMap::new()).await
 }
 
-/// Pushes the image or index `root` with the very documents that the store has, whatever its layers are packed with.
-pub async fn push_exactly(
+/// Pushes the image or index `root` with the very documents that the store has, whatever its layers are packed with. The
+/// layers `sent` are at the registry already.
+pub(crate) async fn push_exactly(
     stores: &Arc<Stores>,
     root: &Descriptor,
     target: &Reference,
     reporter: &Arc<dyn Reporter>,
+    sent: HashMap<Digest, Pushed>,
 ) -> Result<PushResult, Cause> {
-    send(stores, root, target, reporter, Plain::AsItIs).await
+    send(stores, root, target, reporter, Plain::AsItIs, sent).await
 }
 
 async fn send(
@@ -76,10 +80,11 @@ async fn send(
     target: &Reference,
     reporter: &Arc<dyn Reporter>,
     plain: Plain,
+    sent: HashMap<Digest, Pushed>,
 ) -> Result<PushResult, Cause> {
     let lease = Arc::new(stores.store.leases.create()?);
     let (counts, left_out) = (Counts::default(), Vec::new());
-    let mut push = Push { stores, target, reporter, lease, plain, counts, left_out };
+    let mut push = Push { stores, target, reporter, lease, plain, sent, counts, left_out };
     let descriptor = push.root(root).await?;
     Ok(PushResult { descriptor, counts: push.counts, left_out: push.left_out })
 }
@@ -110,6 +115,7 @@ struct Push<'a> {
     reporter: &'a Arc<dyn Reporter>,
     lease: Arc<Lease>,
     plain: Plain,
+    sent: HashMap<Digest, Pushed>,
     counts: Counts,
     left_out: Vec<Platform>,
 }
@@ -204,7 +210,9 @@ impl Push<'_> {
     async fn image(&mut self, manifest: &Descriptor, target: &Reference) -> Result<Descriptor, Cause> {
         // A manifest is for whatever platform it is for.
         let image = pull::local(self.stores, self.target, manifest, &Platform::host())?;
-        let pushed = image::push(self.stores, &image, target, &self.lease, self.plain, self.reporter).await?;
+        let (stores, lease, reporter) = (self.stores, &self.lease, self.reporter);
+        let sending = image::Sending { stores, lease, plain: self.plain, sent: &self.sent, reporter };
+        let pushed = sending.push(&image, target).await?;
         pushed.blobs.into_iter().for_each(|pushed| self.counts.add(pushed));
         self.referrers(&image.descriptor.digest, &pushed.descriptor).await?;
         Ok(pushed.descriptor)

@@ -86,11 +86,7 @@ impl Built {
     /// The image, or the index of images, that `options` describe, its documents in the store. Exports that want the same get
     /// the same.
     pub(super) fn image(&self, store: &Arc<Store>, options: &ImageOptions) -> Result<Made, Cause> {
-        let says_something = self.images.iter().any(|image| !image.attestations.is_empty());
-        let by_index = options.attestations_in_index || self.attest.form == attest::Form::Index;
-        // Names are no part of what an image is.
-        let attestations_in_index = says_something && by_index;
-        let options = ImageOptions { names: Vec::new(), attestations_in_index, ..options.clone() };
+        let options = self.complete(options);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = made.iter().find(|made| made.options == options) {
             return Ok(found.clone());
@@ -98,6 +94,32 @@ impl Built {
         let new = self.documents(store, options)?;
         made.push(new.clone());
         Ok(new)
+    }
+
+    /// The options as the build completes them, which are equal for the same image.
+    fn complete(&self, options: &ImageOptions) -> ImageOptions {
+        let says_something = self.images.iter().any(|image| !image.attestations.is_empty());
+        let by_index = options.attestations_in_index || self.attest.form == attest::Form::Index;
+        let attestations_in_index = says_something && by_index;
+        // Names are no part of what an image is.
+        ImageOptions { names: Vec::new(), attestations_in_index, ..options.clone() }
+    }
+
+    /// The layers that [`Built::image`] packs, none after another: each is named by the number of its image and its own, and
+    /// goes with what is to become of it. Fails where that would fail before it packs anything.
+    pub(super) fn packed(&self, options: &ImageOptions) -> Result<Vec<(usize, usize, Reshape)>, Cause> {
+        let options = self.complete(options);
+        self.check(&options)?;
+        let mut packed = Vec::new();
+        for (number, image) in self.images.iter().enumerate() {
+            let (reshape, count) = (self.reshape(image, &options), image.layers.to_vec().len());
+            let kept = reshape.kept(count).unwrap_or(count);
+            let alone = if reshape.clamp.is_some() { kept.min(reshape.base) } else { kept };
+            if reshape.form != Form::AsStored {
+                packed.extend((0..alone).map(|index| (number, index, reshape)));
+            }
+        }
+        Ok(packed)
     }
 
     /// Makes and stores the documents: of the image, or of each image and the index of all.
@@ -134,13 +156,7 @@ impl Built {
         options: &ImageOptions,
     ) -> Result<(Composed, Vec<DiffId>), Cause> {
         let epoch = options.epoch.or(self.epoch);
-        let reshape = Reshape {
-            form: self.form(options),
-            clamp: epoch.filter(|_| options.rewrite_timestamp),
-            squash: options.squash,
-            base: image.base,
-            readable: self.readable,
-        };
+        let reshape = self.reshape(image, options);
         let diff_ids = image.layers.diff_ids();
         let mut config = image.config.clone();
         config.history = history::complete(store, &config, &diff_ids, epoch)?;
@@ -153,6 +169,17 @@ impl Built {
         let writing = Writing { oci_media_types: options.oci_media_types, annotations };
         let composed = compose(store, &self.lease, &layers, &config, &writing)?;
         Ok((composed, layers.into_iter().map(|layer| layer.diff_id).collect()))
+    }
+
+    fn reshape(&self, image: &Image, options: &ImageOptions) -> Reshape {
+        let epoch = options.epoch.or(self.epoch);
+        Reshape {
+            form: self.form(options),
+            clamp: epoch.filter(|_| options.rewrite_timestamp),
+            squash: options.squash,
+            base: image.base,
+            readable: self.readable,
+        }
     }
 
     fn form(&self, options: &ImageOptions) -> Form {

@@ -1,13 +1,15 @@
 //! Exports as they are carried out: work on files by blocking threads, registries awaited.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use kiln_oci::Reference;
+use kiln_oci::{Digest, Reference};
+use kiln_registry_client::Pushed;
 
 use super::built::Made;
 use super::names::Names;
 use super::options::{ImageOptions, Place};
-use super::{Built, Export, Exported, archive, files, image, layout};
+use super::{Built, Export, Exported, ahead, archive, files, image, layout};
 use crate::error::Cause;
 use crate::progress::Reporter;
 use crate::pull;
@@ -26,6 +28,9 @@ pub(crate) async fn deliver(
         for image in &built.images {
             pull::unpack(stores, &image.layers, reporter.as_ref()).await?;
         }
+    }
+    if let Export::Oci { image, .. } | Export::Docker { image, .. } | Export::Layout { image, .. } = &export {
+        ahead::pack(stores, built, image, None, reporter).await?;
     }
     let (store, result) = (stores.store.clone(), built.clone());
     match export {
@@ -78,6 +83,8 @@ async fn to_image(
     place: Place,
     reporter: &Arc<dyn Reporter>,
 ) -> Result<Exported, Cause> {
+    let target = options.names.first().filter(|_| place.push).cloned();
+    let mut sent = pack_ahead(stores, built, &options, &place, target.as_ref(), reporter).await?;
     let (store, result, where_to) = (stores.store.clone(), built.clone(), place.clone());
     let (exported, names) = blocking(move || {
         let Made { exported, chains, .. } = result.image(&store, &options)?;
@@ -95,10 +102,31 @@ async fn to_image(
         return Ok(Exported { names: names.store, ..exported });
     }
     for name in &names.push {
-        push_to(stores, &exported, name, &place, reporter).await?;
+        // They went to the first of the names.
+        push_to(stores, &exported, name, &place, reporter, std::mem::take(&mut sent)).await?;
     }
     let given = if place.store { names.store } else { names.push };
     Ok(Exported { names: given, pushed: true, ..exported })
+}
+
+/// Packs the image's layers, and sends them to `target` meanwhile.
+async fn pack_ahead(
+    stores: &Arc<Stores>,
+    built: &Arc<Built>,
+    options: &ImageOptions,
+    place: &Place,
+    target: Option<&Reference>,
+    reporter: &Arc<dyn Reporter>,
+) -> Result<HashMap<Digest, Pushed>, Cause> {
+    let Some(name) = target else { return ahead::pack(stores, built, options, None, reporter).await };
+    let push = async {
+        let stores = reaching(stores, name, place).await?;
+        ahead::pack(&stores, built, options, target, reporter).await
+    };
+    push.await.map_err(|cause| match cause {
+        Cause::Registry(_) => Cause::Push { name: name.familiar(), cause: Box::new(cause) },
+        of_the_layer => of_the_layer,
+    })
 }
 
 async fn push_to(
@@ -107,16 +135,20 @@ async fn push_to(
     name: &Reference,
     place: &Place,
     reporter: &Arc<dyn Reporter>,
+    sent: HashMap<Digest, Pushed>,
 ) -> Result<(), Cause> {
     let push = async {
-        let stores = match place.insecure {
-            true => {
-                let client = stores.client.insecurely(name.registry()).await?;
-                Arc::new(Stores { client, ..(**stores).clone() })
-            }
-            false => stores.clone(),
-        };
-        push::push_exactly(&stores, &exported.manifest, name, reporter).await
+        let stores = reaching(stores, name, place).await?;
+        push::push_exactly(&stores, &exported.manifest, name, reporter, sent).await
     };
     push.await.map(drop).map_err(|cause| Cause::Push { name: name.familiar(), cause: Box::new(cause) })
+}
+
+/// The stores with a client that reaches the registry of `name` as `place` says.
+async fn reaching(stores: &Arc<Stores>, name: &Reference, place: &Place) -> Result<Arc<Stores>, Cause> {
+    if !place.insecure {
+        return Ok(stores.clone());
+    }
+    let client = stores.client.insecurely(name.registry()).await?;
+    Ok(Arc::new(Stores { client, ..(**stores).clone() }))
 }

@@ -1,9 +1,10 @@
 //! The layers of an image that is exported, as its manifest will name them.
 
+use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
 
-use kiln_cache::{Lease, Resource, Store};
+use kiln_cache::{Growing, Lease, Resource, Store};
 use kiln_oci::compression::Packing;
 use kiln_oci::media_type::Kind;
 use kiln_oci::{Compression, Descriptor, DiffId, MediaType};
@@ -76,15 +77,14 @@ pub fn layers(
     if let Some(chain) = layers.chain_id() {
         lease.hold(&Resource::Snapshot(kiln_cache::name_of(&chain)))?;
     }
-    let diff_ids = layers.diff_ids();
-    let source = Source { store, lease, layers, diff_ids: &diff_ids, reshape };
-    let kept = reshape.kept(diff_ids.len());
-    let mut made = Vec::with_capacity(diff_ids.len());
-    for index in 0..kept.unwrap_or(diff_ids.len()) {
+    let source = Source { store, lease, layers, diff_ids: layers.diff_ids(), reshape, sizes: OnceCell::new() };
+    let kept = reshape.kept(source.diff_ids.len());
+    let mut made = Vec::with_capacity(source.diff_ids.len());
+    for index in 0..kept.unwrap_or(source.diff_ids.len()) {
         let is_new = index >= reshape.base;
         made.push(match reshape.clamp.filter(|_| is_new) {
             Some(clamp) => source.clamped(index, clamp, &made)?,
-            None => source.as_it_is(index)?,
+            None => source.as_it_is(index, &mut |_| ())?,
         });
     }
     if let Some(kept) = kept {
@@ -93,22 +93,38 @@ pub fn layers(
     Ok(made)
 }
 
+/// The blob of the layer `index` as [`layers()`] takes it, if that needs no other layer to be made first; where it is packed now,
+/// `watch` gets it as it grows.
+pub(super) fn ahead(
+    store: &Arc<Store>,
+    lease: &Lease,
+    layers: &Layers,
+    reshape: &Reshape,
+    index: usize,
+    watch: &mut dyn FnMut(Growing),
+) -> Result<Descriptor, Cause> {
+    let source = Source { store, lease, layers, diff_ids: layers.diff_ids(), reshape, sizes: OnceCell::new() };
+    Ok(source.as_it_is(index, watch)?.descriptor)
+}
+
 struct Source<'a> {
     store: &'a Arc<Store>,
     lease: &'a Lease,
     layers: &'a Layers,
-    diff_ids: &'a [DiffId],
+    diff_ids: Vec<DiffId>,
     reshape: &'a Reshape,
+    /// The sizes of all, where somebody had to ask for one.
+    sizes: OnceCell<Vec<u64>>,
 }
 
 impl Source<'_> {
     /// A layer with the content that it has, in the form that is wanted.
-    fn as_it_is(&self, index: usize) -> Result<ImageLayer, Cause> {
+    fn as_it_is(&self, index: usize, watch: &mut dyn FnMut(Growing)) -> Result<ImageLayer, Cause> {
         let packed = |packing: Packing| {
             let stored = &self.store.layers;
             match self.reshape.form {
-                Form::Repacked(_) => stored.own_blob_of(self.lease, self.diff_ids, index, packing),
-                _ => stored.blob_of(self.lease, self.diff_ids, index, packing),
+                Form::Repacked(_) => stored.own_blob_of(self.lease, &self.diff_ids, index, packing, watch),
+                _ => stored.watched_blob_of(self.lease, &self.diff_ids, index, packing, watch),
             }
         };
         let descriptor = match self.reshape.form {
@@ -138,9 +154,21 @@ impl Source<'_> {
 
     /// The plain tar of a layer, which need not be a blob.
     fn plain(&self, index: usize) -> Result<Descriptor, Cause> {
-        let sizes = self.store.layers.get(self.diff_ids)?;
-        let size = sizes.map_or(self.layers.stack()[index].size, |sizes| sizes[index].size);
+        // Of a layer that was never here it is not known, and written as 0.
+        let size = match self.layers.stack()[index].size {
+            0 => self.sizes()?[index],
+            size => size,
+        };
         Ok(Descriptor::new(MediaType::OCI_LAYER, self.diff_ids[index].0.clone(), size))
+    }
+
+    fn sizes(&self) -> Result<&[u64], Cause> {
+        if let Some(sizes) = self.sizes.get() {
+            return Ok(sizes);
+        }
+        let known = self.store.layers.get(&self.diff_ids)?;
+        let layers = known.unwrap_or_else(|| self.layers.to_vec());
+        Ok(self.sizes.get_or_init(|| layers.iter().map(|layer| layer.size).collect()))
     }
 
     fn is_here(&self, blob: &Descriptor) -> Result<bool, Cause> {

@@ -14,7 +14,7 @@ use crate::attest::attach;
 use crate::attest::manifest::{Artifact, attested};
 use crate::attest::statement::{IN_TOTO, MAX_STATEMENT, Statement};
 use crate::error::Cause;
-use crate::push::image::Stored;
+use crate::push::blob::{Stored, push_blob};
 
 impl Push<'_> {
     /// Sends what refers to the manifest `stored`, which is `pushed` at the registry.
@@ -82,7 +82,7 @@ impl Push<'_> {
         for blob in manifest.layers.iter().chain([&manifest.config]) {
             self.lease.hold(&Resource::Blob(blob.digest.clone()))?;
             let blob = Arc::new(Stored::new(self.stores, blob, self.reporter));
-            let pushed = super::image::push_blob(self.stores, self.target, &blob).await?;
+            let pushed = push_blob(self.stores, self.target, &blob).await?;
             self.counts.add(pushed);
         }
         Ok(())
