@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::attest::{Attest, Saying};
+use crate::early::Early;
 use crate::entitlements::Entitlements;
 use crate::error::{BuildError, Cause};
 use crate::export::{Built, Export, Exported, Image, deliver};
@@ -105,8 +106,16 @@ impl Builder {
 
     /// Builds. When it returns, in whichever way, nothing of it runs any more.
     pub async fn build(&self, job: BuildJob) -> Result<BuildOutput, BuildError> {
-        let layers = self.solve(&job).await?;
-        self.finish(job, layers).await
+        let early = Early::of(&self.stores, &job).map_err(|cause| BuildError::of("exporting", cause))?;
+        let built = async {
+            let layers = self.solve_with(&job, early.as_ref()).await?;
+            self.finish(job, layers).await
+        };
+        let built = built.await;
+        if let Some(early) = &early {
+            early.end().await;
+        }
+        built
     }
 
     /// Exports the filesystems that [`Builder::solve`] gave for the same job.
@@ -152,10 +161,23 @@ impl Builder {
 
     /// The filesystem of each target, of the other products too, with nothing exported yet.
     pub async fn solve(&self, job: &BuildJob) -> Result<Vec<Layers>, BuildError> {
+        self.solve_with(job, None).await
+    }
+
+    async fn solve_with(
+        &self,
+        job: &BuildJob,
+        early: Option<&Arc<Early>>,
+    ) -> Result<Vec<Layers>, BuildError> {
         job.allow.check(&job.definition, &self.stores.cdi_dirs)?;
         let mut solved = match self.job(job) {
             None => Vec::new(),
-            Some(job) => self.solver.solve(job).await?,
+            Some(mut job) => {
+                if let Some(early) = early {
+                    job.ops = early.wrap(&job.definition, job.ops);
+                }
+                self.solver.solve(job).await?
+            }
         }
         .into_iter();
         let layers = |target: &Target| match target.root.and_then(|_| solved.next()) {

@@ -9,6 +9,7 @@ pub mod attest;
 pub mod build;
 pub mod cdi;
 pub mod context;
+mod early;
 pub mod entitlements;
 pub mod error;
 pub mod explain;

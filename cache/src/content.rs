@@ -101,10 +101,10 @@ impl Write for Ingest {
         let written = self.file.write(bytes)?;
         self.digester.update(&bytes[..written]);
         self.size += written as u64;
-        if let Some(growing) = &self.growing {
-            growing.grow(self.size);
+        match &self.growing {
+            Some(growing) if !growing.grow(self.size) => Err(io::Error::other("the blob was given up")),
+            _ => Ok(written),
         }
-        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

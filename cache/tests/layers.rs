@@ -294,8 +294,15 @@ fn a_blob_that_is_given_up_ends_in_an_error() {
     fs::write(store.snapshots.layer_dir(&name).unwrap().join("file"), "tampered").unwrap();
     let mut seen = None;
     let watch = |growing| seen = Some(growing);
-    let packed = store.layers.watched_blob_of(&lease, &chain, 0, Packing::of(Compression::Gzip), watch);
+    let gzip = Packing::of(Compression::Gzip);
+    let packed = store.layers.watched_blob_of(&lease, &chain, 0, gzip, watch);
     let growing = seen.unwrap();
     assert!(packed.is_err() && !growing.reaches(u64::MAX));
     assert!(growing.reader().read_to_end(&mut Vec::new()).is_err());
+
+    let made = step(&store, &lease, &[], "other", "whole");
+    let chain = diff_ids(std::slice::from_ref(&made));
+    let given_up = store.layers.watched_blob_of(&lease, &chain, 0, gzip, |growing| growing.give_up());
+    assert!(given_up.is_err() && entries(&store, "ingest") == 0);
+    store.layers.blob_of(&lease, &chain, 0, gzip).unwrap();
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kiln_cache::Growing;
 use kiln_oci::{Descriptor, Reference};
-use kiln_registry_client::{BlobSource, Pushed};
+use kiln_registry_client::{BlobSource, ErrorKind, Pushed};
 use tokio::sync::oneshot;
 
 use super::blob::{Reported, report_end};
@@ -58,7 +58,11 @@ pub(crate) async fn pack(
     };
     let (packed, sent) = tokio::join!(packing, sending);
     let packed = packed?;
-    let pushed = sent?.map(|(_, pushed)| pushed);
+    let pushed = match sent {
+        // Another job gave it up and this one packed it again: what is whole now is sent.
+        Err(error) if error.kind == ErrorKind::Local => None,
+        sent => sent?.map(|(_, pushed)| pushed),
+    };
     if pushed.is_some() {
         report_end(reporter.as_ref(), item, "pushing", packed.size);
     }

@@ -51,10 +51,17 @@ impl Growing {
         self.wait(size).size >= size
     }
 
-    /// Says how far it has come.
-    pub(super) fn grow(&self, size: u64) {
-        lock(&self.shared.state).size = size;
+    /// Makes the writing fail, if it is not over: nobody wants the blob any more.
+    pub fn give_up(&self) {
+        self.end(false);
+    }
+
+    /// Says how far it has come; false where it was given up.
+    pub(super) fn grow(&self, size: u64) -> bool {
+        let mut state = lock(&self.shared.state);
+        state.size = size;
         self.shared.changed.notify_all();
+        state.end.is_none()
     }
 
     /// Says that all of it is there, or that it is given up; the first word counts.
