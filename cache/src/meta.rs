@@ -1,6 +1,6 @@
 //! The snapshotter's rows in the database.
 
-use kiln_snapshot::meta::{ActiveRow, CommittedRow};
+use kiln_snapshot::meta::{ActiveRow, CommittedRow, Place};
 use kiln_snapshot::{Error, Info, Key, Kind, MetaStore, Name, Result};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
@@ -54,6 +54,10 @@ impl MetaStore for SqliteMeta {
         })
     }
 
+    fn place(&self, key: &Key) -> Result<Option<Place>> {
+        self.read(|db| Ok(find(db, &key.0, false)?.map(|row| row.place())))
+    }
+
     fn commit(&self, name: &Name, key: &Key) -> Result<u64> {
         self.write(|db| {
             let row = require(db, &key.0, false)?;
@@ -86,7 +90,7 @@ impl MetaStore for SqliteMeta {
             let Some(row) = find(db, &name.0, true)? else { return Ok(None) };
             let parent = row.parent.map(|id| name_of(db, id)).transpose()?.map(Name);
             let info = Info { name: name.clone(), parent, created: time(row.created) };
-            Ok(Some(CommittedRow { id: row.id.cast_unsigned(), info, parents: ancestors(db, row.parent)? }))
+            Ok(Some(CommittedRow { place: row.place(), info }))
         })
     }
 
@@ -161,6 +165,12 @@ struct Row {
     created: i64,
 }
 
+impl Row {
+    fn place(&self) -> Place {
+        Place { id: self.id.cast_unsigned(), parent: self.parent.map(i64::cast_unsigned) }
+    }
+}
+
 fn find(db: &Connection, name: &str, committed: bool) -> Step<Option<Row>> {
     let sql = if committed {
         "SELECT id, kind, parent, created FROM snapshots WHERE name = ?1 AND (kind = 2) = 1"
@@ -179,14 +189,16 @@ fn require(db: &Connection, name: &str, committed: bool) -> Step<Row> {
 
 /// The ids from `parent` down to the bottom.
 fn ancestors(db: &Connection, parent: Option<i64>) -> Step<Vec<u64>> {
-    let mut statement = db.prepare_cached("SELECT parent FROM snapshots WHERE id = ?1")?;
-    let mut ids = Vec::new();
-    let mut next = parent;
-    while let Some(id) = next {
-        ids.push(id.cast_unsigned());
-        next = statement.query_row([id], |row| row.get(0))?;
-    }
-    Ok(ids)
+    let Some(parent) = parent else { return Ok(Vec::new()) };
+    let mut statement = db.prepare_cached(
+        "WITH RECURSIVE below (id, depth) AS (
+             SELECT ?1, 0
+             UNION ALL SELECT parent, depth + 1 FROM snapshots JOIN below USING (id) WHERE parent IS NOT NULL
+             ORDER BY 2
+         ) SELECT id FROM below",
+    )?;
+    let ids = statement.query_map([parent], |row| row.get::<_, i64>(0))?;
+    Ok(ids.map(|id| id.map(i64::cast_unsigned)).collect::<Result<_, _>>()?)
 }
 
 fn name_of(db: &Connection, id: i64) -> Step<String> {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::{Error, Info, Key, Kind, Name, Result};
 
-/// An active snapshot or view as its driver needs it.
+/// An active snapshot or view as it is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveRow {
     /// Its id.
@@ -18,24 +18,35 @@ pub struct ActiveRow {
     pub parents: Vec<u64>,
 }
 
+/// A snapshot or view and what is right beneath it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its id.
+    pub id: u64,
+    /// The id of the committed snapshot that it stands on.
+    pub parent: Option<u64>,
+}
+
 /// A committed snapshot as its driver needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedRow {
-    /// Its id.
-    pub id: u64,
+    /// Where it is.
+    pub place: Place,
     /// Its public data.
     pub info: Info,
-    /// The ids of the committed snapshots beneath it, nearest first.
-    pub parents: Vec<u64>,
 }
 
-/// Keeps snapshot rows. Each method is one transaction, also among processes. An id is never given twice.
+/// Keeps snapshot rows. Each method is one transaction, also among processes. An id is never given twice. What is far beneath
+/// a snapshot is looked up for mounting it only: there may be hundreds.
 pub trait MetaStore: Send + Sync + fmt::Debug {
     /// Inserts a row of `kind` (active or view) under a new id. Fails with `Exists` (key) or `NotFound` (parent).
     fn create(&self, key: &Key, kind: Kind, parent: Option<&Name>) -> Result<ActiveRow>;
 
-    /// The active or view row of a key.
+    /// The active or view row of a key, for mounting it.
     fn active(&self, key: &Key) -> Result<Option<ActiveRow>>;
+
+    /// Where the active or view row of a key is.
+    fn place(&self, key: &Key) -> Result<Option<Place>>;
 
     /// Turns the active row `key` into the committed row `name` and returns its id. Fails with `Exists` (name),
     /// `NotFound` (key) or `WrongKind` (a view), and then changes nothing.
@@ -116,6 +127,14 @@ impl MetaStore for MemoryMeta {
         Ok(Some(ActiveRow { id: *id, kind: *kind, parents: rows.chain(parent.as_ref())? }))
     }
 
+    fn place(&self, key: &Key) -> Result<Option<Place>> {
+        let rows = self.rows();
+        let place = |(id, _, parent): &(u64, Kind, Option<Name>)| {
+            Ok(Place { id: *id, parent: rows.chain(parent.as_ref())?.first().copied() })
+        };
+        rows.active.get(key).map(place).transpose()
+    }
+
     fn commit(&self, name: &Name, key: &Key) -> Result<u64> {
         let mut rows = self.rows();
         let Some((id, kind, parent)) = rows.active.get(key).cloned() else {
@@ -140,8 +159,8 @@ impl MetaStore for MemoryMeta {
     fn committed(&self, name: &Name) -> Result<Option<CommittedRow>> {
         let rows = self.rows();
         let Some((id, info)) = rows.committed.get(name).cloned() else { return Ok(None) };
-        let parents = rows.chain(info.parent.as_ref())?;
-        Ok(Some(CommittedRow { id, info, parents }))
+        let parent = rows.chain(info.parent.as_ref())?.first().copied();
+        Ok(Some(CommittedRow { place: Place { id, parent }, info }))
     }
 
     fn remove(&self, name: &Name) -> Result<u64> {

@@ -7,7 +7,7 @@ use kiln_sys::mount::{Mount, MountFlags};
 
 use crate::copy::{CopyOptions, copy};
 use crate::directories::Directories;
-use crate::meta::{ActiveRow, CommittedRow};
+use crate::meta::{ActiveRow, Place};
 use crate::{Changes, Error, Info, Key, Kind, MetaStore, Name, Result, Snapshotter, Usage, diff_trees};
 
 const FS: &str = "fs";
@@ -58,8 +58,13 @@ impl NativeSnapshotter {
         self.meta.active(key)?.ok_or_else(|| Error::NotFound(key.0.clone()))
     }
 
-    fn committed(&self, name: &Name) -> Result<CommittedRow> {
-        self.meta.committed(name)?.ok_or_else(|| Error::NotFound(name.0.clone()))
+    fn place(&self, key: &Key) -> Result<Place> {
+        self.meta.place(key)?.ok_or_else(|| Error::NotFound(key.0.clone()))
+    }
+
+    fn committed(&self, name: &Name) -> Result<Place> {
+        let row = self.meta.committed(name)?.ok_or_else(|| Error::NotFound(name.0.clone()))?;
+        Ok(row.place)
     }
 
     fn changes_between(&self, parent: Option<u64>, id: u64) -> Result<Changes> {
@@ -106,11 +111,11 @@ impl Snapshotter for NativeSnapshotter {
     }
 
     fn usage_active(&self, key: &Key) -> Result<Usage> {
-        self.dirs.usage(self.active(key)?.id, FS)
+        self.dirs.usage(self.place(key)?.id, FS)
     }
 
     fn changes_dir(&self, key: &Key) -> Result<PathBuf> {
-        Ok(self.dirs.part(self.active(key)?.id, FS))
+        Ok(self.dirs.part(self.place(key)?.id, FS))
     }
 
     fn layer_dir(&self, name: &Name) -> Result<PathBuf> {
@@ -118,13 +123,13 @@ impl Snapshotter for NativeSnapshotter {
     }
 
     fn changes(&self, key: &Key) -> Result<Changes> {
-        let row = self.active(key)?;
-        self.changes_between(row.parents.first().copied(), row.id)
+        let place = self.place(key)?;
+        self.changes_between(place.parent, place.id)
     }
 
     fn layer_changes(&self, name: &Name) -> Result<Changes> {
-        let row = self.committed(name)?;
-        self.changes_between(row.parents.first().copied(), row.id)
+        let place = self.committed(name)?;
+        self.changes_between(place.parent, place.id)
     }
 
     fn clean(&self) -> Result<()> {

@@ -8,7 +8,7 @@ use kiln_sys::fs;
 use kiln_sys::mount::{Mount, MountFlags, MountOption};
 
 use crate::directories::Directories;
-use crate::meta::{ActiveRow, CommittedRow};
+use crate::meta::{ActiveRow, Place};
 use crate::{Changes, Error, Info, Key, Kind, MetaStore, Name, Result, Snapshotter, Usage, diff_upper};
 
 /// How many lower directories overlayfs stacks (`OVL_MAX_STACK` of the kernel).
@@ -60,8 +60,13 @@ impl OverlaySnapshotter {
         self.meta.active(key)?.ok_or_else(|| Error::NotFound(key.0.clone()))
     }
 
-    fn committed(&self, name: &Name) -> Result<CommittedRow> {
-        self.meta.committed(name)?.ok_or_else(|| Error::NotFound(name.0.clone()))
+    fn place(&self, key: &Key) -> Result<Place> {
+        self.meta.place(key)?.ok_or_else(|| Error::NotFound(key.0.clone()))
+    }
+
+    fn committed(&self, name: &Name) -> Result<Place> {
+        let row = self.meta.committed(name)?.ok_or_else(|| Error::NotFound(name.0.clone()))?;
+        Ok(row.place)
     }
 
     /// Removes the mark that a `volatile` mount leaves and that makes the next mount fail. It says that the upper
@@ -162,11 +167,11 @@ impl Snapshotter for OverlaySnapshotter {
     }
 
     fn usage_active(&self, key: &Key) -> Result<Usage> {
-        self.dirs.usage(self.active(key)?.id, FS)
+        self.dirs.usage(self.place(key)?.id, FS)
     }
 
     fn changes_dir(&self, key: &Key) -> Result<PathBuf> {
-        Ok(self.dirs.part(self.active(key)?.id, FS))
+        Ok(self.dirs.part(self.place(key)?.id, FS))
     }
 
     fn layer_dir(&self, name: &Name) -> Result<PathBuf> {
@@ -174,7 +179,7 @@ impl Snapshotter for OverlaySnapshotter {
     }
 
     fn changes(&self, key: &Key) -> Result<Changes> {
-        self.changes_of(self.active(key)?.id)
+        self.changes_of(self.place(key)?.id)
     }
 
     fn layer_changes(&self, name: &Name) -> Result<Changes> {
