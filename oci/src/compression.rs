@@ -1,7 +1,9 @@
 //! Compression of layers: a reader that finds out what it reads, and writers whose output never varies.
 
+mod cut;
 mod gunzip;
 mod gzip;
+mod member;
 mod packing;
 mod xz;
 mod zstd;
@@ -13,7 +15,8 @@ use bzip2::bufread::MultiBzDecoder;
 use crate::Compression;
 use gunzip::Gunzip;
 
-pub use gzip::GzipWriter;
+pub use gzip::{GzipWriter, Members};
+pub use member::{Member, members};
 pub use packing::{LevelError, Packer, Packing};
 pub use zstd::ZstdWriter;
 

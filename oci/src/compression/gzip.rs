@@ -1,16 +1,21 @@
-//! Gzip in members of fixed size, compressed on all cores and written in order.
+//! Gzip in members that are cut by their content, compressed on all cores and written in order.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
-use libdeflater::{CompressionLvl, Compressor};
+use super::{cut, member};
 
-/// Bytes in a member. Fixed: it is a part of what makes the output the same everywhere.
-const BLOCK: usize = 512 << 10;
+/// Members that were compressed before.
+pub trait Members: Send + Sync + fmt::Debug {
+    /// A member that may be that of `length` bytes with this CRC-32; what it is not is found out.
+    fn find(&self, checksum: u32, length: u32) -> Option<Vec<u8>>;
+}
 
-/// Writes gzip members of 512 KiB each; the same input gives the same bytes, whatever the number of cores.
+/// Writes gzip members of 256 KiB to 1 MiB each; the same input gives the same bytes, whatever the number of cores and
+/// whatever was compressed before.
 ///
 /// Members are compressed on rayon's threads while the caller makes the next one. A flush does nothing, for the
 /// output must not depend on the caller's pace.
@@ -18,6 +23,7 @@ const BLOCK: usize = 512 << 10;
 pub struct GzipWriter<W: Write> {
     out: W,
     level: u8,
+    known: Option<Arc<dyn Members>>,
     block: Vec<u8>,
     pending: VecDeque<Receiver<io::Result<Vec<u8>>>>,
     max_pending: usize,
@@ -28,7 +34,13 @@ impl<W: Write> GzipWriter<W> {
     /// A writer to `out` at a level from 0, which only stores, to 9.
     pub fn at_level(out: W, level: u8) -> Self {
         let max_pending = rayon::current_num_threads() + 2;
-        GzipWriter { out, level, block: Vec::new(), pending: VecDeque::new(), max_pending, any: false }
+        let (known, block, pending) = (None, Vec::new(), VecDeque::new());
+        GzipWriter { out, level, known, block, pending, max_pending, any: false }
+    }
+
+    /// The same, which takes members from `known` where there are such.
+    pub fn reusing(self, known: Arc<dyn Members>) -> Self {
+        GzipWriter { known: Some(known), ..self }
     }
 
     /// Writes the rest and hands `out` back.
@@ -45,11 +57,11 @@ impl<W: Write> GzipWriter<W> {
 
     fn submit(&mut self) -> io::Result<()> {
         self.any = true;
-        let (block, level) = (std::mem::take(&mut self.block), self.level);
+        let (block, level, known) = (std::mem::take(&mut self.block), self.level, self.known.clone());
         let (sender, receiver) = mpsc::sync_channel(1);
         rayon::spawn(move || {
             // The writer may be gone; then nobody wants the member.
-            let _ = sender.send(compress(&block, level));
+            let _ = sender.send(member_of(&block, level, known.as_deref()));
         });
         self.pending.push_back(receiver);
         while self.pending.len() > self.max_pending {
@@ -68,14 +80,15 @@ impl<W: Write> GzipWriter<W> {
 impl<W: Write> Write for GzipWriter<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if self.block.capacity() == 0 {
-            self.block.reserve_exact(BLOCK);
+            self.block.reserve_exact(cut::MOST);
         }
-        let n = buf.len().min(BLOCK - self.block.len());
+        let before = self.block.len();
+        let n = buf.len().min(cut::MOST - before);
         self.block.extend_from_slice(&buf[..n]);
-        if self.block.len() == BLOCK {
-            self.submit()?;
-        }
-        Ok(n)
+        let Some(end) = cut::end(&self.block, before) else { return Ok(n) };
+        self.block.truncate(end);
+        self.submit()?;
+        Ok(end - before)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -102,29 +115,20 @@ fn wait(receiver: &Receiver<io::Result<Vec<u8>>>) -> io::Result<io::Result<Vec<u
     }
 }
 
-fn compress(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
-    thread_local! {
-        /// The one that this thread used last.
-        static COMPRESSOR: RefCell<Option<(u8, Compressor)>> = const { RefCell::new(None) };
+fn member_of(block: &[u8], level: u8, known: Option<&dyn Members>) -> io::Result<Vec<u8>> {
+    let sign = member::sign(block);
+    let found = known.and_then(|known| known.find(sign.0, sign.1));
+    match found.filter(|found| member::is_of(found, block, level)) {
+        Some(found) => Ok(found),
+        None => member::compress(block, sign, level),
     }
-    COMPRESSOR.with_borrow_mut(|last| {
-        let new = || {
-            let level_of = CompressionLvl::new(i32::from(level)).unwrap_or_default();
-            (level, Compressor::new(level_of))
-        };
-        let (_, compressor) = match last {
-            Some((of, _)) if *of != level => last.insert(new()),
-            _ => last.get_or_insert_with(new),
-        };
-        let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
-        let n = compressor.gzip_compress(block, &mut member).map_err(io::Error::other)?;
-        member.truncate(n);
-        Ok(member)
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::member::{Member, members};
     use super::*;
 
     fn gzip(content: &[u8], step: usize) -> Vec<u8> {
@@ -145,6 +149,72 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             assert!(pool.install(|| gzip(&content, 100_000)) == expected, "{threads} threads");
         }
+    }
+
+    /// The members of a file, and which of them were taken.
+    #[derive(Debug)]
+    struct Before(Vec<u8>, Vec<Member>, AtomicUsize);
+
+    impl Before {
+        fn of(packed: Vec<u8>, level: u8) -> Arc<Before> {
+            let members = members(&mut io::Cursor::new(&packed), level).unwrap();
+            Arc::new(Before(packed, members, AtomicUsize::new(0)))
+        }
+    }
+
+    impl Members for Before {
+        fn find(&self, checksum: u32, length: u32) -> Option<Vec<u8>> {
+            let found = self.1.iter().find(|one| (one.checksum, one.length) == (checksum, length))?;
+            self.2.fetch_add(1, Ordering::SeqCst);
+            Some(self.0[found.at as usize..][..found.size as usize].to_vec())
+        }
+    }
+
+    fn text(from: u32) -> Vec<u8> {
+        (from..from + 500_000).flat_map(|i| (i.wrapping_mul(i) / 99_991).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn members_from_before_are_taken_and_the_bytes_are_those_without_them() {
+        let old = [text(0), text(9_000_000)].concat();
+        let new = [text(77)[..1536].to_vec(), text(0), text(9_000_000)].concat();
+        let before = Before::of(gzip(&old, 70_000), 6);
+        assert!(before.1.iter().map(|one| one.length as usize).sum::<usize>() == old.len());
+        let mut writer = GzipWriter::at_level(Vec::new(), 6).reusing(before.clone());
+        writer.write_all(&new).unwrap();
+        assert!(writer.finish().unwrap() == gzip(&new, new.len()));
+        let taken = before.2.load(Ordering::SeqCst);
+        assert!(taken * 3 > before.1.len() * 2, "{taken} of {}", before.1.len());
+    }
+
+    #[test]
+    fn a_member_that_is_another_or_damaged_is_not_taken() {
+        let content = text(5);
+        let good = gzip(&content, content.len());
+        let mut damaged = Before::of(good.clone(), 6);
+        let at = damaged.1[0].size as usize / 2;
+        Arc::get_mut(&mut damaged).unwrap().0[at] ^= 0x55;
+        let mut of_another = Before::of(gzip(&text(6), 1 << 20), 6);
+        for (own, one) in Before::of(good.clone(), 6).1.iter().zip(&mut Arc::get_mut(&mut of_another).unwrap().1) {
+            (one.checksum, one.length) = (own.checksum, own.length);
+        }
+        for known in [damaged, of_another] {
+            let mut writer = GzipWriter::at_level(Vec::new(), 6).reusing(known.clone());
+            writer.write_all(&content).unwrap();
+            assert!(writer.finish().unwrap() == good);
+            assert!(known.2.load(Ordering::SeqCst) > 0, "none was tried");
+        }
+    }
+
+    #[test]
+    fn files_of_others_have_no_members_that_are_known() {
+        let content = text(5);
+        let mut other = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        other.write_all(&content).unwrap();
+        let own = gzip(&content, content.len());
+        let none = |bytes: &[u8], level| members(&mut io::Cursor::new(bytes), level).unwrap().is_empty();
+        assert!(none(&other.finish().unwrap(), 6) && none(&own, 5) && none(b"", 6) && none(&own[..30], 6));
+        assert!(!none(&own, 6));
     }
 
     #[test]

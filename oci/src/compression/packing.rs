@@ -1,8 +1,9 @@
 //! How a layer is packed: the compression, its level, and the writer that both make.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use super::{GzipWriter, ZstdWriter};
+use super::{GzipWriter, Members, ZstdWriter};
 use crate::Compression;
 
 /// Levels of gzip and of zstd, as their own programs count them; with zstd 0 is its default.
@@ -97,6 +98,14 @@ pub enum Packer<W: Write> {
 }
 
 impl<W: Write> Packer<W> {
+    /// The same, which takes what was compressed before from `known`; only gzip can.
+    pub fn reusing(self, known: Arc<dyn Members>) -> Self {
+        match self {
+            Packer::Gzip(writer) => Packer::Gzip(writer.reusing(known)),
+            other => other,
+        }
+    }
+
     /// Writes the rest and hands `out` back.
     pub fn finish(self) -> io::Result<W> {
         match self {
