@@ -18,6 +18,7 @@
 //! Every method that makes or finds a form holds it in the caller's [`Lease`] before it looks, so that garbage collection
 //! cannot take it in between.
 
+mod again;
 mod counts;
 mod describe;
 mod flights;

@@ -306,3 +306,21 @@ fn a_blob_that_is_given_up_ends_in_an_error() {
     assert!(given_up.is_err() && entries(&store, "ingest") == 0);
     store.layers.blob_of(&lease, &chain, 0, gzip).unwrap();
 }
+
+#[test]
+fn what_was_compressed_before_is_taken_and_changes_no_byte() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let pack = |content: &str| {
+        let chain = diff_ids(&[step(&store, &lease, &[], "file", content)]);
+        (store.layers.blob_of(&lease, &chain, 0, Packing::of(Compression::Gzip)).unwrap(), chain)
+    };
+    let content: String = (0..900_000u32).map(|i| format!("{:x} ", i.wrapping_mul(i) >> 9)).collect();
+    pack(&content);
+    assert_eq!(store.layers.counts().taken, 0);
+    let (packed, chain) = pack(&format!("{}{content}", "x".repeat(2048)));
+    assert!(store.layers.counts().taken > 5, "{:?}", store.layers.counts());
+    let mut tar = Vec::new();
+    store.layers.open_tar(&chain, 0).unwrap().read_to_end(&mut tar).unwrap();
+    assert_eq!(packed.digest, Digest::of(&gzip(&tar)));
+}

@@ -15,6 +15,8 @@ pub struct Counts {
     pub packed: u64,
     /// Files that became hard links to those of an earlier layer when theirs was unpacked.
     pub linked: u64,
+    /// Pieces of packed layers that were taken from earlier ones and not compressed again.
+    pub taken: u64,
 }
 
 /// [`Counts`] in the making.
@@ -25,6 +27,7 @@ pub(super) struct Counters {
     pub(super) unpacked: AtomicU64,
     pub(super) packed: AtomicU64,
     pub(super) linked: AtomicU64,
+    pub(super) taken: AtomicU64,
 }
 
 impl Counters {
@@ -36,6 +39,7 @@ impl Counters {
             unpacked: get(&self.unpacked),
             packed: get(&self.packed),
             linked: get(&self.linked),
+            taken: get(&self.taken),
         }
     }
 }

@@ -23,8 +23,8 @@ impl LayerStore {
     ) -> Result<(LayerRef, Descriptor)> {
         let over = ChainId::of(parent);
         let object = over.as_ref().map_or("nothing", |chain| chain.as_str());
-        let (layer, ingest) = write_packed(packing, self.content.ingest()?, write)
-            .map_err(stream_error("pack a layer over", object))?;
+        let packed = packing.writer(self.content.ingest()?).and_then(|packer| write_packed(packer, write));
+        let (layer, ingest) = packed.map_err(stream_error("pack a layer over", object))?;
         let packed = self.keep(lease, ingest, packing)?;
         let chain = ChainId::extend(over.as_ref(), &layer.diff_id);
         self.db.write("save layer", Durability::Relaxed, |db| {

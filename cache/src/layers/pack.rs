@@ -1,8 +1,9 @@
 //! Snapshots to packed layers.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::atomic::Ordering;
 
-use kiln_oci::compression::Packing;
+use kiln_oci::compression::{Packer, Packing};
 use kiln_oci::{Descriptor, DiffId, MediaType};
 
 use super::counts::count;
@@ -134,7 +135,13 @@ impl LayerStore {
         ingest: Ingest,
     ) -> Result<Descriptor> {
         let tar = self.tar(chain, diff_id)?;
-        let (layer, ingest) = write_packed(packing, ingest, |out| copy_tar(tar, out))
+        let again = self.packed_before(chain, packing)?;
+        let packer = packing.writer(ingest).map_err(stream_error("pack layer", diff_id))?;
+        let packer = match again.clone() {
+            Some(again) => packer.reusing(again),
+            None => packer,
+        };
+        let (layer, ingest) = write_packed(packer, |out| copy_tar(tar, out))
             .map_err(stream_error("pack layer", diff_id))?;
         if layer.diff_id != *diff_id {
             let expected = diff_id.clone();
@@ -146,6 +153,7 @@ impl LayerStore {
         }
         let packed = self.keep(lease, ingest, packing)?;
         count(&self.counters.packed);
+        self.counters.taken.fetch_add(again.map_or(0, |again| again.found()), Ordering::Relaxed);
         self.db.write("save layer blob", Durability::Relaxed, |db| {
             rows::insert_packed(db, diff_id, &packed)?;
             // The caller's lease holds it.
@@ -167,11 +175,10 @@ impl LayerStore {
 
 /// Packs the tar that `write` writes into a blob, and hashes it on its way.
 pub(super) fn write_packed(
-    packing: Packing,
-    ingest: Ingest,
+    packer: Packer<Ingest>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<(LayerRef, Ingest)> {
-    let hashing = Hashing { hasher: Hasher::new(), out: packing.writer(ingest)? };
+    let hashing = Hashing { hasher: Hasher::new(), out: packer };
     let mut out = BufWriter::with_capacity(HASH_BUFFER, hashing);
     write(&mut out)?;
     let Hashing { hasher, out } = out.into_inner().map_err(io::IntoInnerError::into_error)?;

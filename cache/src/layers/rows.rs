@@ -136,7 +136,7 @@ pub(crate) fn chain_below(db: &Connection, top: Name) -> Result<Vec<Name>> {
 }
 
 /// The column `compression`: what it is in the lowest byte, and above it, where it was packed here, its level and one.
-fn number(compression: Compression, packing: Option<Packing>) -> i64 {
+pub(super) fn number(compression: Compression, packing: Option<Packing>) -> i64 {
     let kind = match compression {
         Compression::Uncompressed => 0,
         Compression::Gzip => 1,
