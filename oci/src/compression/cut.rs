@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn members_are_of_a_good_size_and_uniform_bytes_are_cut_too() {
-        let lengths_of_noise = lengths(&noise(40 << 20));
+        let lengths_of_noise = lengths(&noise(12 << 20));
         let mean = lengths_of_noise.iter().sum::<usize>() / lengths_of_noise.len();
         assert!(lengths_of_noise.iter().all(|length| (LEAST..=MOST).contains(length)));
         assert!((400 << 10..600 << 10).contains(&mean), "{mean}");
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn soon_after_a_change_the_cuts_are_where_they_were() {
-        let before = noise(20 << 20);
+        let before = noise(8 << 20);
         let after = [&before[..100_000 / UNIT * UNIT], &noise(5 * UNIT), &before[200_000 / UNIT * UNIT..]].concat();
         let from_the_end = |bytes: &[u8]| {
             let mut at = 0;
