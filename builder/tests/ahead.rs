@@ -20,7 +20,8 @@ fn job(sizes: &[usize], target: &Reference, place: Place) -> BuildJob {
     for (number, size) in (0..).zip(sizes) {
         let input = if below.is_some() { ActionInput::Input(0) } else { ActionInput::Scratch };
         let data: Vec<u8> = (number..).map(noise).take(*size).collect();
-        let file = FileAction::Mkfile { input, path: format!("/file{number}"), data, mode: 0o644, owner: None };
+        let file =
+            FileAction::Mkfile { input, path: format!("/file{number}"), data, mode: 0o644, owner: None };
         let file = Op::File(FileOp { actions: vec![file] });
         let inputs = below.into_iter().collect();
         below = Some(definition.add(file, inputs, VertexMeta::named("file")).unwrap().output());

@@ -261,7 +261,8 @@ fn bytes_after_the_tar_belong_to_the_diff_id() {
 fn a_blob_is_read_while_it_is_packed() {
     let store = place();
     let lease = store.leases.create().unwrap();
-    let content: String = (0..400_000u32).map(|i| char::from((i.wrapping_mul(i) >> 7) as u8 & 0x7f)).collect();
+    let content: String =
+        (0..400_000u32).map(|i| char::from((i.wrapping_mul(i) >> 7) as u8 & 0x7f)).collect();
     let made = step(&store, &lease, &[], "file", &content);
     let chain = diff_ids(std::slice::from_ref(&made));
     let gzip = Packing::of(Compression::Gzip);

@@ -31,10 +31,12 @@ pub(crate) async fn push_growing(
     let (made, sending) = (pin!(made), pin!(send(session, Arc::clone(&source))));
     let (descriptor, sent) = match select(made, sending).await {
         Either::Left((None, _)) => return Ok(None),
-        Either::Left((Some(descriptor), sending)) => match unless_there(session, &descriptor, sending).await {
-            Some(sent) => (descriptor, sent),
-            None => return Ok(Some((descriptor, Pushed::Existed))),
-        },
+        Either::Left((Some(descriptor), sending)) => {
+            match unless_there(session, &descriptor, sending).await {
+                Some(sent) => (descriptor, sent),
+                None => return Ok(Some((descriptor, Pushed::Existed))),
+            }
+        }
         Either::Right((sent, made)) => match made.await {
             Some(descriptor) => (descriptor, sent),
             None => return Ok(None),

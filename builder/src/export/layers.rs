@@ -77,7 +77,8 @@ pub fn layers(
     if let Some(chain) = layers.chain_id() {
         lease.hold(&Resource::Snapshot(kiln_cache::name_of(&chain)))?;
     }
-    let source = Source { store, lease, layers, diff_ids: layers.diff_ids(), reshape, sizes: OnceCell::new() };
+    let source =
+        Source { store, lease, layers, diff_ids: layers.diff_ids(), reshape, sizes: OnceCell::new() };
     let kept = reshape.kept(source.diff_ids.len());
     let mut made = Vec::with_capacity(source.diff_ids.len());
     for index in 0..kept.unwrap_or(source.diff_ids.len()) {
@@ -103,7 +104,8 @@ pub(super) fn ahead(
     index: usize,
     watch: &mut dyn FnMut(Growing),
 ) -> Result<Descriptor, Cause> {
-    let source = Source { store, lease, layers, diff_ids: layers.diff_ids(), reshape, sizes: OnceCell::new() };
+    let source =
+        Source { store, lease, layers, diff_ids: layers.diff_ids(), reshape, sizes: OnceCell::new() };
     Ok(source.as_it_is(index, watch)?.descriptor)
 }
 

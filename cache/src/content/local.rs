@@ -94,8 +94,13 @@ impl LocalContent {
 
     fn begin(&self, algorithm: Algorithm, limit: Option<u64>) -> Result<Ingest> {
         let path = self.ingest_path()?;
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o400).open(&path).at("create", &path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o400)
+            .open(&path)
+            .at("create", &path)?;
         Ok(Ingest::new(self.clone(), path, file, algorithm, limit))
     }
 

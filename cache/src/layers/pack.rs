@@ -141,8 +141,8 @@ impl LayerStore {
             Some(again) => packer.reusing(again),
             None => packer,
         };
-        let (layer, ingest) = write_packed(packer, |out| copy_tar(tar, out))
-            .map_err(stream_error("pack layer", diff_id))?;
+        let (layer, ingest) =
+            write_packed(packer, |out| copy_tar(tar, out)).map_err(stream_error("pack layer", diff_id))?;
         if layer.diff_id != *diff_id {
             let expected = diff_id.clone();
             return Err(Error::WrongDiffId {
@@ -170,7 +170,6 @@ impl LayerStore {
         let descriptor = Descriptor::new(MediaType::layer(compression), info.digest, info.size);
         Ok(Packed { descriptor, compression, packing: Some(packing), verified: true })
     }
-
 }
 
 /// Packs the tar that `write` writes into a blob, and hashes it on its way.

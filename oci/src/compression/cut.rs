@@ -71,7 +71,8 @@ mod tests {
     #[test]
     fn soon_after_a_change_the_cuts_are_where_they_were() {
         let before = noise(8 << 20);
-        let after = [&before[..100_000 / UNIT * UNIT], &noise(5 * UNIT), &before[200_000 / UNIT * UNIT..]].concat();
+        let after =
+            [&before[..100_000 / UNIT * UNIT], &noise(5 * UNIT), &before[200_000 / UNIT * UNIT..]].concat();
         let from_the_end = |bytes: &[u8]| {
             let mut at = 0;
             let ends = lengths(bytes).into_iter().map(|length| {

@@ -195,7 +195,9 @@ mod tests {
         let at = damaged.1[0].size as usize / 2;
         Arc::get_mut(&mut damaged).unwrap().0[at] ^= 0x55;
         let mut of_another = Before::of(gzip(&text(6), 1 << 20), 6);
-        for (own, one) in Before::of(good.clone(), 6).1.iter().zip(&mut Arc::get_mut(&mut of_another).unwrap().1) {
+        for (own, one) in
+            Before::of(good.clone(), 6).1.iter().zip(&mut Arc::get_mut(&mut of_another).unwrap().1)
+        {
             (one.checksum, one.length) = (own.checksum, own.length);
         }
         for known in [damaged, of_another] {
