@@ -286,6 +286,33 @@ fn a_blob_is_read_while_it_is_packed() {
 }
 
 #[test]
+fn who_asks_for_a_blob_that_is_being_packed_sees_it_grow_and_cannot_end_it() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let chain = diff_ids(&[step(&store, &lease, &[], "file", "content")]);
+    let gzip = Packing::of(Compression::Gzip);
+    thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (store, lease, chain) = (&store, &lease, &chain);
+        let seen = move |growing: Growing| {
+            growing.give_up();
+            tell.send(growing).unwrap();
+        };
+        let mut others = Vec::new();
+        let mut seen = Some(seen);
+        let watch = |_| {
+            let seen = seen.take().unwrap();
+            others.push(scope.spawn(move || store.layers.watched_blob_of(lease, chain, 0, gzip, seen)));
+            // It goes on only when the other one has seen it.
+            told.recv().unwrap();
+        };
+        let packed = store.layers.watched_blob_of(lease, chain, 0, gzip, watch).unwrap();
+        assert_eq!(others.remove(0).join().unwrap().unwrap(), packed);
+    });
+    assert_eq!(store.layers.counts().packed, 1);
+}
+
+#[test]
 fn a_blob_that_is_given_up_ends_in_an_error() {
     let store = place();
     let lease = store.leases.create().unwrap();

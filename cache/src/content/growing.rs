@@ -12,6 +12,8 @@ use crate::db::lock;
 pub struct Growing {
     file: Arc<File>,
     shared: Arc<Shared>,
+    /// Whether it is given up by who has this.
+    is_own: bool,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +40,7 @@ impl Growing {
     /// A blob that is written to `file`, which has `size` bytes of it.
     pub(super) fn new(file: File, size: u64) -> Growing {
         let shared = Shared { state: Mutex::new(State { size, end: None }), changed: Condvar::new() };
-        Growing { file: Arc::new(file), shared: Arc::new(shared) }
+        Growing { file: Arc::new(file), shared: Arc::new(shared), is_own: true }
     }
 
     /// Reads it from its start, waiting for what is not there yet. That it is given up is an error.
@@ -51,9 +53,17 @@ impl Growing {
         self.wait(size).size >= size
     }
 
-    /// Makes the writing fail, if it is not over: nobody wants the blob any more.
+    /// Makes the writing fail, if it is not over: who asked for it does not want the blob any more. Others who see it grow
+    /// cannot say so.
     pub fn give_up(&self) {
-        self.end(false);
+        if self.is_own {
+            self.end(false);
+        }
+    }
+
+    /// The same for others than who asked for it.
+    pub(crate) fn for_others(&self) -> Growing {
+        Growing { is_own: false, ..self.clone() }
     }
 
     /// Says how far it has come; false where it was given up.

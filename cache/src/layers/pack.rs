@@ -99,7 +99,7 @@ impl LayerStore {
             None => {
                 let mut ingest = self.content.ingest()?;
                 let growing = ingest.growing()?;
-                lock(&self.growing).insert(key.clone(), growing.clone());
+                lock(&self.growing).insert(key.clone(), growing.for_others());
                 watch(growing);
                 let packed = self.pack(lease, &chain[..=index], diff_id, packing, ingest);
                 lock(&self.growing).remove(&key);
