@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kiln_cache::Store;
 use kiln_cache::lease::{Lease, Resource};
-use kiln_oci::DiffId;
-use kiln_snapshot::Key;
+use kiln_snapshot::{Key, TarOptions};
 use kiln_sys::fs::Root;
 use kiln_sys::mount::Mount;
 
@@ -19,7 +18,6 @@ use crate::value::Layers;
 pub struct Workspace {
     held: Held,
     parent: Layers,
-    parent_ids: Vec<DiffId>,
 }
 
 /// A read-only look at layers.
@@ -97,7 +95,7 @@ impl Workspace {
 
     fn with_group(store: &Arc<Store>, parent: &Layers, group: Option<&str>) -> Result<Workspace, Cause> {
         let held = Held::new(store, parent, Access::Write, group)?;
-        Ok(Workspace { held, parent: parent.clone(), parent_ids: parent.diff_ids() })
+        Ok(Workspace { held, parent: parent.clone() })
     }
 
     /// How to mount it.
@@ -128,7 +126,9 @@ impl Workspace {
     /// Makes a layer of what was written.
     pub fn commit(mut self) -> Result<Layers, Cause> {
         let lease = self.held.lease.clone();
-        let layer = self.held.store.layers.commit(&lease, &self.held.key, &self.parent_ids)?;
+        let (parent, options) = (self.parent.chain_id(), TarOptions::default());
+        let layers = &self.held.store.layers;
+        let layer = layers.commit_on(&lease, &self.held.key, parent.as_ref(), &options)?;
         self.held.committed = true;
         Ok(self.parent.push(layer, Some(lease)))
     }

@@ -101,24 +101,24 @@ impl LayerStore {
     /// Reads the changes once, to hash them; nothing is copied or compressed. If the same layer is there already, ours is
     /// dropped.
     pub fn commit(&self, lease: &Lease, key: &Key, parent: &[DiffId]) -> Result<LayerRef> {
-        self.commit_with(lease, key, parent, &TarOptions::default())
+        self.commit_on(lease, key, ChainId::of(parent).as_ref(), &TarOptions::default())
     }
 
-    /// [`LayerStore::commit`] with a layer packed as `options` say, which are remembered for packing it again.
-    pub fn commit_with(
+    /// [`LayerStore::commit`] on a chain whose identity is known, with a layer packed as `options` say, which are remembered for
+    /// packing it again.
+    pub fn commit_on(
         &self,
         lease: &Lease,
         key: &Key,
-        parent: &[DiffId],
+        parent: Option<&ChainId>,
         options: &TarOptions,
     ) -> Result<LayerRef> {
         let (layer, contents) = self.hash_changes(key, options).map_err(snapshot_error("pack", key))?;
-        let parent = ChainId::of(parent);
-        let chain = ChainId::extend(parent.as_ref(), &layer.diff_id);
+        let chain = ChainId::extend(parent, &layer.diff_id);
         let name = name_of(&chain);
         self.db.write("commit layer", Durability::Relaxed, |db| {
             rows::hold_snapshot(db, lease, &name)?;
-            rows::insert_layer(db, &chain, parent.as_ref(), &layer, options.clamp_mtime)?;
+            rows::insert_layer(db, &chain, parent, &layer, options.clamp_mtime)?;
             describe::insert_contents(db, &layer.diff_id, &contents)
         })?;
         self.commit_snapshot(&name, key)?;

@@ -42,7 +42,7 @@ fn describe(dir: &Path) -> Recipe {
 }
 
 fn commit(store: &Store, lease: &Lease, dir: &Path) -> LayerRef {
-    store.layers.commit_recipe(lease, &describe(dir), &[]).unwrap()
+    store.layers.commit_recipe(lease, &describe(dir), None).unwrap()
 }
 
 /// Where the files of a layer on nothing are, unpacked if need be.
@@ -105,7 +105,7 @@ fn a_file_that_changes_before_it_is_packed_is_an_error_that_names_it() {
         write(dir.path(), "sub/b", "two");
         let recipe = describe(dir.path());
         change();
-        let error = place.layers.commit_recipe(&lease, &recipe, &[]).unwrap_err();
+        let error = place.layers.commit_recipe(&lease, &recipe, None).unwrap_err();
         assert!(error.to_string().contains(&format!("`{path}` changed while it was read")), "{error}");
         assert_eq!((count(&place, "blobs/sha256"), count(&place, "ingest")), (0, 0));
     }

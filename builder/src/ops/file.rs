@@ -94,7 +94,7 @@ impl File {
                 return Err(Cause::Cancelled);
             }
             let lease = Arc::new(store.leases.create()?);
-            let layer = store.layers.commit_recipe(&lease, &recipe, &base.diff_ids())?;
+            let layer = store.layers.commit_recipe(&lease, &recipe, base.chain_id().as_ref())?;
             Ok(Some(base.push_packed(layer, lease)))
         })
         .await

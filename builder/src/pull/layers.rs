@@ -27,15 +27,11 @@ const REPORT_EVERY: u64 = 512 << 10;
 
 /// Makes the snapshot of `layers` be there, downloading what is nowhere on this machine.
 pub async fn unpack(stores: &Arc<Stores>, layers: &Layers, reporter: &dyn Reporter) -> Result<(), Cause> {
-    let (store, ids) = (stores.store.clone(), layers.diff_ids());
-    if ids.is_empty() || layers.is_held() {
-        return Ok(());
-    }
-    let (names, there) = (store.clone(), layers.chain_id());
+    let Some(chain) = layers.chain_id().filter(|_| !layers.is_held()) else { return Ok(()) };
+    let (store, names) = (stores.store.clone(), stores.store.clone());
     let ready = move || {
-        Ok(there.is_some_and(|chain| {
-            names.snapshots.stat(&kiln_cache::name_of(&chain)).is_ok_and(|info| info.is_some())
-        }))
+        let there = names.snapshots.stat(&kiln_cache::name_of(&chain));
+        Ok(there.is_ok_and(|info| info.is_some()))
     };
     if blocking(ready).await? {
         return Ok(());
@@ -44,6 +40,7 @@ pub async fn unpack(stores: &Arc<Stores>, layers: &Layers, reporter: &dyn Report
     if let Some(image) = layers.image() {
         fetch(stores, image, &lease, reporter).await?;
     }
+    let ids = layers.diff_ids();
     blocking(move || Ok(store.layers.snapshot_of(&lease, &ids).map(drop)?)).await
 }
 

@@ -31,21 +31,25 @@ pub struct Known {
 impl LayerStore {
     /// Makes a layer of a recipe on `parent`: each file is read once, from where it is into the layer's tar, and hashed on
     /// its way. No directory is made; that happens when somebody asks for the snapshot.
-    pub fn commit_recipe(&self, lease: &Lease, recipe: &Recipe, parent: &[DiffId]) -> Result<LayerRef> {
+    pub fn commit_recipe(
+        &self,
+        lease: &Lease,
+        recipe: &Recipe,
+        parent: Option<&ChainId>,
+    ) -> Result<LayerRef> {
         let mut ingest = self.content.ingest()?;
         let named = snapshot_error("pack", "what is copied");
         recipe.write(&mut ingest, &TarOptions::default()).map_err(named)?;
         let packed = self.keep(lease, ingest, Packing::of(Compression::Uncompressed))?;
         let Descriptor { digest, size, .. } = packed.descriptor.clone();
         let layer = LayerRef { diff_id: DiffId(digest), size };
-        let parent = ChainId::of(parent);
-        let chain = ChainId::extend(parent.as_ref(), &layer.diff_id);
+        let chain = ChainId::extend(parent, &layer.diff_id);
         let contents = contents::encode(recipe.contents());
         self.db.write("commit layer", Durability::Relaxed, |db| {
             rows::insert_packed(db, &layer.diff_id, &packed)?;
             // The caller's lease holds it.
             self.content.release_written(db, [&packed.descriptor.digest])?;
-            rows::insert_layer(db, &chain, parent.as_ref(), &layer, None)?;
+            rows::insert_layer(db, &chain, parent, &layer, None)?;
             insert_contents(db, &layer.diff_id, &contents)
         })?;
         count(&self.counters.described);
