@@ -94,7 +94,7 @@ impl<'a> Scan<'a> {
     /// The same, packed.
     pub(crate) fn named(&self, dir: BorrowedFd<'_>, name: &Path) -> Result<Levels> {
         let own = self.read(dir, name, Vec::new())?;
-        let mut top = Directory::new(b"");
+        let mut top = Directory::new(b"", 1);
         let Found { path, stat, link, xattrs, opaque } = own;
         top.push(&path, stat, Details { link, xattrs, opaque }, true);
         if self.stamped {
@@ -128,12 +128,12 @@ impl<'a> Scan<'a> {
         let dir = root.open_dir(as_path(path))?;
         let mut names = fs::read_dir(dir.as_fd())?;
         names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let mut all = Directory::new(path);
+        let mut all = Directory::new(path, names.len());
         if names.len() <= TASK {
             self.add(dir.as_fd(), &names, &mut all)?;
         } else {
             let part = |names: &[fs::Entry]| {
-                let mut part = Directory::new(path);
+                let mut part = Directory::new(path, names.len());
                 self.add(dir.as_fd(), names, &mut part)?;
                 Ok(part)
             };

@@ -55,8 +55,10 @@ pub(crate) struct At<'a> {
 }
 
 impl Directory {
-    pub(super) fn new(path: &[u8]) -> Directory {
-        Directory { path: path.to_vec(), names: Vec::new(), slots: Vec::new(), stamp: None, read: Vec::new() }
+    /// One without names, and with room for `count`.
+    pub(super) fn new(path: &[u8], count: usize) -> Directory {
+        let slots = Vec::with_capacity(count);
+        Directory { path: path.to_vec(), names: Vec::new(), slots, stamp: None, read: Vec::new() }
     }
 
     pub(crate) fn path(&self) -> &[u8] {
