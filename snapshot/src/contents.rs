@@ -4,6 +4,8 @@
 //! the rest of it, what is there, and for what is not deleted permissions, owner, time in seconds, attributes, and by kind
 //! a size and the SHA-256 (32 bytes, or none), a link or a device. Numbers are LEB128, signed ones zigzag; byte strings have their length before them.
 
+use std::borrow::Borrow;
+
 use kiln_sys::fs::Time;
 
 use crate::checksum::Sum;
@@ -28,19 +30,19 @@ const BLOCK_DEVICE: u8 = 7;
 const FIFO: u8 = 8;
 
 /// Packs a table of contents.
-pub fn encode<'a>(entries: impl IntoIterator<Item = (&'a Change, Option<Sum>)>) -> Vec<u8> {
+pub fn encode(entries: impl IntoIterator<Item = (impl Borrow<Change>, Option<Sum>)>) -> Vec<u8> {
     let mut out = vec![VERSION];
-    let mut last: &[u8] = b"";
+    let mut last = Vec::new();
     for (change, sum) in entries {
-        let path = change.path.as_slice();
-        let shared = path.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let Change { path, kind } = change.borrow();
+        let shared = path.iter().zip(&last).take_while(|(a, b)| a == b).count();
         number(&mut out, shared as u64);
         bytes(&mut out, &path[shared..]);
-        match &change.kind {
+        match kind {
             ChangeKind::Removed => out.push(REMOVED),
             ChangeKind::Put(metadata) => put(&mut out, metadata, sum.as_ref()),
         }
-        last = path;
+        last.clone_from(path);
     }
     out
 }
@@ -238,7 +240,7 @@ mod tests {
         let entries = every_kind();
         let packed = encode(entries.iter().map(|(change, sum)| (change, *sum)));
         assert_eq!(decode(&packed), Some(entries));
-        assert_eq!(decode(&encode([])), Some(Vec::new()));
+        assert_eq!(decode(&encode(Vec::<Listed>::new())), Some(Vec::new()));
     }
 
     #[test]

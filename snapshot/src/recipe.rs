@@ -5,65 +5,41 @@
 //! it is.
 
 mod copying;
+mod item;
 mod shape;
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_sys::Errno;
 use kiln_sys::fs::{Owner, Root, Stat, Time};
-use sha2::{Digest as _, Sha256};
 
 use crate::apply::WHITEOUT;
-use crate::checksum::{Identity, Sum};
+use crate::checksum::Sum;
 use crate::error::show;
 use crate::path::{as_path, joined, split};
 use crate::scan::in_order;
 use crate::walk::{Place, Seen, walk};
 use crate::write_tar::TarWriter;
-use crate::{Change, ChangeKind, Error, Metadata, Node, Result, TarOptions, TarStats};
+use crate::{Change, Error, Metadata, Node, Result, TarOptions, TarStats};
+use item::Copied;
 pub(crate) use shape::blank;
 use shape::directory;
+
+pub(crate) use item::{Item, Origin};
 
 pub use copying::Taken;
 pub use shape::Shape;
 
-/// Where the bytes of a file of a recipe are.
-#[derive(Clone, Debug)]
-pub(crate) enum Origin {
-    /// It has none: it is no file.
-    Nowhere,
-    /// Here.
-    Bytes(Vec<u8>),
-    /// In a file of another tree.
-    File(SourceFile),
-}
-
-/// A file that a recipe takes.
-#[derive(Clone, Debug)]
-pub(crate) struct SourceFile {
-    /// Which of the recipe's trees it is in.
-    pub(crate) root: usize,
-    /// The path there of what was copied, and where in the path of what it became the part of this file begins.
-    pub(crate) from: Arc<[u8]>,
-    pub(crate) inside: usize,
-    /// What was seen of it.
-    pub(crate) seen: Identity,
-    /// The SHA-256 that its bytes must have.
-    pub(crate) expected: Option<Sum>,
-}
-
 /// A layer that is described.
 #[derive(Debug)]
 pub struct Recipe {
-    changes: Vec<Change>,
-    /// Where the bytes of each change are.
-    origins: Vec<Origin>,
-    roots: Vec<Root>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) copied: Vec<Copied>,
+    pub(crate) roots: Vec<Root>,
 }
 
 impl Recipe {
@@ -71,30 +47,13 @@ impl Recipe {
     /// written until then must be discarded.
     pub fn write(&self, out: impl Write, options: &TarOptions) -> Result<TarStats> {
         let mut tar = TarWriter::new(out);
-        tar.append_recipe(&self.changes, &self.origins, &self.roots, options)?;
+        tar.append_recipe(self, options)?;
         tar.finish()
     }
 
     /// What the layer has, in the order of its tar, each file with the SHA-256 of its bytes as far as that is known.
-    pub fn contents(&self) -> impl Iterator<Item = (&Change, Option<Sum>)> {
-        self.changes.iter().zip(self.origins.iter().map(Origin::sum))
-    }
-}
-
-impl Origin {
-    fn sum(&self) -> Option<Sum> {
-        match self {
-            Origin::Nowhere => None,
-            Origin::Bytes(bytes) => Some(Sha256::digest(bytes).into()),
-            Origin::File(file) => file.expected,
-        }
-    }
-}
-
-impl SourceFile {
-    /// Its path in its tree, when it becomes the file at `place`.
-    pub(crate) fn path(&self, place: &[u8]) -> Vec<u8> {
-        joined(&self.from, place.get(self.inside..).unwrap_or_default())
+    pub fn contents(&self) -> impl Iterator<Item = (Change, Option<Sum>)> {
+        self.items.iter().map(|item| (item.change(), item.origin.sum()))
     }
 }
 
@@ -103,6 +62,7 @@ impl SourceFile {
 pub struct Draft {
     shape: Shape,
     roots: Vec<Root>,
+    copied: Vec<Copied>,
     items: Vec<Item>,
     /// Which of `items` each path has, by its hash; keyed at random, so nobody can make two collide.
     at: HashMap<u64, u32>,
@@ -113,18 +73,6 @@ pub struct Draft {
     now: Time,
 }
 
-/// What the layer has at one path.
-#[derive(Debug)]
-struct Item {
-    path: Vec<u8>,
-    metadata: Box<Metadata>,
-    origin: Origin,
-    /// Of a directory: nothing of lower layers is in it.
-    is_new: bool,
-    /// Of a directory: its time stays as it is, whatever is put in it.
-    is_timed: bool,
-}
-
 impl Draft {
     /// An empty layer on a filesystem.
     pub fn on(shape: Shape) -> Draft {
@@ -133,6 +81,7 @@ impl Draft {
         Draft {
             shape,
             roots: Vec::new(),
+            copied: Vec::new(),
             items: Vec::new(),
             at: HashMap::new(),
             hasher: RandomState::new(),
@@ -224,8 +173,7 @@ impl Draft {
     /// The layer as it is to be packed.
     pub fn finish(mut self) -> Recipe {
         self.items.sort_unstable_by(|a, b| in_order(&a.path, &b.path));
-        let (changes, origins) = self.items.into_iter().map(Item::into_parts).unzip();
-        Recipe { changes, origins, roots: self.roots }
+        Recipe { items: self.items, copied: self.copied, roots: self.roots }
     }
 
     fn find(&mut self, path: &[u8]) -> Result<Place> {
@@ -235,7 +183,7 @@ impl Draft {
     /// What has the canonical `path` as far as the recipe has got.
     fn look(&mut self, path: &[u8]) -> Result<Option<Metadata>> {
         if let Some(item) = self.item(path) {
-            return Ok(Some(Metadata::clone(&item.metadata)));
+            return Ok(Some(item.metadata()));
         }
         if self.is_in_new(path) { Ok(None) } else { self.shape.look(path) }
     }
@@ -269,8 +217,7 @@ impl Draft {
             self.entered = Some(dir.to_vec());
         }
         self.keep_links_to(&path);
-        let metadata = Box::new(metadata);
-        self.set(Item { path, metadata, origin, is_new: false, is_timed: false });
+        self.set(Item::new(path, metadata, origin));
         Ok(())
     }
 
@@ -284,13 +231,12 @@ impl Draft {
                 let there = self.shape.look(dir)?.filter(|there| there.stat.is_dir());
                 let mut metadata = there.ok_or_else(|| failed("openat", dir, Errno::NOTDIR))?;
                 metadata.node = Node::Directory { opaque: false };
-                let (metadata, origin) = (Box::new(metadata), Origin::Nowhere);
-                self.set(Item { path: dir.to_vec(), metadata, origin, is_new: false, is_timed: false });
+                self.set(Item::new(dir.to_vec(), metadata, Origin::Nowhere));
             }
             if changes {
                 self.change_item(dir, |item| {
                     if !item.is_timed {
-                        item.metadata.stat.mtime = now;
+                        item.mtime = now;
                     }
                 });
             }
@@ -331,32 +277,34 @@ impl Draft {
     /// Before the file at `path` is replaced, the first of its other names becomes the file.
     fn keep_links_to(&mut self, path: &[u8]) {
         let Some(at) = self.place(path) else { return };
-        if self.items[at].metadata.stat.nlink < 2 || self.items[at].metadata.node != Node::File {
+        if !self.items[at].is_linked() {
             return;
         }
-        let is_link = |item: &Item| matches!(&item.metadata.node, Node::HardLink(first) if first == path);
+        let is_link = |item: &Item| matches!(item.node(), Node::HardLink(first) if first == path);
         let links: Vec<usize> = (0..self.items.len()).filter(|at| is_link(&self.items[*at])).collect();
         let Some(&heir) = links.iter().min_by(|a, b| in_order(&self.items[**a].path, &self.items[**b].path))
         else {
             return;
         };
-        let new = self.items[heir].path.clone();
+        let new = self.items[heir].path.to_vec();
         for link in links {
-            self.items[link].metadata.node = Node::HardLink(new.clone());
+            self.items[link].become_node(Node::HardLink(new.clone()));
         }
         let mut origin = self.items[at].origin.clone();
         if let Origin::File(file) = &mut origin {
-            // It is known by where it becomes another file now.
-            (file.from, file.inside) = (file.path(path).into(), new.len());
+            // What it is called does not tell any more what it was called where it is from.
+            let (root, from) = file.place(&self.copied, path);
+            file.copied = self.add_copied(root, &from);
+            file.inside = u32::MAX;
         }
-        self.items[heir].metadata.node = Node::File;
+        self.items[heir].become_node(Node::File);
         self.items[heir].origin = origin;
     }
-}
 
-impl Item {
-    fn into_parts(self) -> (Change, Origin) {
-        (Change { path: self.path, kind: ChangeKind::Put(self.metadata) }, self.origin)
+    /// Makes known something of a tree that is copied; its number.
+    fn add_copied(&mut self, root: usize, from: &[u8]) -> u32 {
+        self.copied.push(Copied { root, from: from.into() });
+        self.copied.len() as u32 - 1
     }
 }
 

@@ -7,6 +7,7 @@
 mod content;
 mod header;
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ use kiln_sys::fs::Root;
 
 use crate::error::show;
 use crate::read_tar::BLOCK;
-use crate::recipe::Origin;
+use crate::recipe::Recipe;
 use crate::{Change, ChangeKind, Error, Node, Result};
 use content::Renderer;
 
@@ -23,7 +24,7 @@ use content::Renderer;
 const READERS: usize = 2;
 /// Changes that one reader takes at once, and bytes after which a group ends earlier.
 const GROUP: usize = 64;
-const GROUP_BYTES: u64 = 1 << 20;
+const GROUP_BYTES: u64 = 256 << 10;
 /// Pieces that a reader may be ahead.
 const AHEAD: usize = 3;
 
@@ -71,18 +72,12 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes `changes`, whose content is beneath `root`; fails as [`write_tar()`].
     pub fn append(&mut self, changes: &[Change], root: &Root, options: &TarOptions) -> Result<()> {
-        self.append_parts(Parts { changes, content: Content::Beneath(root), options })
+        self.append_parts(Parts { content: Content::Beneath(changes, root), options })
     }
 
-    /// Writes `changes`, whose content is where `origins` says, in the trees `roots`; fails as [`write_tar()`].
-    pub(crate) fn append_recipe(
-        &mut self,
-        changes: &[Change],
-        origins: &[Origin],
-        roots: &[Root],
-        options: &TarOptions,
-    ) -> Result<()> {
-        self.append_parts(Parts { changes, content: Content::At(origins, roots), options })
+    /// Writes what a recipe describes; fails as [`write_tar()`].
+    pub(crate) fn append_recipe(&mut self, recipe: &Recipe, options: &TarOptions) -> Result<()> {
+        self.append_parts(Parts { content: Content::Recipe(recipe), options })
     }
 
     fn append_parts(&mut self, parts: Parts<'_>) -> Result<()> {
@@ -92,14 +87,15 @@ impl<W: Write> TarWriter<W> {
             self.out.write(&mut bytes)?;
             self.entries += 1;
         }
-        let groups = groups(parts.changes);
+        let count = parts.content.count();
+        let groups = groups(parts.content);
         if groups.len() < 2 {
-            let whole = 0..parts.changes.len();
+            let whole = 0..count;
             render(whole, &mut Renderer::new(parts), &mut Vec::new(), |bytes| self.out.write(bytes))?;
         } else {
             read_ahead(&groups, parts, &mut self.out)?;
         }
-        self.entries += parts.changes.len() as u64;
+        self.entries += count as u64;
         Ok(())
     }
 
@@ -119,20 +115,47 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// What is written: changes, and where their content is.
+/// What is written.
 #[derive(Clone, Copy)]
 struct Parts<'a> {
-    changes: &'a [Change],
     content: Content<'a>,
     options: &'a TarOptions,
 }
 
+/// Changes, and where their content is.
 #[derive(Clone, Copy)]
 enum Content<'a> {
     /// Each file at its own path beneath a root.
-    Beneath(&'a Root),
-    /// As each change's origin says, in these trees.
-    At(&'a [Origin], &'a [Root]),
+    Beneath(&'a [Change], &'a Root),
+    /// As a recipe says.
+    Recipe(&'a Recipe),
+}
+
+impl<'a> Content<'a> {
+    fn count(self) -> usize {
+        match self {
+            Content::Beneath(changes, _) => changes.len(),
+            Content::Recipe(recipe) => recipe.items.len(),
+        }
+    }
+
+    fn change(self, index: usize) -> Cow<'a, Change> {
+        match self {
+            Content::Beneath(changes, _) => Cow::Borrowed(&changes[index]),
+            Content::Recipe(recipe) => Cow::Owned(recipe.items[index].change()),
+        }
+    }
+
+    /// The bytes of the file number `index`; of others about what their entries take.
+    fn size(self, index: usize) -> u64 {
+        match self {
+            Content::Recipe(recipe) => recipe.items[index].size,
+            Content::Beneath(changes, _) => match &changes[index].kind {
+                ChangeKind::Put(metadata) if metadata.node == Node::File => metadata.stat.size,
+                _ => 0,
+            },
+        }
+    }
 }
 
 /// A piece of the tar; the last one of a group ends it.
@@ -210,27 +233,20 @@ fn render(
 }
 
 /// Cuts the changes into groups of about the same work.
-fn groups(changes: &[Change]) -> Vec<Range<usize>> {
+fn groups(content: Content<'_>) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let (mut start, mut bytes) = (0, 0);
-    for (at, change) in changes.iter().enumerate() {
-        bytes += content_size(change);
+    for at in 0..content.count() {
+        bytes += content.size(at);
         if at + 1 - start >= GROUP || bytes >= GROUP_BYTES {
             groups.push(start..at + 1);
             (start, bytes) = (at + 1, 0);
         }
     }
-    if start < changes.len() {
-        groups.push(start..changes.len());
+    if start < content.count() {
+        groups.push(start..content.count());
     }
     groups
-}
-
-fn content_size(change: &Change) -> u64 {
-    match &change.kind {
-        ChangeKind::Put(metadata) if metadata.node == Node::File => metadata.stat.size,
-        _ => 0,
-    }
 }
 
 #[derive(Debug)]

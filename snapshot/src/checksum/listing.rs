@@ -99,8 +99,9 @@ impl Listing {
         for at in self.levels.iter() {
             at.path_into(&mut path);
             add(&mut all, &path);
-            all.update(at.read().map_or(Sum::default(), |read| read.sum));
+            all.update(at.sum().unwrap_or(&Sum::default()));
         }
+        self.levels.forget_sums();
         let digest = Digest::from_sha256(&all.finalize().into());
         self.digest = Some(digest.clone());
         Ok(digest)
@@ -131,7 +132,7 @@ impl<'a> Entry<'a> {
             stat: at.stat(),
             link: details.and_then(|details| details.link.as_deref()),
             xattrs: details.map_or(NONE, |details| &details.xattrs),
-            content: at.read().and_then(|read| read.content.as_ref()),
+            content: at.content(),
         }
     }
 }
@@ -143,7 +144,7 @@ fn read(
     name: &[u8],
     stat: &Stat,
     options: &ChecksumOptions<'_>,
-) -> Result<(Details, Read)> {
+) -> Result<Read> {
     let path = joined(parent, name);
     let details = Details::read(dir, as_path(name), stat).map_err(|error| match error {
         Error::Sys(error) => changed(&path)(error),
@@ -155,7 +156,7 @@ fn read(
         None => None,
     };
     let sum = sum(stat, content.as_ref(), &details.xattrs, options.owner);
-    Ok((details, Read { content, sum }))
+    Ok((details, content, sum))
 }
 
 /// What was seen a moment ago and is not there changed.

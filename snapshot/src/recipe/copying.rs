@@ -1,13 +1,13 @@
 //! Copies into a draft, with the outcome of [`crate::copy::copy`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use kiln_sys::Errno;
 use kiln_sys::fs::{FileType, Owner, Stat};
 
+use super::item::{Origin, SourceFile};
 use super::shape::directory;
-use super::{Draft, Origin, SourceFile, failed};
+use super::{Draft, failed};
 use crate::checksum::{Entry, Identity, Listing};
 use crate::copy::{CopyOptions, Parents, ROOT, conflict};
 use crate::error::show;
@@ -35,8 +35,8 @@ impl Draft {
         if keep_top {
             self.make_top(listing, &to, options)?;
         }
-        let mut copying =
-            Copying { draft: self, source, from: path.into(), to, options, firsts: HashMap::new() };
+        let copied = self.add_copied(source, path);
+        let mut copying = Copying { draft: self, copied, from: path, to, options, firsts: HashMap::new() };
         listing.entries().skip(usize::from(keep_top)).try_for_each(|entry| copying.entry(&entry))
     }
 
@@ -107,8 +107,8 @@ impl Draft {
 /// One copy under way.
 struct Copying<'a> {
     draft: &'a mut Draft,
-    source: usize,
-    from: Arc<[u8]>,
+    copied: u32,
+    from: &'a [u8],
     to: Vec<u8>,
     options: &'a CopyOptions<'a>,
     /// Where each source file went that has several names.
@@ -132,7 +132,7 @@ impl Copying<'_> {
         }
         let there = self.draft.look(&to)?;
         if let Some(there) = there.as_ref().filter(|there| !there.stat.is_dir()) {
-            return Err(conflict(entry.stat, &joined(&self.from, &entry.path), &there.stat, &to));
+            return Err(conflict(entry.stat, &joined(self.from, &entry.path), &there.stat, &to));
         }
         let metadata = self.metadata(Node::Directory { opaque: false }, entry);
         if there.is_none() {
@@ -140,7 +140,10 @@ impl Copying<'_> {
         }
         // Only its metadata changes: the directory that it is in stays as it is.
         self.draft.enter(&to, false)?;
-        self.draft.change_item(&to, |item| (*item.metadata, item.is_timed) = (metadata, true));
+        self.draft.change_item(&to, |item| {
+            item.set(metadata);
+            item.is_timed = true;
+        });
         Ok(())
     }
 
@@ -156,9 +159,9 @@ impl Copying<'_> {
         }
         let metadata = self.metadata(Node::File, entry);
         let origin = Origin::File(SourceFile {
-            root: self.source,
-            from: self.from.clone(),
-            inside: to.len() - entry.path.len(),
+            copied: self.copied,
+            // A path has at most a few thousand bytes.
+            inside: (to.len() - entry.path.len()) as u32,
             seen: Identity::of(seen),
             expected: entry.content.copied(),
         });
@@ -171,7 +174,7 @@ impl Copying<'_> {
         let node = match (entry.link, entry.stat.file_type()) {
             (Some(text), _) => Node::Symlink(text.to_vec()),
             (None, FileType::CharacterDevice) if entry.stat.rdev == (0, 0) => {
-                return Err(Error::WhiteoutDevice { path: show(&joined(&self.from, &entry.path)) });
+                return Err(Error::WhiteoutDevice { path: show(&joined(self.from, &entry.path)) });
             }
             (None, FileType::CharacterDevice) => Node::CharDevice,
             (None, FileType::BlockDevice) => Node::BlockDevice,
@@ -185,7 +188,7 @@ impl Copying<'_> {
     fn clear_way(&mut self, to: &[u8], entry: &Entry<'_>) -> Result<()> {
         match self.draft.look(to)? {
             Some(there) if there.stat.is_dir() => {
-                Err(conflict(entry.stat, &joined(&self.from, &entry.path), &there.stat, to))
+                Err(conflict(entry.stat, &joined(self.from, &entry.path), &there.stat, to))
             }
             _ => Ok(()),
         }

@@ -18,8 +18,10 @@ pub(crate) struct Directory {
     names: Vec<u8>,
     slots: Vec<Slot>,
     stamp: Option<(Sum, Time)>,
-    /// What was read of each slot, if it was.
-    read: Vec<Read>,
+    /// SHA-256 of each slot's bytes or, of a link, its text, if that was read.
+    contents: Vec<Option<Sum>>,
+    /// SHA-256 of all that counts of each slot, until they are in the digest of everything.
+    sums: Vec<Sum>,
 }
 
 /// What has a name.
@@ -34,14 +36,8 @@ struct Slot {
     counts: bool,
 }
 
-/// What reading something gave.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Read {
-    /// SHA-256 of a file's bytes or a link's text.
-    pub(crate) content: Option<Sum>,
-    /// SHA-256 of all that counts of it, until it is in the digest of everything.
-    pub(crate) sum: Sum,
-}
+/// What reading something gives: what only it says of itself, its content, and all that counts of it.
+pub(crate) type Read = (Details, Option<Sum>, Sum);
 
 /// The directories of each level of a tree, in the order of those above them.
 #[derive(Debug)]
@@ -58,7 +54,14 @@ impl Directory {
     /// One without names, and with room for `count`.
     pub(super) fn new(path: &[u8], count: usize) -> Directory {
         let slots = Vec::with_capacity(count);
-        Directory { path: path.to_vec(), names: Vec::new(), slots, stamp: None, read: Vec::new() }
+        Directory {
+            path: path.to_vec(),
+            names: Vec::new(),
+            slots,
+            stamp: None,
+            contents: Vec::new(),
+            sums: Vec::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> &[u8] {
@@ -99,23 +102,21 @@ impl Directory {
     }
 
     /// Reads what counts: `read` gets its name and metadata.
-    pub(crate) fn read(
-        &mut self,
-        read: impl Fn(&[u8], &Stat) -> Result<(Details, Read)> + Sync,
-    ) -> Result<()> {
+    pub(crate) fn read(&mut self, read: impl Fn(&[u8], &Stat) -> Result<Read> + Sync) -> Result<()> {
         let names = &self.names;
         let one = |slot: &mut Slot| {
             if !slot.counts {
-                return Ok(Read::default());
+                return Ok((None, Sum::default()));
             }
-            let (details, read) = read(named(names, slot), &slot.stat)?;
+            let (details, content, sum) = read(named(names, slot), &slot.stat)?;
             slot.details = details.packed();
-            Ok(read)
+            Ok((content, sum))
         };
-        self.read = match self.slots.len() {
+        let read: Vec<_> = match self.slots.len() {
             0..=TASK => self.slots.iter_mut().map(one).collect::<Result<_>>()?,
             _ => self.slots.par_iter_mut().with_min_len(TASK).map(one).collect::<Result<_>>()?,
         };
+        (self.contents, self.sums) = read.into_iter().unzip();
         Ok(())
     }
 
@@ -167,6 +168,11 @@ impl Levels {
                 stamping.add_sum(&directory.path, sum, *newest);
             }
         }
+    }
+
+    /// Forgets what is in the digest of everything.
+    pub(crate) fn forget_sums(&mut self) {
+        self.0.iter_mut().flatten().for_each(|directory| directory.sums = Vec::new());
     }
 
     /// All directories, in no order.
@@ -229,9 +235,14 @@ impl<'a> At<'a> {
         self.at().details.as_deref()
     }
 
-    /// What was read of it.
-    pub(crate) fn read(&self) -> Option<&'a Read> {
-        self.directory.read.get(self.slot)
+    /// SHA-256 of its bytes or, of a link, its text, if that was read.
+    pub(crate) fn content(&self) -> Option<&'a Sum> {
+        self.directory.contents.get(self.slot)?.as_ref()
+    }
+
+    /// SHA-256 of all that counts of it, if it was read just now.
+    pub(crate) fn sum(&self) -> Option<&'a Sum> {
+        self.directory.sums.get(self.slot)
     }
 
     fn at(&self) -> &'a Slot {

@@ -18,7 +18,7 @@ use crate::recipe::Origin;
 use crate::{Change, ChangeKind, Error, Metadata, Node, Result};
 
 /// What of a file is read at once when it is too large to be held.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 256 << 10;
 
 /// Turns changes into bytes; keeps the directory of the last file open.
 pub(super) struct Renderer<'a> {
@@ -55,7 +55,7 @@ impl<'a> Renderer<'a> {
         out: &mut Vec<u8>,
         flush: &mut impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        let change = &self.parts.changes[index];
+        let change = &*self.parts.content.change(index);
         let ChangeKind::Put(metadata) = &change.kind else {
             whiteout(&hidden(&self.place(&change.path)), out);
             return Ok(());
@@ -71,24 +71,25 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn bytes(&self, index: usize, change: &'a Change, metadata: &'a Metadata) -> Bytes<'a> {
-        let (origins, roots) = match self.parts.content {
-            Content::Beneath(root) => {
+    fn bytes<'b>(&self, index: usize, change: &'b Change, metadata: &'b Metadata) -> Bytes<'b>
+    where
+        'a: 'b,
+    {
+        let recipe = match self.parts.content {
+            Content::Beneath(_, root) => {
                 let (path, seen) = (Cow::Borrowed(&*change.path), Identity::of(&metadata.stat));
                 return Bytes::File(Source { tree: 0, root, path, seen, expected: None });
             }
-            Content::At(origins, roots) => (origins, roots),
+            Content::Recipe(recipe) => recipe,
         };
-        match &origins[index] {
+        match &recipe.items[index].origin {
             Origin::Nowhere => Bytes::Here(&[]),
             Origin::Bytes(bytes) => Bytes::Here(bytes),
-            Origin::File(file) => Bytes::File(Source {
-                tree: file.root,
-                root: &roots[file.root],
-                path: Cow::Owned(file.path(&change.path)),
-                seen: file.seen,
-                expected: file.expected.as_ref(),
-            }),
+            Origin::File(file) => {
+                let (tree, path) = file.place(&recipe.copied, &change.path);
+                let (root, path) = (&recipe.roots[tree], Cow::Owned(path));
+                Bytes::File(Source { tree, root, path, seen: file.seen, expected: file.expected.as_ref() })
+            }
         }
     }
 
