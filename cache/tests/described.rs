@@ -42,7 +42,7 @@ fn describe(dir: &Path) -> Recipe {
 }
 
 fn commit(store: &Store, lease: &Lease, dir: &Path) -> LayerRef {
-    store.layers.commit_recipe(lease, &describe(dir), None).unwrap()
+    store.layers.commit_recipe(lease, &mut describe(dir), None).unwrap()
 }
 
 /// Where the files of a layer on nothing are, unpacked if need be.
@@ -103,9 +103,9 @@ fn a_file_that_changes_before_it_is_packed_is_an_error_that_names_it() {
     ];
     for (path, change) in cases {
         write(dir.path(), "sub/b", "two");
-        let recipe = describe(dir.path());
+        let mut recipe = describe(dir.path());
         change();
-        let error = place.layers.commit_recipe(&lease, &recipe, None).unwrap_err();
+        let error = place.layers.commit_recipe(&lease, &mut recipe, None).unwrap_err();
         assert!(error.to_string().contains(&format!("`{path}` changed while it was read")), "{error}");
         assert_eq!((count(&place, "blobs/sha256"), count(&place, "ingest")), (0, 0));
     }
@@ -170,4 +170,50 @@ fn more_layers_than_can_be_mounted_are_refused_before_any_work() {
     let expected = "stack layers `the image`: 501 layers cannot be stacked: overlayfs takes at most 500";
     assert_eq!(error.to_string(), expected);
     assert!(matches!(place.layers.snapshot_of(&lease, &chain[1..]), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn what_the_layer_before_has_is_read_in_its_tar() {
+    const COUNT: u64 = 200;
+    let (place, dir) = (place(), tempfile::tempdir().unwrap());
+    let name = |number: u64| match number % 5 {
+        // A path that its header has no room for.
+        0 => format!("{}/f{number}", "long".repeat(30)),
+        rest => format!("d{rest}/f{number}"),
+    };
+    (0..COUNT).for_each(|number| write(dir.path(), &name(number), &"text ".repeat(number as usize)));
+    std::os::unix::fs::symlink("f1", dir.path().join("d1/link")).unwrap();
+    let lease = place.leases.create().unwrap();
+    let first = commit(&place, &lease, dir.path());
+    assert_eq!(place.layers.counts().repeated, 0);
+
+    write(dir.path(), &name(7), "changed");
+    write(dir.path(), "d1/new", "new");
+    fs::remove_file(dir.path().join(name(9))).unwrap();
+    let mut recipe = describe(dir.path());
+    // What is taken from the tar is not looked at where it is.
+    write(dir.path(), &name(11), "edited meanwhile");
+    let second = place.layers.commit_recipe(&lease, &mut recipe, None).unwrap();
+    assert_eq!(place.layers.counts().repeated, COUNT - 2);
+    let unpacked = files(&place, &lease, &second);
+    let text = |path: &str| fs::read_to_string(unpacked.join("app").join(path)).unwrap();
+    assert_eq!((text(&name(7)), text("d1/new")), ("changed".to_owned(), "new".to_owned()));
+    assert_eq!(text(&name(11)), "text ".repeat(11));
+    assert_eq!(text(&name(195)), "text ".repeat(195));
+
+    // Bytes that rotted in the tar are not taken: they are read where the file is.
+    let tar = place.content.path(&second.diff_id.0);
+    let mut bytes = fs::read(&tar).unwrap();
+    let at = bytes.windows(7).position(|bytes| bytes == b"changed").unwrap();
+    bytes[at] = b'C';
+    fs::remove_file(&tar).unwrap();
+    fs::write(&tar, bytes).unwrap();
+    write(dir.path(), &name(11), &"text ".repeat(11));
+    write(dir.path(), "d1/newer", "newer");
+    let third = place.layers.commit_recipe(&lease, &mut describe(dir.path()), None).unwrap();
+    assert_eq!(
+        fs::read_to_string(files(&place, &lease, &third).join("app").join(name(7))).unwrap(),
+        "changed"
+    );
+    assert_ne!(first.diff_id, third.diff_id);
 }

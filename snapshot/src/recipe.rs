@@ -10,20 +10,24 @@ mod shape;
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::Write;
+use std::num::NonZeroU64;
+use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_sys::Errno;
-use kiln_sys::fs::{Owner, Root, Stat, Time};
+use kiln_sys::fs::{self, Owner, Root, Stat, Time};
 
 use crate::apply::WHITEOUT;
 use crate::checksum::Sum;
+use crate::contents::Listed;
 use crate::error::show;
 use crate::path::{as_path, joined, split};
 use crate::scan::in_order;
 use crate::walk::{Place, Seen, walk};
-use crate::write_tar::TarWriter;
+use crate::write_tar::{Place as Packed, TarWriter, places};
 use crate::{Change, Error, Metadata, Node, Result, TarOptions, TarStats};
 use item::Copied;
 pub(crate) use shape::blank;
@@ -40,9 +44,45 @@ pub struct Recipe {
     pub(crate) items: Vec<Item>,
     pub(crate) copied: Vec<Copied>,
     pub(crate) roots: Vec<Root>,
+    /// A tar that has the bytes of some of its files.
+    pub(crate) packed: Option<File>,
 }
 
 impl Recipe {
+    /// Takes files from `tar`, where that has them at the same path: of one file that is read in order thousands come sooner than
+    /// from where they are. It is what another recipe with these `contents` was written to; what it has is verified as
+    /// everything is, and not taken if it is something else. How many files it has.
+    pub fn take_from(&mut self, tar: File, contents: &[Listed]) -> usize {
+        let Some(size) = fs::fstat(tar.as_fd()).ok().map(|stat| stat.size) else { return 0 };
+        let Some(places) = places(contents, size) else { return 0 };
+        let (mut places, mut count) = (places.into_iter().peekable(), 0);
+        for item in &mut self.items {
+            let Origin::File(file) = &mut item.origin else { continue };
+            while places.next_if(|place| in_order(place.path, &item.path).is_lt()).is_some() {}
+            let is_same = |place: &Packed<'_>| {
+                *place.path == *item.path
+                    && Some(place.sum) == file.expected.as_ref()
+                    && place.size == item.size
+            };
+            if let Some(place) = places.next_if(is_same) {
+                file.packed = NonZeroU64::new(place.at);
+                count += 1;
+            }
+        }
+        self.packed = Some(tar);
+        count
+    }
+
+    /// How many paths it has.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Writes the layer's tar. A source that is not what it was when it was described is an error that names it; what was
     /// written until then must be discarded.
     pub fn write(&self, out: impl Write, options: &TarOptions) -> Result<TarStats> {
@@ -173,7 +213,7 @@ impl Draft {
     /// The layer as it is to be packed.
     pub fn finish(mut self) -> Recipe {
         self.items.sort_unstable_by(|a, b| in_order(&a.path, &b.path));
-        Recipe { items: self.items, copied: self.copied, roots: self.roots }
+        Recipe { items: self.items, copied: self.copied, roots: self.roots, packed: None }
     }
 
     fn find(&mut self, path: &[u8]) -> Result<Place> {

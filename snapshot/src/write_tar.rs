@@ -6,6 +6,7 @@
 
 mod content;
 mod header;
+mod places;
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -19,6 +20,8 @@ use crate::read_tar::BLOCK;
 use crate::recipe::Recipe;
 use crate::{Change, ChangeKind, Error, Node, Result};
 use content::Renderer;
+
+pub(crate) use places::{Place, places};
 
 /// Threads that read files ahead of the writer.
 const READERS: usize = 2;

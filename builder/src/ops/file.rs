@@ -89,12 +89,12 @@ impl File {
             let known = describe::Base::of(&store, &base, known)?;
             let mut opened = Vec::new();
             let recipe = describe::describe(&store, &op, known, &inputs, &listings, &mut opened)?;
-            let Some(recipe) = recipe else { return Ok(None) };
+            let Some(mut recipe) = recipe else { return Ok(None) };
             if cancel.is_cancelled() {
                 return Err(Cause::Cancelled);
             }
             let lease = Arc::new(store.leases.create()?);
-            let layer = store.layers.commit_recipe(&lease, &recipe, base.chain_id().as_ref())?;
+            let layer = store.layers.commit_recipe(&lease, &mut recipe, base.chain_id().as_ref())?;
             Ok(Some(base.push_packed(layer, lease)))
         })
         .await

@@ -17,6 +17,8 @@ pub struct Counts {
     pub linked: u64,
     /// Pieces of packed layers that were taken from earlier ones and not compressed again.
     pub taken: u64,
+    /// Files of described layers whose bytes were read in the tar of an earlier one, and not where they are.
+    pub repeated: u64,
 }
 
 /// [`Counts`] in the making.
@@ -28,6 +30,7 @@ pub(super) struct Counters {
     pub(super) packed: AtomicU64,
     pub(super) linked: AtomicU64,
     pub(super) taken: AtomicU64,
+    pub(super) repeated: AtomicU64,
 }
 
 impl Counters {
@@ -40,6 +43,7 @@ impl Counters {
             packed: get(&self.packed),
             linked: get(&self.linked),
             taken: get(&self.taken),
+            repeated: get(&self.repeated),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A recipe is packed at once, into the plain tar that its diff ID names. So what it took may change afterwards (a build
 //! context is the user's to edit), and every other form is made of the tar as of a layer that was pulled.
 
+use std::fs::File;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use kiln_oci::compression::Packing;
@@ -19,6 +21,9 @@ use crate::db::{Durability, time};
 use crate::error::Result;
 use crate::lease::Lease;
 
+/// Fewer files are opened sooner than it is looked up where else their bytes are.
+const MANY: usize = 128;
+
 /// What is known of a chain without unpacking any of it.
 #[derive(Debug)]
 pub struct Known {
@@ -34,9 +39,15 @@ impl LayerStore {
     pub fn commit_recipe(
         &self,
         lease: &Lease,
-        recipe: &Recipe,
+        recipe: &mut Recipe,
         parent: Option<&ChainId>,
     ) -> Result<LayerRef> {
+        if recipe.len() >= MANY
+            && let Some((tar, contents)) = self.described_before(parent)?
+        {
+            let taken = recipe.take_from(tar, &contents);
+            self.counters.repeated.fetch_add(taken as u64, Ordering::Relaxed);
+        }
         let mut ingest = self.content.ingest()?;
         let named = snapshot_error("pack", "what is copied");
         recipe.write(&mut ingest, &TarOptions::default()).map_err(named)?;
@@ -54,6 +65,23 @@ impl LayerStore {
         })?;
         count(&self.counters.described);
         Ok(layer)
+    }
+
+    /// The plain tar and the contents of the layer that was described on `parent` last: mostly that of the build before.
+    fn described_before(&self, parent: Option<&ChainId>) -> Result<Option<(File, Vec<Listed>)>> {
+        let found = self.db.read("look up layers", |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT diff_id FROM layers JOIN contents USING (diff_id) JOIN blobs ON digest = diff_id
+                 WHERE layers.parent IS ?1 ORDER BY blobs.created DESC LIMIT 1",
+            )?;
+            Ok(statement
+                .query_row([parent.map(ChainId::as_str)], |row| row.get::<_, String>(0))
+                .optional()?)
+        })?;
+        let Some(diff_id) = found.and_then(|text| text.parse::<DiffId>().ok()) else { return Ok(None) };
+        // What cannot be read is no help, and no reason to fail.
+        let Ok(tar) = self.content.reader(&diff_id.0) else { return Ok(None) };
+        Ok(self.contents_of(&diff_id)?.map(|contents| (tar, contents)))
     }
 
     /// What a layer has at each path, if it was ever listed here.

@@ -164,6 +164,7 @@ impl Copying<'_> {
             inside: (to.len() - entry.path.len()) as u32,
             seen: Identity::of(seen),
             expected: entry.content.copied(),
+            packed: None,
         });
         self.draft.put(to, metadata, origin)
     }

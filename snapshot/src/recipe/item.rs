@@ -1,5 +1,6 @@
 //! What a recipe has at one path, in few bytes: there may be a hundred thousand.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use kiln_sys::fs::{Stat, Time};
@@ -60,6 +61,8 @@ pub(crate) struct SourceFile {
     pub(crate) seen: Identity,
     /// The SHA-256 that its bytes must have.
     pub(crate) expected: Option<Sum>,
+    /// Where another tar has the same bytes.
+    pub(crate) packed: Option<NonZeroU64>,
 }
 
 /// Something that was copied.

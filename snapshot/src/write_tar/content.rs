@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use kiln_sys::fs::{self, Root};
 use sha2::{Digest as _, Sha256};
@@ -41,6 +43,8 @@ struct Source<'a> {
     path: Cow<'a, [u8]>,
     seen: Identity,
     expected: Option<&'a Sum>,
+    /// A tar that has the same bytes, and where.
+    packed: Option<(&'a File, u64)>,
 }
 
 impl<'a> Renderer<'a> {
@@ -78,7 +82,7 @@ impl<'a> Renderer<'a> {
         let recipe = match self.parts.content {
             Content::Beneath(_, root) => {
                 let (path, seen) = (Cow::Borrowed(&*change.path), Identity::of(&metadata.stat));
-                return Bytes::File(Source { tree: 0, root, path, seen, expected: None });
+                return Bytes::File(Source { tree: 0, root, path, seen, expected: None, packed: None });
             }
             Content::Recipe(recipe) => recipe,
         };
@@ -87,8 +91,14 @@ impl<'a> Renderer<'a> {
             Origin::Bytes(bytes) => Bytes::Here(bytes),
             Origin::File(file) => {
                 let (tree, path) = file.place(&recipe.copied, &change.path);
-                let (root, path) = (&recipe.roots[tree], Cow::Owned(path));
-                Bytes::File(Source { tree, root, path, seen: file.seen, expected: file.expected.as_ref() })
+                Bytes::File(Source {
+                    tree,
+                    root: &recipe.roots[tree],
+                    path: Cow::Owned(path),
+                    seen: file.seen,
+                    expected: file.expected.as_ref(),
+                    packed: recipe.packed.as_ref().zip(file.packed.map(NonZeroU64::get)),
+                })
             }
         }
     }
@@ -102,30 +112,16 @@ impl<'a> Renderer<'a> {
     }
 
     fn header(&self, path: &[u8], metadata: &Metadata, out: &mut Vec<u8>) {
-        let Metadata { node, stat, xattrs } = metadata;
-        let is_device = matches!(node, Node::CharDevice | Node::BlockDevice);
         let mut path = self.place(path);
-        if matches!(node, Node::Directory { .. }) {
+        if matches!(metadata.node, Node::Directory { .. }) {
             path.to_mut().push(b'/');
         }
-        let link = match node {
+        let link = match &metadata.node {
             Node::HardLink(first) => self.place(first),
             Node::Symlink(text) => Cow::Borrowed(text.as_slice()),
             _ => Cow::Borrowed(&b""[..]),
         };
-        let header = Header {
-            path: &path,
-            link: &link,
-            kind: flag(node),
-            mode: stat.permissions(),
-            uid: stat.uid,
-            gid: stat.gid,
-            mtime: clamped(stat.mtime.seconds, self.parts.options.clamp_mtime),
-            size: if matches!(node, Node::File) { stat.size } else { 0 },
-            device: if is_device { stat.rdev } else { (0, 0) },
-            xattrs: if matches!(node, Node::HardLink(_)) { &[] } else { xattrs },
-        };
-        header::append(&header, out);
+        header::append(&header(&path, &link, metadata, self.parts.options.clamp_mtime), out);
     }
 
     fn content(
@@ -149,6 +145,9 @@ impl<'a> Renderer<'a> {
         out: &mut Vec<u8>,
         flush: &mut impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
+        if read_packed(&source, out) {
+            return if out.len() as u64 >= PIECE { flush(out) } else { Ok(()) };
+        }
         let Source { ref path, seen, expected, .. } = source;
         let changed = || Error::Changed { path: show(path) };
         let mut hash = expected.map(|_| Sha256::new());
@@ -189,6 +188,44 @@ impl<'a> Renderer<'a> {
             Err(error) if error.is_not_found() => Err(Error::Changed { path: show(path) }),
             other => Ok(other?),
         }
+    }
+}
+
+/// Reads a small file from the tar that has it; false where that is not so, or its bytes are others.
+fn read_packed(source: &Source<'_>, out: &mut Vec<u8>) -> bool {
+    let (Some((tar, at)), Some(expected)) = (source.packed, source.expected) else { return false };
+    let (start, size) = (out.len(), source.seen.size);
+    if size > PIECE {
+        return false;
+    }
+    out.resize(start + size as usize, 0);
+    let is_it = tar.read_exact_at(&mut out[start..], at).is_ok()
+        && Sum::from(Sha256::digest(&out[start..])) == *expected;
+    if !is_it {
+        out.truncate(start);
+    }
+    is_it
+}
+
+/// What the header of something says; the path of a directory ends with a slash.
+pub(super) fn header<'h>(
+    path: &'h [u8],
+    link: &'h [u8],
+    Metadata { node, stat, xattrs }: &'h Metadata,
+    clamp: Option<i64>,
+) -> Header<'h> {
+    let is_device = matches!(node, Node::CharDevice | Node::BlockDevice);
+    Header {
+        path,
+        link,
+        kind: flag(node),
+        mode: stat.permissions(),
+        uid: stat.uid,
+        gid: stat.gid,
+        mtime: clamped(stat.mtime.seconds, clamp),
+        size: if matches!(node, Node::File) { stat.size } else { 0 },
+        device: if is_device { stat.rdev } else { (0, 0) },
+        xattrs: if matches!(node, Node::HardLink(_)) { &[] } else { xattrs },
     }
 }
 

@@ -43,6 +43,24 @@ pub(super) fn append(header: &Header<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&block);
 }
 
+/// The bytes that [`append`] appends.
+pub(super) fn length(header: &Header<'_>, scratch: &mut Vec<u8>) -> u64 {
+    // What octal digits can say, and names that fit: most headers are one block.
+    let fits = header.path.len() <= 100
+        && header.link.len() <= 100
+        && header.xattrs.is_empty()
+        && header.size < 1 << 33
+        && header.uid < 1 << 21
+        && header.gid < 1 << 21
+        && (0..1 << 33).contains(&header.mtime);
+    if fits {
+        return BLOCK as u64;
+    }
+    scratch.clear();
+    append(header, scratch);
+    scratch.len() as u64
+}
+
 /// Zeros after `size` bytes of content.
 pub(super) fn append_padding(size: u64, out: &mut Vec<u8>) {
     let count = (BLOCK - (size % BLOCK as u64) as usize) % BLOCK;
@@ -165,6 +183,39 @@ mod tests {
             let bytes = records.bytes();
             assert!(bytes.starts_with(length.as_bytes()), "{count}: {}", bytes.escape_ascii());
             assert_eq!(bytes.len(), length.trim().parse::<usize>().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_length_is_that_of_what_is_appended() {
+        let long = [b'n'; 101];
+        let cases: [(&[u8], &[u8], u64, u32, i64); 8] = [
+            (b"a", b"", 0, 0, 0),
+            (&long[..100], &long[..100], (1 << 33) - 1, (1 << 21) - 1, (1 << 33) - 1),
+            (&long, b"", 0, 0, 0),
+            (b"a", &long, 0, 0, 0),
+            (b"a", b"", 1 << 33, 0, 0),
+            (b"a", b"", 0, 1 << 21, 0),
+            (b"a", b"", 0, 0, 1 << 33),
+            (b"a", b"", 0, 0, -1),
+        ];
+        for (path, link, size, owner, mtime) in cases {
+            let (uid, gid) = (owner, owner);
+            let header = Header {
+                path,
+                link,
+                kind: b'0',
+                mode: 0o644,
+                uid,
+                gid,
+                mtime,
+                size,
+                device: (0, 0),
+                xattrs: &[],
+            };
+            let mut out = Vec::new();
+            append(&header, &mut out);
+            assert_eq!(length(&header, &mut Vec::new()), out.len() as u64, "{size} {owner} {mtime}");
         }
     }
 
