@@ -5,7 +5,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{CancellationToken, Result};
 use crate::attach::Stream;
 use crate::containers::{Containers, Records};
 pub(crate) use write::LogWriter;
@@ -53,8 +53,13 @@ struct Line {
 impl Containers<'_> {
     /// What a container wrote.
     pub fn logs(&self, name: &str, options: &LogOptions) -> Result<LogIter> {
+        self.logs_until(name, options, CancellationToken::new())
+    }
+
+    /// The same for somebody who may have enough: where it follows, it ends soon after `stop`.
+    pub fn logs_until(&self, name: &str, options: &LogOptions, stop: CancellationToken) -> Result<LogIter> {
         let record = Records::of(self.engine).find(name)?;
         let directory = record.directory(self.engine.store().root());
-        read::open(&directory, options)
+        read::open(&directory, options, stop)
     }
 }
