@@ -5,9 +5,9 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CancellationToken, Result};
 use crate::attach::Stream;
 use crate::containers::{Containers, Records};
+use crate::{CancellationToken, Result};
 pub(crate) use write::LogWriter;
 
 /// The log's name in the container's directory.

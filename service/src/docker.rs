@@ -62,8 +62,7 @@ async fn page_not_found() -> Failure {
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(bytes) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(error) => {
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("write the answer: {error}")).into_response()
-        }
+        Err(error) => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("write the answer: {error}"))
+            .into_response(),
     }
 }

@@ -47,7 +47,9 @@ pub enum ServeError {
     #[error("there is no address to listen on")]
     NoAddress,
     /// TCP without certificates was asked for.
-    #[error("`tcp://{0}`: whoever reaches the API is root on this machine, so TCP is served with mutual TLS alone")]
+    #[error(
+        "`tcp://{0}`: whoever reaches the API is root on this machine, so TCP is served with mutual TLS alone"
+    )]
     Plain(String),
     /// Another daemon has the socket.
     #[error("another daemon listens at `{}`", .0.display())]
@@ -86,7 +88,11 @@ struct Listeners {
 }
 
 /// Answers clients until `stop`, then lets what runs come to its end for a while.
-pub async fn serve(engine: Engine, options: &ServeOptions, stop: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    engine: Engine,
+    options: &ServeOptions,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
     let listeners = open(options).await?;
     let daemon = Daemon::new(engine, stop.child_token());
     let tasks = TaskTracker::new();

@@ -90,7 +90,8 @@ pub fn take_inherited(first: i32, count: u32) -> Result<Vec<OwnedFd>> {
     for number in numbers.clone() {
         // SAFETY: only asked whether it is open, which fails where it is not; nothing is kept.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-        rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC).on("fcntl", "an inherited descriptor")?;
+        rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)
+            .on("fcntl", "an inherited descriptor")?;
     }
     // SAFETY: each is open, as was just asked; it was before this program was, and is taken once, so nobody else owns it.
     Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())

@@ -66,7 +66,9 @@ async fn stop_on(
 
 fn explained(error: ServeError) -> Error {
     let hint = match &error {
-        ServeError::Plain(_) => Some("give `--tlscacert`, `--tlscert` and `--tlskey`, or listen on a unix socket"),
+        ServeError::Plain(_) => {
+            Some("give `--tlscacert`, `--tlscert` and `--tlskey`, or listen on a unix socket")
+        }
         ServeError::Taken(_) => Some("stop that one, or `--addr` another socket"),
         ServeError::NothingInherited => Some("a systemd socket unit hands them over"),
         _ => None,

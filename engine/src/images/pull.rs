@@ -112,11 +112,17 @@ impl Images<'_> {
         let client = self.engine.client();
         let resolved = client.resolve(reference).await?;
         let platforms = match resolved.document {
-            Document::Index(index) => index.manifests.into_iter().filter_map(|entry| entry.platform).collect(),
+            Document::Index(index) => {
+                index.manifests.into_iter().filter_map(|entry| entry.platform).collect()
+            }
             Document::Manifest(manifest) => {
                 let bytes = client.blob_bytes(reference, &manifest.config, MAX_CONFIG as u64).await?;
                 let config = parse_config(&bytes);
-                vec![config.map_err(|error| Error::invalid("read the configuration").caused_by(error))?.platform]
+                vec![
+                    config
+                        .map_err(|error| Error::invalid("read the configuration").caused_by(error))?
+                        .platform,
+                ]
             }
         };
         Ok(Remote { descriptor: resolved.descriptor, platforms })

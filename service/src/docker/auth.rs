@@ -112,7 +112,10 @@ mod tests {
     #[test]
     fn every_form_of_a_credential_is_read() {
         let read = |json: &str| {
-            header::<AuthConfig>(&headers("x-registry-auth", json), "x-registry-auth").unwrap().unwrap().credential()
+            header::<AuthConfig>(&headers("x-registry-auth", json), "x-registry-auth")
+                .unwrap()
+                .unwrap()
+                .credential()
         };
         let basic = Some(Credential::Basic { username: "u".into(), password: "p?>".into() });
         assert_eq!(read(r#"{"username":"u","password":"p?>","serveraddress":"r"}"#), basic);

@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use kiln_engine::build::BuildResult;
 use kiln_engine::Error;
+use kiln_engine::build::BuildResult;
 use serde::Serialize;
 
 use super::events::Kind;
@@ -36,7 +36,8 @@ async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap,
     messages::answer(&daemon, |messages, gone| async move {
         let progress = Arc::new(Progress::start(messages.clone(), quiet)?);
         let watched = Arc::clone(&progress);
-        let built = task::with_runtime("build", move || async move { engine.build(request, watched, gone).await });
+        let built =
+            task::with_runtime("build", move || async move { engine.build(request, watched, gone).await });
         let built = built.await;
         progress.finish();
         let built = built.map_err(|error| failed(error, quiet))?;
@@ -89,7 +90,8 @@ struct Pruned {
 }
 
 async fn prune(State(daemon): State<Daemon>, params: Params) -> Answer {
-    const LACKING: [&str; 5] = ["filters", "keep-storage", "reserved-space", "max-used-space", "min-free-space"];
+    const LACKING: [&str; 5] =
+        ["filters", "keep-storage", "reserved-space", "max-used-space", "min-free-space"];
     let says = |name: &&&str| params.text(name).is_some_and(|text| !matches!(text, "0" | "{}"));
     if let Some(lacking) = LACKING.iter().find(says) {
         return Err(Failure::lacking(format!("`{lacking}` of a build prune")));

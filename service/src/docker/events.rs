@@ -91,7 +91,13 @@ impl Default for Events {
 
 impl Events {
     /// Tells that `action` happened to the `kind` called `id`.
-    pub(crate) fn tell(&self, kind: Kind, action: &str, id: &str, attributes: impl IntoIterator<Item = (String, String)>) {
+    pub(crate) fn tell(
+        &self,
+        kind: Kind,
+        action: &str,
+        id: &str,
+        attributes: impl IntoIterator<Item = (String, String)>,
+    ) {
         let attributes: BTreeMap<String, String> = attributes.into_iter().collect();
         let now = Timestamp::now();
         let is_old = matches!(kind, Kind::Container | Kind::Image);
@@ -146,7 +152,18 @@ impl Event {
 }
 
 const FILTERS: [&str; 12] = [
-    "type", "event", "container", "image", "volume", "scope", "label", "label!", "network", "daemon", "builder", "node",
+    "type",
+    "event",
+    "container",
+    "image",
+    "volume",
+    "scope",
+    "label",
+    "label!",
+    "network",
+    "daemon",
+    "builder",
+    "node",
 ];
 
 /// `GET /events`
@@ -247,13 +264,27 @@ mod tests {
         events.tell(Kind::Container, "exec_start: sh", "0123", attributes);
         let event = events.listen().0.remove(0);
         let passes = |text: &str| event.passes(&Filters::parse(Some(text), &FILTERS).unwrap());
-        for yes in [r#"{}"#, r#"{"container":["web"]}"#, r#"{"container":["012"]}"#, r#"{"event":["exec_start"]}"#, r#"{"image":["nginx"],"label":["tier=front"],"type":["container"]}"#] {
+        for yes in [
+            r#"{}"#,
+            r#"{"container":["web"]}"#,
+            r#"{"container":["012"]}"#,
+            r#"{"event":["exec_start"]}"#,
+            r#"{"image":["nginx"],"label":["tier=front"],"type":["container"]}"#,
+        ] {
             assert!(passes(yes), "{yes}");
         }
-        for no in [r#"{"type":["image"]}"#, r#"{"event":["die"]}"#, r#"{"container":["db"]}"#, r#"{"label":["tier=back"]}"#] {
+        for no in [
+            r#"{"type":["image"]}"#,
+            r#"{"event":["die"]}"#,
+            r#"{"container":["db"]}"#,
+            r#"{"label":["tier=back"]}"#,
+        ] {
             assert!(!passes(no), "{no}");
         }
         let value = serde_json::to_value(&event).unwrap();
-        assert_eq!((&value["Type"], &value["from"], &value["Actor"]["ID"]), (&"container".into(), &"nginx".into(), &"0123".into()));
+        assert_eq!(
+            (&value["Type"], &value["from"], &value["Actor"]["ID"]),
+            (&"container".into(), &"nginx".into(), &"0123".into())
+        );
     }
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::{FromRequest as _, Path, Request, State};
 use axum::http::StatusCode;
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use kiln_engine::attach::{Attach, AttachInput};
+use kiln_engine::ErrorKind;
+use kiln_engine::attach::{Attach, AttachInput, Stream};
 use kiln_engine::containers::Status;
 use kiln_engine::exec::ExecOptions;
 use tokio::sync::oneshot;
@@ -22,7 +23,7 @@ use super::hijack::{self, DetachKeys, Duplex, hijack};
 use super::model::exec::{Create, Created, Inspect, ProcessConfig, Start};
 use super::params::Params;
 use super::version::ApiVersion;
-use super::{Answer, Daemon, Failure, json, task};
+use super::{Answer, Daemon, Failure, json, stream, task};
 
 /// Execs that are remembered at one time.
 const MAX_EXECS: usize = 4096;
@@ -61,7 +62,10 @@ enum Life {
 
 impl std::fmt::Debug for Exec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exec").field("container", &self.container).field("life", &self.life).finish_non_exhaustive()
+        f.debug_struct("Exec")
+            .field("container", &self.container)
+            .field("life", &self.life)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,7 +124,12 @@ pub(super) async fn create(
         }
     }
     let id = task::blocking(kiln_engine::new_id).await?;
-    tell(&daemon, &format!("exec_create: {}", create.cmd.join(" ")), &container, [("execID".to_owned(), id.clone())]);
+    tell(
+        &daemon,
+        &format!("exec_create: {}", create.cmd.join(" ")),
+        &container,
+        [("execID".to_owned(), id.clone())],
+    );
     let exec = Exec { container: container.id, create, life: Life::Made, input: None };
     daemon.execs.add(id.clone(), exec)?;
     Ok(json(StatusCode::CREATED, &Created { id }))
@@ -136,7 +145,8 @@ async fn start(
     // The connection is needed whole after its body was read.
     let (parts, body) = request.into_parts();
     let rest = Request::from_parts(parts.clone(), Body::empty());
-    let asked = Json::<Start>::from_request(Request::from_parts(parts, body), &()).await?.0.unwrap_or_default();
+    let asked =
+        Json::<Start>::from_request(Request::from_parts(parts, body), &()).await?.0.unwrap_or_default();
     let begun = daemon.execs.with(&id, |exec| match exec.life {
         Life::Made => {
             exec.life = Life::Runs;
@@ -148,15 +158,28 @@ async fn start(
     let options = options(&create, asked);
     let (engine, wanted) = (daemon.engine.clone(), container.clone());
     let started = task::run(move || engine.containers().exec(&wanted, &options)).await;
-    let started = started.map_err(|error| {
-        // What did not start has ended, with the code that a shell would give.
-        let failure = exec_failed(error, &container);
-        let code = if failure.message.contains("executable file not found") { 127 } else { 126 };
-        let _ = daemon.execs.with(&id, |exec| exec.life = Life::Ended(code, Instant::now()));
-        failure
-    })?;
+    let started = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let kind = error.kind;
+            let failure = exec_failed(error, &container);
+            let code = if kind == ErrorKind::CommandNotFound { 127 } else { 126 };
+            daemon.execs.with(&id, |exec| exec.life = Life::Ended(code, Instant::now()))?;
+            let is_of_program = matches!(kind, ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable);
+            return if is_of_program && !asked.detach {
+                Ok(refusal(rest, &create, version, &failure))
+            } else {
+                Err(failure)
+            };
+        }
+    };
     let container = find(&daemon, &container).await?;
-    tell(&daemon, &format!("exec_start: {}", create.cmd.join(" ")), &container, [("execID".to_owned(), id.clone())]);
+    tell(
+        &daemon,
+        &format!("exec_start: {}", create.cmd.join(" ")),
+        &container,
+        [("execID".to_owned(), id.clone())],
+    );
     let Some(attach) = started else {
         daemon.execs.with(&id, |exec| exec.life = Life::Detached(Instant::now()))?;
         return Ok(StatusCode::OK.into_response());
@@ -167,8 +190,24 @@ async fn start(
     Ok(response)
 }
 
+/// A program that cannot be run says so on its own standard error; clients ask for its exit code then.
+fn refusal(request: Request, create: &Create, version: ApiVersion, failure: &Failure) -> Response {
+    let (response, Duplex { output, .. }) = hijack(request, hijack::content_type(!create.tty, version));
+    let text = format!("{failure}\r\n").into_bytes();
+    let bytes = if create.tty { text } else { stream::frame(Stream::Stderr, &text) };
+    // There is room for the first piece.
+    let _ = output.try_send(Ok(bytes.into()));
+    response
+}
+
 /// Moves bytes between an exec and its client, and remembers how it ended.
-fn connect(daemon: &Daemon, id: &str, create: &Create, attach: Attach, duplex: Duplex) -> Result<(), Failure> {
+fn connect(
+    daemon: &Daemon,
+    id: &str,
+    create: &Create,
+    attach: Attach,
+    duplex: Duplex,
+) -> Result<(), Failure> {
     let (tell_way, way) = oneshot::channel();
     let keys = match create.tty {
         true => DetachKeys::parse(Some(create.detach_keys.as_str()).filter(|keys| !keys.is_empty()))?,
@@ -239,7 +278,8 @@ async fn resize(State(daemon): State<Daemon>, Path(id): Path<String>, params: Pa
 async fn inspect(State(daemon): State<Daemon>, Path(id): Path<String>) -> Answer {
     let answer = daemon.execs.with(&id, |exec| {
         let create = &exec.create;
-        let (program, arguments) = create.cmd.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+        let (program, arguments) =
+            create.cmd.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
         Inspect {
             id: id.clone(),
             running: matches!(exec.life, Life::Runs),

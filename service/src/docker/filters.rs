@@ -31,7 +31,9 @@ impl Filters {
         }
         let values = |values: Values| match values {
             Values::List(list) => list,
-            Values::Set(set) => set.into_iter().filter(|(_, wanted)| *wanted).map(|(value, _)| value).collect(),
+            Values::Set(set) => {
+                set.into_iter().filter(|(_, wanted)| *wanted).map(|(value, _)| value).collect()
+            }
         };
         Ok(Filters(parsed.into_iter().map(|(name, of_name)| (name, values(of_name))).collect()))
     }
@@ -80,7 +82,11 @@ mod tests {
 
     #[test]
     fn both_forms_are_read_and_strangers_refused() {
-        let filters = Filters::parse(Some(r#"{"status":["running","paused"],"label":{"a=1":true,"b":false}}"#), &["status", "label"]).unwrap();
+        let filters = Filters::parse(
+            Some(r#"{"status":["running","paused"],"label":{"a=1":true,"b":false}}"#),
+            &["status", "label"],
+        )
+        .unwrap();
         assert_eq!(filters.values("status"), ["running", "paused"]);
         assert_eq!(filters.values("label"), ["a=1"]);
         assert!(filters.any("status", |value| value == "paused") && filters.any("absent", |_| false));

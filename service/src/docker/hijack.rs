@@ -156,7 +156,8 @@ impl DetachKeys {
             (None, _) => None,
         };
         let sequence = text.split(',').map(key).collect::<Option<Vec<u8>>>();
-        let sequence = sequence.ok_or_else(|| Failure::bad_request(format!("invalid detach keys ({text})")))?;
+        let sequence =
+            sequence.ok_or_else(|| Failure::bad_request(format!("invalid detach keys ({text})")))?;
         Ok(DetachKeys { sequence, matched: 0 })
     }
 

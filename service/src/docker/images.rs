@@ -32,7 +32,12 @@ pub(super) fn routes() -> Router<Daemon> {
 }
 
 /// `GET /images/{name}/…`
-async fn look(State(daemon): State<Daemon>, Path(rest): Path<String>, params: Params, request: Request) -> Answer {
+async fn look(
+    State(daemon): State<Daemon>,
+    Path(rest): Path<String>,
+    params: Params,
+    request: Request,
+) -> Answer {
     match rest.rsplit_once('/') {
         Some((name, "json")) => inspect::inspect(&daemon, name, &params, request.extensions()).await,
         Some((name, "history")) => inspect::history(&daemon, name, &params).await,
@@ -71,11 +76,7 @@ async fn tag(daemon: &Daemon, name: &str, params: &Params) -> Answer {
 }
 
 /// `GET /distribution/{name}/json`
-async fn distribution(
-    State(daemon): State<Daemon>,
-    Path(rest): Path<String>,
-    headers: HeaderMap,
-) -> Answer {
+async fn distribution(State(daemon): State<Daemon>, Path(rest): Path<String>, headers: HeaderMap) -> Answer {
     let Some(name) = rest.strip_suffix("/json") else {
         return Err(Failure::new(StatusCode::NOT_FOUND, "page not found"));
     };

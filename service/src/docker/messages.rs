@@ -71,7 +71,11 @@ impl Message {
 
     fn error(failure: &Failure) -> Message {
         let message = failure.message.clone();
-        Message { error: Some(message.clone()), error_detail: Some(ErrorDetail { message }), ..Message::default() }
+        Message {
+            error: Some(message.clone()),
+            error_detail: Some(ErrorDetail { message }),
+            ..Message::default()
+        }
     }
 
     fn line(&self) -> Bytes {
@@ -155,7 +159,10 @@ mod tests {
             progress_detail: Some(ProgressDetail { current: Some(1), total: Some(2) }),
             ..Message::status("Downloading")
         };
-        assert_eq!(json(&moving), r#"{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"a"}"#);
+        assert_eq!(
+            json(&moving),
+            r#"{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"a"}"#
+        );
         assert_eq!(
             json(&Message::error(&Failure::bad_request("no"))),
             r#"{"errorDetail":{"message":"no"},"error":"no"}"#

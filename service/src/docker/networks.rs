@@ -10,8 +10,8 @@ use kiln_engine::containers::{Container, ListOptions, NetworkMode};
 use kiln_engine::networks::Network as Known;
 
 use super::body::Json;
-use super::model::network::{Create, Ipam, IpamConfig, Member, Network, Pruned};
 use super::model::Map;
+use super::model::network::{Create, Ipam, IpamConfig, Member, Network, Pruned};
 use super::params::Params;
 use super::{Answer, Daemon, Failure, json, task, time};
 
@@ -64,10 +64,10 @@ async fn find(daemon: &Daemon, id: &str) -> Result<Known, Failure> {
 }
 
 fn answer(network: &Known, containers: &[Container]) -> Network {
-    let config = network.subnet.iter().map(|subnet| IpamConfig {
-        subnet: subnet.clone(),
-        gateway: network.gateway.clone(),
-    });
+    let config = network
+        .subnet
+        .iter()
+        .map(|subnet| IpamConfig { subnet: subnet.clone(), gateway: network.gateway.clone() });
     Network {
         name: network.name.clone(),
         id: network.id.clone(),
@@ -81,7 +81,11 @@ fn answer(network: &Known, containers: &[Container]) -> Network {
         attachable: false,
         ingress: false,
         config_only: false,
-        containers: containers.iter().filter(|container| is_in(container, network)).map(|c| member(c, network)).collect::<BTreeMap<_, _>>(),
+        containers: containers
+            .iter()
+            .filter(|container| is_in(container, network))
+            .map(|c| member(c, network))
+            .collect::<BTreeMap<_, _>>(),
         options: Map::new(),
         labels: Map::new(),
     }
@@ -96,7 +100,8 @@ fn is_in(container: &Container, network: &Known) -> bool {
 }
 
 fn member(container: &Container, network: &Known) -> (String, Member) {
-    let length = network.subnet.as_deref().and_then(|subnet| subnet.split_once('/')).map_or("", |(_, length)| length);
+    let length =
+        network.subnet.as_deref().and_then(|subnet| subnet.split_once('/')).map_or("", |(_, length)| length);
     let address = container.address.map(|address| format!("{address}/{length}"));
     let member = Member {
         name: container.name.clone(),

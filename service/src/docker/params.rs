@@ -42,7 +42,8 @@ impl Params {
     /// The number that `name` is.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
         let number = |text: &str| {
-            text.parse().map_err(|_| Failure::bad_request(format!("`{name}={text}` is not a number that fits")))
+            text.parse()
+                .map_err(|_| Failure::bad_request(format!("`{name}={text}` is not a number that fits")))
         };
         self.text(name).map(number).transpose()
     }
@@ -50,7 +51,9 @@ impl Params {
     /// The JSON value that `name` is.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
         let value = |text: &str| {
-            serde_json::from_str(text).map_err(|error| Failure::bad_request(format!("`{name}` is not the JSON that it should be: {error}")))
+            serde_json::from_str(text).map_err(|error| {
+                Failure::bad_request(format!("`{name}` is not the JSON that it should be: {error}"))
+            })
         };
         self.text(name).map(value).transpose()
     }

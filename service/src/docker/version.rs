@@ -66,7 +66,8 @@ pub(crate) fn strip(request: &mut Request<Body>) -> Result<(), Failure> {
         )));
     }
     let rest = request.uri().path_and_query().map_or("/", |whole| &whole.as_str()[length..]);
-    let uri = rest.parse::<Uri>().map_err(|_| Failure::bad_request("the path of the request is malformed"))?;
+    let uri =
+        rest.parse::<Uri>().map_err(|_| Failure::bad_request("the path of the request is malformed"))?;
     *request.uri_mut() = uri;
     request.extensions_mut().insert(version);
     Ok(())
@@ -96,7 +97,10 @@ mod tests {
 
     #[test]
     fn versions_are_taken_off_the_path() {
-        assert_eq!(stripped("/v1.47/images/json?all=1"), Ok(("/images/json?all=1".into(), ApiVersion::one(47))));
+        assert_eq!(
+            stripped("/v1.47/images/json?all=1"),
+            Ok(("/images/json?all=1".into(), ApiVersion::one(47)))
+        );
         assert_eq!(stripped("/_ping"), Ok(("/_ping".into(), NEWEST)));
         for other in ["/v1", "/volumes", "/v1.x/info", "/vv1.40/info"] {
             assert_eq!(stripped(other), Ok((other.to_owned(), NEWEST)));

@@ -75,7 +75,10 @@ async fn list(State(daemon): State<Daemon>, params: Params) -> Answer {
     })
     .await?;
     let is_used = |name: &str| {
-        containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.name.as_deref() == Some(name))
+        containers
+            .iter()
+            .flat_map(|container| &container.mounts)
+            .any(|mount| mount.name.as_deref() == Some(name))
     };
     let passes = |volume: &Known| {
         let labels = volume.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));

@@ -60,7 +60,16 @@ mod tests {
         assert_eq!(parse("tcp://0.0.0.0:2376"), Ok(Address::Tcp("0.0.0.0:2376".into())));
         assert_eq!(parse("tcp://[::1]:2376"), Ok(Address::Tcp("[::1]:2376".into())));
         assert_eq!(parse("fd://"), Ok(Address::Inherited));
-        for bad in ["", "/run/kiln.sock", "unix://kiln.sock", "tcp://host", "tcp://:1", "tcp://h:x", "npipe://x", "fd://3"] {
+        for bad in [
+            "",
+            "/run/kiln.sock",
+            "unix://kiln.sock",
+            "tcp://host",
+            "tcp://:1",
+            "tcp://h:x",
+            "npipe://x",
+            "fd://3",
+        ] {
             assert!(parse(bad).is_err(), "`{bad}` was accepted");
         }
     }

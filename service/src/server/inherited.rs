@@ -25,7 +25,8 @@ pub(super) fn take() -> Result<Vec<Socket>, ServeError> {
     let is_for_us = variable("LISTEN_PID") == Some(std::process::id());
     let count = variable("LISTEN_FDS").filter(|count| is_for_us && (1..=MAX_SOCKETS).contains(count));
     let count = count.ok_or(ServeError::NothingInherited)?;
-    let fail = |error: &dyn std::fmt::Display| listen_error("fd://", std::io::Error::other(error.to_string()));
+    let fail =
+        |error: &dyn std::fmt::Display| listen_error("fd://", std::io::Error::other(error.to_string()));
     let sockets = kiln_engine::take_inherited(count).map_err(|error| fail(&error.chain()))?;
     sockets.into_iter().map(|socket| of(socket).map_err(|error| fail(&error))).collect()
 }

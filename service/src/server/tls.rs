@@ -43,7 +43,8 @@ impl Tls {
             .map_err(|error| unusable(&files.ca, error))?;
         let chain = certificates(&files.cert)?;
         let certificate = chain[0].clone();
-        let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| unusable(&files.key, error))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| unusable(&files.key, error))?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_client_cert_verifier(verifier).with_single_cert(chain, key))
@@ -63,7 +64,8 @@ impl Tls {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServeError> {
     let pem = read(path)?;
-    let all: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| unusable(path, e))?;
+    let all: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|e| unusable(path, e))?;
     if all.is_empty() { Err(unusable(path, "it holds no certificate")) } else { Ok(all) }
 }
 

@@ -45,7 +45,8 @@ impl Drop for SocketFile {
 
 /// Listens at `path`. What a daemon that died left there is replaced; one that lives is an error.
 pub(super) fn listen(path: &Path) -> Result<Socket, ServeError> {
-    let fail = |source: io::Error| ServeError::Listen { address: format!("unix://{}", path.display()), source };
+    let fail =
+        |source: io::Error| ServeError::Listen { address: format!("unix://{}", path.display()), source };
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(fail)?;
     }
@@ -55,8 +56,12 @@ pub(super) fn listen(path: &Path) -> Result<Socket, ServeError> {
     }
     remove_stale(path).map_err(fail)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let bound = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .and_then(|socket| SocketAddrUnix::new(path).and_then(|address| rustix::net::bind(&socket, &address)).map(|()| socket));
+    let bound =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).and_then(|socket| {
+            SocketAddrUnix::new(path)
+                .and_then(|address| rustix::net::bind(&socket, &address))
+                .map(|()| socket)
+        });
     let socket: OwnedFd = bound.map_err(|errno| fail(errno.into()))?;
     // Nobody can connect before `listen`, so nobody ever sees another mode.
     fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(fail)?;

@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn steps_are_told_as_the_classic_builder_does() {
         let mut lines = Lines::default();
-        let mut of = |step: u32, kind| lines.of(Event { at: SystemTime::UNIX_EPOCH, step: StepId(step), kind });
+        let mut of =
+            |step: u32, kind| lines.of(Event { at: SystemTime::UNIX_EPOCH, step: StepId(step), kind });
         let registered = |name: &str| EventKind::Registered {
             name: name.to_owned(),
             digest: None,

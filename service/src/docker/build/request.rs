@@ -15,14 +15,29 @@ use crate::docker::stream::BodyReader;
 
 /// Parameters that kiln has nothing for.
 const LACKING: [&str; 9] = [
-    "cgroupparent", "securityopt", "memory", "memswap", "cpushares", "cpusetcpus", "cpusetmems", "cpuperiod",
+    "cgroupparent",
+    "securityopt",
+    "memory",
+    "memswap",
+    "cpushares",
+    "cpusetcpus",
+    "cpusetmems",
+    "cpuperiod",
     "cpuquota",
 ];
 /// The Dockerfile that is meant where none is named.
 const DEFAULT: &str = "Dockerfile";
 /// What `git` and downloads need of our environment.
 const ENVIRONMENT: [&str; 9] = [
-    "PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
 ];
 
 /// A resource limit.
@@ -63,7 +78,10 @@ pub(super) fn of(params: &Params, body: Body) -> Result<BuildRequest, Failure> {
         add_hosts: params.all("extrahosts").map(extra_host).collect::<Result<_, _>>()?,
         environment: ENVIRONMENT.iter().filter_map(given).collect(),
         shm_size: params.number("shmsize")?.unwrap_or_default(),
-        ulimits: ulimits.iter().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard)).collect(),
+        ulimits: ulimits
+            .iter()
+            .map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard))
+            .collect(),
         exports: vec![Export::Image { image, place: Place::default() }],
         ..BuildRequest::default()
     })

@@ -14,17 +14,44 @@ use serde_json::{Map as Object, Value};
 
 use super::tell;
 use crate::docker::body::Json;
-use crate::docker::model::create::{Create, Health, HostConfig};
 use crate::docker::model::Created;
+use crate::docker::model::create::{Create, Health, HostConfig};
 use crate::docker::params::Params;
 use crate::docker::{Answer, Daemon, Failure, json, task};
 
 /// Keys that kiln has nothing for, unless they say what is so anyway.
 const LACKING: [&str; 31] = [
-    "Domainname", "NetworkDisabled", "MacAddress", "VolumesFrom", "Dns", "DnsOptions", "DnsSearch", "GroupAdd",
-    "Links", "OomScoreAdj", "PidMode", "SecurityOpt", "StorageOpt", "UTSMode", "UsernsMode", "Sysctls", "CpuShares",
-    "CgroupParent", "BlkioWeight", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpusetCpus", "CpusetMems", "Devices",
-    "DeviceCgroupRules", "DeviceRequests", "MemoryReservation", "OomKillDisable", "Ulimits", "Cgroup", "KernelMemory",
+    "Domainname",
+    "NetworkDisabled",
+    "MacAddress",
+    "VolumesFrom",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "GroupAdd",
+    "Links",
+    "OomScoreAdj",
+    "PidMode",
+    "SecurityOpt",
+    "StorageOpt",
+    "UTSMode",
+    "UsernsMode",
+    "Sysctls",
+    "CpuShares",
+    "CgroupParent",
+    "BlkioWeight",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "CpusetCpus",
+    "CpusetMems",
+    "Devices",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "MemoryReservation",
+    "OomKillDisable",
+    "Ulimits",
+    "Cgroup",
+    "KernelMemory",
 ];
 /// Keys with the values that they may have.
 const FIXED: [(&str, &[&str]); 5] = [
@@ -49,7 +76,8 @@ pub(super) async fn create(State(daemon): State<Daemon>, params: Params, body: J
         let id = containers.create(&options)?;
         containers.inspect(&id)
     });
-    let container = created.await.map_err(|error| Failure::or_missing(error, || format!("No such image: {image}")))?;
+    let container =
+        created.await.map_err(|error| Failure::or_missing(error, || format!("No such image: {image}")))?;
     if privileged {
         tracing::info!(id = container.id, image, "a privileged container was made");
     }
@@ -102,7 +130,10 @@ fn options(body: Create) -> Result<ContainerOptions, Failure> {
         pids_limit: host.pids_limit.filter(|limit| *limit != 0),
         restart: restart(&host.restart_policy.name, host.restart_policy.maximum_retry_count)?,
         stop_signal: body.stop_signal.and_then(some),
-        stop_timeout: body.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+        stop_timeout: body
+            .stop_timeout
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map(Duration::from_secs),
         health: body.healthcheck.map(health),
         cap_add: host.cap_add,
         cap_drop: host.cap_drop,
@@ -266,7 +297,13 @@ mod tests {
         assert_eq!(why(r#""HostConfig":{"Dns":["1.1.1.1"]}"#), lacking("`Dns` of containers"));
         assert_eq!(why(r#""HostConfig":{"IpcMode":"host"}"#), lacking("`IpcMode=host` of containers"));
         assert_eq!(why(r#""MacAddress":"02:42:ac:11:00:02""#), lacking("`MacAddress` of containers"));
-        assert_eq!(why(r#""HostConfig":{"LogConfig":{"Type":"syslog"}}"#), lacking("the log driver `syslog`"));
-        assert_eq!(why(r#""HostConfig":{"NetworkMode":"front"}"#), (404, "network front not found".to_owned()));
+        assert_eq!(
+            why(r#""HostConfig":{"LogConfig":{"Type":"syslog"}}"#),
+            lacking("the log driver `syslog`")
+        );
+        assert_eq!(
+            why(r#""HostConfig":{"NetworkMode":"front"}"#),
+            (404, "network front not found".to_owned())
+        );
     }
 }

@@ -75,7 +75,8 @@ pub(super) async fn stop(State(daemon): State<Daemon>, Path(name): Path<String>,
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
     let (signal, timeout) = signal_and_time(&params)?;
-    act(&daemon, &container, "stop", move |containers, id| containers.stop(id, signal.as_deref(), timeout)).await
+    act(&daemon, &container, "stop", move |containers, id| containers.stop(id, signal.as_deref(), timeout))
+        .await
 }
 
 /// `POST /containers/{id}/restart`

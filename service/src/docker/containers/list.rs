@@ -6,15 +6,13 @@ use kiln_engine::containers::{Container, ListOptions, MountPoint, Status};
 
 use super::network;
 use crate::docker::filters::Filters;
-use crate::docker::model::container::{
-    Endpoint, Mount, Port, Summary, SummaryHostConfig, SummaryNetworks,
-};
+use crate::docker::model::container::{Endpoint, Mount, Port, Summary, SummaryHostConfig, SummaryNetworks};
 use crate::docker::params::Params;
 use crate::docker::{Answer, Daemon, Failure, json, task, time};
 
 const FILTERS: [&str; 14] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "label!", "name", "network",
-    "publish", "since", "status",
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "label!", "name",
+    "network", "publish", "since", "status",
 ];
 /// Filters that Docker has and that are refused by name.
 const LACKING: [&str; 3] = ["expose", "is-task", "publish"];
@@ -25,7 +23,10 @@ pub(super) async fn list(State(daemon): State<Daemon>, params: Params) -> Answer
     if let Some(lacking) = LACKING.into_iter().find(|name| filters.has(name)) {
         return Err(Failure::lacking(format!("the filter `{lacking}` of containers")));
     }
-    let limit = params.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let limit = params
+        .number::<i64>("limit")?
+        .and_then(|limit| usize::try_from(limit).ok())
+        .filter(|limit| *limit > 0);
     let all = params.is_on("all") || limit.is_some() || filters.has("status") || filters.has("exited");
     let engine = daemon.engine.clone();
     // All, as others may be named by `before` and `since`.
@@ -110,7 +111,11 @@ fn ports(container: &Container) -> Vec<Port> {
         ip: Some(port.host_ip.to_string()),
         private: port.container_port,
         public: Some(port.host_port),
-        kind: super::port(port.container_port, port.protocol).split('/').next_back().unwrap_or_default().to_owned(),
+        kind: super::port(port.container_port, port.protocol)
+            .split('/')
+            .next_back()
+            .unwrap_or_default()
+            .to_owned(),
     });
     let is_published = |text: &str| {
         container.ports.iter().any(|port| super::port(port.container_port, port.protocol) == text)
@@ -123,7 +128,8 @@ fn ports(container: &Container) -> Vec<Port> {
 }
 
 pub(super) fn endpoint(container: &Container) -> Endpoint {
-    let text = |address: Option<std::net::IpAddr>| address.map_or_else(String::new, |address| address.to_string());
+    let text =
+        |address: Option<std::net::IpAddr>| address.map_or_else(String::new, |address| address.to_string());
     Endpoint {
         gateway: text(container.gateway),
         ip_address: text(container.address),
@@ -176,17 +182,27 @@ mod tests {
         container.options.image = "nginx:1".into();
         container.options.labels.push(("tier".into(), "front".into()));
         let passes = |text: &str| passes(&container, &Filters::parse(Some(text), &FILTERS).unwrap());
-        for yes in [r#"{"name":["web"]}"#, r#"{"name":["^/web-1$"]}"#, r#"{"ancestor":["nginx"]}"#, r#"{"status":["created","running"]}"#, r#"{"label":["tier=front"],"network":["bridge"]}"#, r#"{"health":["none"]}"#] {
+        for yes in [
+            r#"{"name":["web"]}"#,
+            r#"{"name":["^/web-1$"]}"#,
+            r#"{"ancestor":["nginx"]}"#,
+            r#"{"status":["created","running"]}"#,
+            r#"{"label":["tier=front"],"network":["bridge"]}"#,
+            r#"{"health":["none"]}"#,
+        ] {
             assert!(passes(yes), "{yes}");
         }
-        for no in [r#"{"name":["^eb"]}"#, r#"{"ancestor":["redis"]}"#, r#"{"exited":["0"]}"#, r#"{"id":["1"]}"#] {
+        for no in
+            [r#"{"name":["^eb"]}"#, r#"{"ancestor":["redis"]}"#, r#"{"exited":["0"]}"#, r#"{"id":["1"]}"#]
+        {
             assert!(!passes(no), "{no}");
         }
     }
 
     #[test]
     fn a_line_says_ports_and_state() {
-        let container = Container { exposed_ports: vec!["80/tcp".into(), "x".into()], ..Container::default() };
+        let container =
+            Container { exposed_ports: vec!["80/tcp".into(), "x".into()], ..Container::default() };
         let line = summary(container);
         assert_eq!((line.ports.len(), line.ports[0].private, line.ports[0].public), (1, 80, None));
         assert_eq!((line.state, line.status.as_str()), ("created", "Created"));

@@ -56,7 +56,10 @@ impl Viewer {
 
 impl fmt::Debug for Viewer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Viewer").field("framed", &self.framed).field("wanted", &self.wanted).finish_non_exhaustive()
+        f.debug_struct("Viewer")
+            .field("framed", &self.framed)
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) async fn wait(State(daemon): State<Daemon>, Path(name): Path<String>,
     }
     let removed = condition == "removed";
     let code = async move {
-        let code = if next { next_end(&daemon, &container, ends, runs).await } else { container.state.exit_code };
+        let code =
+            if next { next_end(&daemon, &container, ends, runs).await } else { container.state.exit_code };
         if removed {
             gone(&daemon, &container.id).await;
         }

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 
 use super::list::{digests, tags};
 use super::{missing, ok, platform};
-use crate::docker::model::image::{
-    GraphDriver, History, ImageData, Inspect, Manifest, Metadata, RootFs,
-};
+use crate::docker::model::image::{GraphDriver, History, ImageData, Inspect, Manifest, Metadata, RootFs};
 use crate::docker::params::Params;
 use crate::docker::version::ApiVersion;
 use crate::docker::{Answer, Daemon, task, time};

@@ -26,20 +26,25 @@ pub(super) async fn list(
     let dangling = filters.yes_or_no("dangling")?;
     let until = time::moment(filters.values("until").first().map(String::as_str))?;
     let engine = daemon.engine.clone();
-    let images = task::blocking(move || engine.images().list()).await?;
+    let mut images = task::blocking(move || engine.images().list()).await?;
     let created = |name: &str| {
         let image = images.iter().find(|image| is_called(image, name));
         image.and_then(|image| image.created.clone())
     };
     let (before, since) = (filters.values("before").first(), filters.values("since").first());
     let (before, since) = (before.and_then(|name| created(name)), since.and_then(|name| created(name)));
+    let (before, since) = (before.as_deref(), since.as_deref());
+    for image in &mut images {
+        // As with Docker, names that were not asked for are not told.
+        image.names.retain(|name| filters.any("reference", |pattern| is_meant(pattern, name)));
+    }
     let passes = |image: &&ImageSummary| {
         let at = image.created.as_deref();
         passes(image, &filters)
             && dangling.is_none_or(|dangling| dangling == image.names.is_empty())
             && until.is_none_or(|until| at.is_some_and(|at| time::seconds(at) < until.as_second()))
-            && before.as_deref().is_none_or(|before| at < Some(before))
-            && since.as_deref().is_none_or(|since| at > Some(since))
+            && before.is_none_or(|before| at < Some(before))
+            && since.is_none_or(|since| at > Some(since))
     };
     let is_old = version < WITHOUT_VIRTUAL_SIZE;
     let all: Vec<Summary> = images.iter().filter(passes).map(|image| summary(image, is_old)).collect();
@@ -77,12 +82,11 @@ pub(super) fn digests(image: &ImageSummary) -> Vec<String> {
 
 fn passes(image: &ImageSummary, filters: &Filters) -> bool {
     let labels = image.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let is_meant = |pattern: &str| {
-        image.names.iter().any(|name| {
-            matches(pattern, &name.familiar()) || matches(pattern, &name.familiar_name())
-        })
-    };
-    filters.any("reference", is_meant) && filters.labels(labels)
+    (!filters.has("reference") || !image.names.is_empty()) && filters.labels(labels)
+}
+
+fn is_meant(pattern: &str, name: &Reference) -> bool {
+    matches(pattern, &name.familiar()) || matches(pattern, &name.familiar_name())
 }
 
 fn is_called(image: &ImageSummary, name: &str) -> bool {
@@ -117,7 +121,9 @@ mod tests {
 
     #[test]
     fn patterns_stay_within_a_component() {
-        for (pattern, name) in [("busybox", "busybox"), ("busy*", "busybox:latest"), ("*/app:v?", "team/app:v1"), ("*", "a")] {
+        for (pattern, name) in
+            [("busybox", "busybox"), ("busy*", "busybox:latest"), ("*/app:v?", "team/app:v1"), ("*", "a")]
+        {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in [("busy", "busybox"), ("*", "team/app"), ("a?c", "a/c"), ("", "a")] {

@@ -79,6 +79,8 @@ pub(super) async fn distribution(daemon: &Daemon, name: &str, headers: &HeaderMa
 }
 
 fn reference(text: &str) -> Result<Reference, Failure> {
-    let parsed = text.parse::<Reference>().map_err(|error| Failure::bad_request(format!("invalid reference format: {error}")))?;
+    let parsed = text
+        .parse::<Reference>()
+        .map_err(|error| Failure::bad_request(format!("invalid reference format: {error}")))?;
     Ok(parsed.with_default_tag())
 }

@@ -70,7 +70,8 @@ impl Transfers {
         }
         told.insert(transfer.item.clone(), now);
         let known = self.words.actions.iter().find(|(action, ..)| *action == transfer.action);
-        let (meanwhile, end) = known.map_or((transfer.action, "Done"), |(_, meanwhile, end)| (meanwhile, end));
+        let (meanwhile, end) =
+            known.map_or((transfer.action, "Done"), |(_, meanwhile, end)| (meanwhile, end));
         said.push(match transfer.done {
             true => message(end, ProgressDetail::default()),
             false => {

@@ -30,7 +30,8 @@ pub(super) async fn info(State(daemon): State<Daemon>) -> Answer {
 fn answer(known: Known) -> Info {
     let line = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let count = |path: &str| std::fs::read_dir(path).map_or(0, Iterator::count);
-    let mirrors = known.mirrors.iter().filter(|(host, _)| host == "docker.io").flat_map(|(_, all)| all.clone());
+    let mirrors =
+        known.mirrors.iter().filter(|(host, _)| host == "docker.io").flat_map(|(_, all)| all.clone());
     Info {
         // A root has one identity as long as it is where it is.
         id: kiln_engine::oci::Digest::of(known.root.as_bytes()).short().to_owned(),

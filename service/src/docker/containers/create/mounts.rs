@@ -52,7 +52,11 @@ fn long(mount: &Mount) -> Result<MountRequest, Failure> {
             MountKind::Bind { source: mount.source.clone(), create }
         }
         "volume" => {
-            if mount.volume_options.as_ref().is_some_and(|options| options.no_copy || !options.subpath.is_empty()) {
+            if mount
+                .volume_options
+                .as_ref()
+                .is_some_and(|options| options.no_copy || !options.subpath.is_empty())
+            {
                 return Err(Failure::lacking("`NoCopy` and `Subpath` of mounts"));
             }
             MountKind::Volume { name: (!mount.source.is_empty()).then(|| mount.source.clone()) }
@@ -118,7 +122,10 @@ mod tests {
     #[test]
     fn mounts_of_other_types_are_refused_by_name() {
         let mount = |kind: &str| Mount { kind: kind.to_owned(), target: "/t".into(), ..Mount::default() };
-        assert_eq!(long(&mount("npipe")).unwrap_err().message, "kiln does not have mounts of the type `npipe`");
+        assert_eq!(
+            long(&mount("npipe")).unwrap_err().message,
+            "kiln does not have mounts of the type `npipe`"
+        );
         assert_eq!(long(&mount("volume")).unwrap().kind, MountKind::Volume { name: None });
     }
 }

@@ -57,7 +57,10 @@ mod tests {
         ]);
         let ports = of(&bindings).unwrap();
         assert_eq!(ports.len(), 3);
-        assert_eq!((ports[0].container_port, ports[0].protocol, ports[0].host_port), (53, Protocol::Udp, Some(53)));
+        assert_eq!(
+            (ports[0].container_port, ports[0].protocol, ports[0].host_port),
+            (53, Protocol::Udp, Some(53))
+        );
         assert_eq!((ports[1].host_ip, ports[1].host_port), (None, None));
         for bad in ["0/tcp", "x/tcp", "70000/tcp", "80/sctp"] {
             assert!(port(bad).is_err(), "{bad}");
