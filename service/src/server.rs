@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use kiln_engine::{CancellationToken, Engine};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -111,7 +112,10 @@ pub async fn serve(
             }
         });
     }
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = reap() => {}
+    }
     tracing::info!("stopping");
     tasks.close();
     let ended = async { tokio::join!(tasks.wait(), daemon.ended()) };
@@ -119,6 +123,15 @@ pub async fn serve(
         tracing::info!("some requests did not end in time");
     }
     Ok(())
+}
+
+/// Takes note of the ends of processes that outlive what started them, for ever.
+async fn reap() {
+    let Ok(mut ends) = signal(SignalKind::child()) else { return std::future::pending().await };
+    while ends.recv().await.is_some() {
+        kiln_engine::errand::reap();
+    }
+    std::future::pending().await
 }
 
 async fn open(options: &ServeOptions) -> Result<Listeners, ServeError> {

@@ -1,6 +1,7 @@
 //! The docker CLI with kiln's daemon: containers, execs, volumes, networks, events.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use crate::daemon::Daemon;
@@ -242,6 +243,77 @@ fn a_terminal_is_a_terminal() {
     let (said, code) = in_terminal(&format!("exec -it host {size}"));
     assert_eq!((said.trim_start_matches("^@").trim(), code), ("33 111", Some(6)));
     daemon.ok(&["rm", "-f", "host"]);
+}
+
+/// Everything that `request` is answered until the connection ends, where `typed` is sent once the stream is there.
+fn attached(daemon: &Daemon, request: &str, typed: &[u8]) -> String {
+    let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).unwrap();
+    stream.write_all(typed).unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    text(&head) + &text(&rest)
+}
+
+#[test]
+fn keys_leave_a_terminal_and_its_program_goes_on() {
+    let kiln = Kiln::new();
+    let daemon = Daemon::start(&kiln);
+    daemon.ok(&["pull", "-q", "busybox"]);
+    daemon.ok(&["run", "-dit", "--name", "shell", "--network", "none", "busybox", "cat"]);
+    let line = "POST /containers/shell/attach?stream=1&stdin=1&stdout=1";
+    let upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+    let answer =
+        attached(&daemon, &format!("{line} HTTP/1.1\r\nHost: d\r\n{upgrade}\r\n"), b"typed\n\x10\x11");
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    assert!(answer.contains("application/vnd.docker.raw-stream"), "{answer}");
+    let own = format!("{line}&detachKeys=ctrl-x HTTP/1.1\r\nHost: d\r\n{upgrade}\r\n");
+    assert!(attached(&daemon, &own, b"\x10\x11\x18").starts_with("HTTP/1.1 101"));
+    assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}}"]), "shell");
+    assert!(daemon.ok(&["logs", "shell"]).contains("typed"));
+    daemon.ok(&["rm", "-f", "shell"]);
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_nothing() {
+    let kiln = Kiln::new();
+    let daemon = Daemon::start(&kiln);
+    daemon.ok(&["pull", "-q", "busybox"]);
+    daemon.ok(&["run", "-d", "--name", "silent", "--network", "none", "busybox", "sleep", "300"]);
+    let threads = || crate::daemon::count(daemon.pid(), "task");
+    let many = || {
+        let commands: [&[&str]; 4] =
+            [&["attach", "silent"], &["logs", "-f", "silent"], &["wait", "silent"], &["events"]];
+        let start =
+            |args: &&[&str]| daemon.docker(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let children: Vec<_> = (0..4).flat_map(|_| commands.iter().map(start).collect::<Vec<_>>()).collect();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        for mut child in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    };
+    many();
+    // Threads that have nothing to do go after five seconds.
+    wait_for("threads to end", || threads() <= 5);
+    assert_eq!(daemon.ok(&["exec", "silent", "echo", "well"]), "well");
+    (0..3).for_each(|_| drop(daemon.ok(&args(&["busybox", "true"]))));
+    let zombies = || {
+        // Each thread has its own children.
+        let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
+        let children =
+            threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let children: Vec<String> = children.collect();
+        let is_zombie = |pid: &&str| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+        };
+        children.iter().flat_map(|list| list.split_whitespace()).filter(is_zombie).count()
+    };
+    wait_for("children to be noted", || zombies() == 0);
+    daemon.ok(&["rm", "-f", "silent"]);
 }
 
 #[test]

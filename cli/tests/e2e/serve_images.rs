@@ -1,9 +1,10 @@
 //! The docker CLI with kiln's daemon: images and builds.
 
 use std::fs;
+use std::process::Stdio;
 
 use crate::daemon::Daemon;
-use crate::harness::{Kiln, registry, show, text};
+use crate::harness::{Kiln, registry, show, text, traces_of, wait_for};
 
 #[test]
 fn images_are_pulled_listed_named_and_removed() {
@@ -153,6 +154,33 @@ fn a_build_that_fails_says_why() {
     // A path of this machine is none of the context.
     let answer = daemon.ask("POST /build?dockerfile=/etc/passwd", "Content-Type: application/x-tar\r\n", "");
     assert!(!answer.contains("root:"), "{answer}");
+}
+
+#[test]
+fn a_build_ends_with_its_client_and_with_the_daemon() {
+    let kiln = Kiln::new();
+    let mut daemon = Daemon::start(&kiln);
+    daemon.ok(&["pull", "-q", "busybox"]);
+    // Nobody else sleeps for so long.
+    let time = format!("3{:06}", std::process::id());
+    let context =
+        kiln.context("context", &[("Dockerfile", &format!("FROM busybox\nRUN echo begun; sleep {time}\n"))]);
+    let runs = || !traces_of(&format!("sleep\0{time}")).is_empty();
+    let start = |daemon: &Daemon| {
+        let mut build = daemon.docker(&["build", context.to_str().unwrap()]);
+        build.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut client = start(&daemon);
+    wait_for("the step", runs);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    wait_for("the end of the step", || !runs());
+
+    let mut client = start(&daemon);
+    wait_for("the step", runs);
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(!runs(), "the daemon left a step running");
+    assert!(!client.wait().unwrap().success());
 }
 
 #[test]

@@ -42,7 +42,6 @@ async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap,
         progress.finish();
         let built = built.map_err(|error| failed(error, quiet))?;
         say_result(&of_work, &messages, &built, quiet);
-        kiln_engine::errand::reap();
         Ok(())
     })
     .await

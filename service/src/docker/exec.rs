@@ -14,7 +14,6 @@ use kiln_engine::ErrorKind;
 use kiln_engine::attach::{Attach, AttachInput, Stream};
 use kiln_engine::containers::Status;
 use kiln_engine::exec::ExecOptions;
-use tokio::sync::oneshot;
 
 use super::body::Json;
 use super::containers::runs::{Viewer, show};
@@ -208,23 +207,18 @@ fn connect(
     attach: Attach,
     duplex: Duplex,
 ) -> Result<(), Failure> {
-    let (tell_way, way) = oneshot::channel();
     let keys = match create.tty {
         true => DetachKeys::parse(Some(create.detach_keys.as_str()).filter(|keys| !keys.is_empty()))?,
         false => DetachKeys::none(),
     };
-    let Duplex { output, input } = duplex;
-    let viewer = Viewer {
-        output: output.clone(),
-        framed: !create.tty,
-        wanted: [create.attach_stdout || create.tty, create.attach_stderr],
-        input: Some(tell_way),
-    };
+    let Duplex { output, input, .. } = duplex;
     if let Some(input) = input.filter(|_| create.attach_stdin) {
         // Not a way to the client by itself: the stream ends with the process.
-        let output = output.downgrade();
-        hijack::feed(input, way, keys, move || hijack::end(&output))?;
+        let weak = output.downgrade();
+        hijack::feed(input, Arc::clone(&attach.input), keys, move || hijack::end(&weak))?;
     }
+    let wanted = [create.attach_stdout || create.tty, create.attach_stderr];
+    let viewer = Viewer { output, framed: !create.tty, wanted, input: None };
     let (daemon, id) = (daemon.clone(), id.to_owned());
     task::thread("exec", move || {
         let remember = |code: i32| {

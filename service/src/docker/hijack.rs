@@ -1,6 +1,8 @@
 //! A connection that becomes a stream in both directions, and the keys that end it.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -8,9 +10,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use kiln_engine::CancellationToken;
 use kiln_engine::attach::AttachInput;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 use super::version::ApiVersion;
 use super::{Failure, stream, task};
@@ -18,6 +24,8 @@ use crate::server::Peer;
 
 /// Pieces that wait in each direction.
 const DEPTH: usize = 16;
+/// How often it is looked whether a client has gone away.
+const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of input that are read at once.
 const CHUNK: usize = 32 << 10;
 /// The content type of a terminal's output, and of everything before version 1.42.
@@ -26,12 +34,17 @@ const RAW: &str = "application/vnd.docker.raw-stream";
 const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 const KNOWS_MULTIPLEXED: ApiVersion = ApiVersion::one(42);
 
+/// What is to be written.
+type Pieces = mpsc::Receiver<std::io::Result<Bytes>>;
+
 /// The server's side of a stream.
 pub(crate) struct Duplex {
     /// What the client gets. When all senders are gone, the stream ends.
     pub(crate) output: mpsc::Sender<std::io::Result<Bytes>>,
     /// What the client sends; nothing where it did not ask for a connection of its own.
     pub(crate) input: Option<mpsc::Receiver<Bytes>>,
+    /// Cancelled when the stream is over, or its client has gone away.
+    pub(crate) over: CancellationToken,
 }
 
 /// The content type of output that is framed or not.
@@ -44,18 +57,22 @@ pub(crate) fn hijack(mut request: Request, content_type: &'static str) -> (Respo
     let upgrade = request.headers().get(header::UPGRADE).cloned();
     let on_upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let (Some(protocol), Some(on_upgrade)) = (upgrade, on_upgrade) else {
-        let (output, body) = stream::channel();
+        let (output, pieces) = mpsc::channel(DEPTH);
+        let over = CancellationToken::new();
+        let body = stream::guarded(pieces, over.clone().drop_guard());
         let response = ([(header::CONTENT_TYPE, content_type)], body).into_response();
-        return (response, Duplex { output, input: None });
+        return (response, Duplex { output, input: None, over });
     };
     let (output, pieces) = mpsc::channel(DEPTH);
     let (sender, input) = mpsc::channel(DEPTH);
     let peer = request.extensions().get::<Peer>().cloned();
+    let over = CancellationToken::new();
+    let guard = over.clone().drop_guard();
     tokio::spawn(async move {
         if let Ok(upgraded) = on_upgrade.await {
             move_bytes(upgraded, pieces, sender).await;
         }
-        drop(peer);
+        drop((peer, guard));
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
@@ -63,22 +80,63 @@ pub(crate) fn hijack(mut request: Request, content_type: &'static str) -> (Respo
         (header::UPGRADE, protocol),
     ];
     let response = (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response();
-    (response, Duplex { output, input: Some(input) })
+    (response, Duplex { output, input: Some(input), over })
 }
 
-/// Moves bytes both ways until there is no more output; a client that has said all may still listen.
-async fn move_bytes(
-    upgraded: Upgraded,
-    pieces: mpsc::Receiver<std::io::Result<Bytes>>,
+/// Moves bytes both ways until there is no more output or the client has gone away; one that has said all may still listen.
+async fn move_bytes(upgraded: Upgraded, pieces: Pieces, input: mpsc::Sender<Bytes>) {
+    match auto::upgrade::downcast::<TokioIo<UnixStream>>(upgraded) {
+        Ok(parts) => {
+            let stream = parts.io.into_inner();
+            let watched = stream.as_fd().try_clone_to_owned();
+            let (reader, writer) = stream.into_split();
+            let reader = std::io::Cursor::new(parts.read_buf).chain(reader);
+            let moving = both_ways(reader, writer, pieces, input);
+            match watched {
+                Ok(watched) => tokio::select! {
+                    () = moving => {}
+                    () = hung_up(watched) => {}
+                },
+                Err(_) => moving.await,
+            }
+        }
+        Err(upgraded) => {
+            let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+            both_ways(reader, writer, pieces, input).await;
+        }
+    }
+}
+
+/// Returns when the other end of a socket is closed in both directions. To have said all is not that, and is all that a
+/// read can tell.
+async fn hung_up(socket: OwnedFd) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let mut asked = [PollFd::new(&socket, PollFlags::empty())];
+        let _ = rustix::event::poll(&mut asked, Some(&Timespec::default()));
+        if asked[0].revents().contains(PollFlags::HUP) {
+            return;
+        }
+    }
+}
+
+async fn both_ways(
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    pieces: Pieces,
     input: mpsc::Sender<Bytes>,
 ) {
-    let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
-    let reading = tokio::spawn(read(reader, input));
-    write(writer, pieces).await;
-    reading.abort();
+    let reading = async {
+        read(reader, input).await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = write(writer, pieces) => {}
+        () = reading => {}
+    }
 }
 
-async fn read(mut reader: ReadHalf<TokioIo<Upgraded>>, input: mpsc::Sender<Bytes>) {
+async fn read(mut reader: impl AsyncRead + Unpin, input: mpsc::Sender<Bytes>) {
     let mut buffer = vec![0; CHUNK];
     while let Ok(count) = reader.read(&mut buffer).await
         && count > 0
@@ -86,7 +144,7 @@ async fn read(mut reader: ReadHalf<TokioIo<Upgraded>>, input: mpsc::Sender<Bytes
     {}
 }
 
-async fn write(mut writer: WriteHalf<TokioIo<Upgraded>>, mut pieces: mpsc::Receiver<std::io::Result<Bytes>>) {
+async fn write(mut writer: impl AsyncWrite + Unpin, mut pieces: Pieces) {
     while let Some(Ok(piece)) = pieces.recv().await {
         if writer.write_all(&piece).await.is_err() || writer.flush().await.is_err() {
             return;
@@ -103,16 +161,14 @@ pub(crate) fn end(output: &mpsc::WeakSender<std::io::Result<Bytes>>) {
     }
 }
 
-/// Passes what a client sends on to a process, once it is told the way in, until the client has said all or presses `keys`,
-/// which calls `on_detach`.
+/// Passes what a client sends on to a process until the client has said all or presses `keys`, which calls `on_detach`.
 pub(crate) fn feed(
     mut input: mpsc::Receiver<Bytes>,
-    way: oneshot::Receiver<Arc<dyn AttachInput>>,
+    process: Arc<dyn AttachInput>,
     mut keys: DetachKeys,
     on_detach: impl FnOnce() + Send + 'static,
 ) -> kiln_engine::Result<()> {
     task::thread("input", move || {
-        let Ok(process) = way.blocking_recv() else { return };
         while let Some(bytes) = input.blocking_recv() {
             let (pass, detached) = keys.filter(&bytes);
             if !pass.is_empty() && process.write(&pass).is_err() {

@@ -1,5 +1,7 @@
 //! `POST /containers/{id}/attach` and `resize`.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -32,7 +34,7 @@ pub(super) async fn attach(
         false => DetachKeys::none(),
     };
     let wanted = [params.is_on("stdout"), params.is_on("stderr")];
-    let (response, Duplex { output, input }) = hijack(request, hijack::content_type(!tty, version));
+    let (response, Duplex { output, input, over }) = hijack(request, hijack::content_type(!tty, version));
     if params.is_on("logs") {
         logs::replay(&daemon, &container, output.clone(), wanted)?;
     }
@@ -40,14 +42,26 @@ pub(super) async fn attach(
         return Ok(response);
     }
     let (tell_way, way) = oneshot::channel();
-    let viewer = Viewer { output: output.clone(), framed: !tty, wanted, input: Some(tell_way) };
-    if let Some(input) = input.filter(|_| params.is_on("stdin") && container.options.open_stdin) {
-        // Not a way to the client by itself: the stream ends with the process.
-        let output = output.downgrade();
-        hijack::feed(input, way, keys, move || hijack::end(&output))?;
-    }
+    // Not a way to the client by itself: the stream ends with the process.
+    let weak = output.downgrade();
+    let viewer = Viewer { output, framed: !tty, wanted, input: Some(tell_way) };
+    let input = input.filter(|_| params.is_on("stdin") && container.options.open_stdin);
+    let runs = is_active(&container);
+    tokio::spawn(async move {
+        let Ok(process) = way.await else { return };
+        let fed =
+            input.map(|input| hijack::feed(input, Arc::clone(&process), keys, move || hijack::end(&weak)));
+        if let Some(Err(error)) = fed {
+            tracing::warn!(error = error.chain(), "a container gets no input");
+        }
+        over.cancelled().await;
+        // One that was watched from its start on is watched by others too.
+        if runs {
+            process.hang_up();
+        }
+    });
     tell(&daemon, "attach", &container, []);
-    if is_active(&container) {
+    if runs {
         watch(&daemon, &container, viewer).await?;
     } else {
         daemon.runs.watch(&container.id, viewer);
