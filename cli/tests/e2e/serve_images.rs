@@ -198,6 +198,29 @@ fn disk_use_is_told_and_given_back() {
         "{lines}"
     );
     assert!(daemon.ok(&["system", "df", "-v"]).contains("busybox"));
+    daemon.ok(&[
+        "run",
+        "--name",
+        "full",
+        "--network",
+        "none",
+        "-v",
+        "kept:/kept",
+        "busybox",
+        "sh",
+        "-c",
+        "head -c 3000000 /dev/zero | tee /mine > /kept/file",
+    ]);
+    let size = daemon.ok(&["ps", "-as", "--filter", "name=full", "--format", "{{.Size}}"]);
+    assert!(size.starts_with("3MB (virtual 5"), "{size}");
+    let volumes = daemon.ok(&[
+        "system",
+        "df",
+        "-v",
+        "--format",
+        "{{range .Volumes}}{{.Name}} {{.Links}} {{.Size}}{{end}}",
+    ]);
+    assert!(volumes.starts_with("kept 1 3"), "{volumes}");
     let said = daemon.ok(&["system", "prune", "-f"]);
     assert!(said.contains("Deleted Containers:") && said.contains("Total reclaimed space"), "{said}");
     assert_eq!(daemon.ok(&["ps", "-aq"]), "");

@@ -1,7 +1,5 @@
 //! Volumes.
 
-use std::path::Path as FilePath;
-
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -16,9 +14,6 @@ use super::events::Kind;
 use super::model::volume::{Create, List, Pruned, UsageData, Volume};
 use super::params::Params;
 use super::{Answer, Daemon, Failure, json, task};
-
-/// Files of a volume that are measured; one with more is measured so far.
-const MAX_MEASURED: usize = 1_000_000;
 
 pub(super) fn routes() -> Router<Daemon> {
     Router::new()
@@ -40,25 +35,6 @@ pub(super) fn answer(volume: Known, usage_data: Option<UsageData>) -> Volume {
         scope: "local",
         usage_data,
     }
-}
-
-/// What the files of a volume take.
-pub(super) fn size(volume: &Known) -> i64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut folders = vec![FilePath::new(&volume.mountpoint).to_owned()];
-    let (mut bytes, mut seen) = (0_u64, 0);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            // Of the entry itself: links are not followed.
-            let Ok(metadata) = entry.metadata() else { continue };
-            bytes += metadata.blocks() * 512;
-            seen += 1;
-            if metadata.is_dir() && seen < MAX_MEASURED {
-                folders.push(entry.path());
-            }
-        }
-    }
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 fn missing(error: Error, name: &str) -> Failure {

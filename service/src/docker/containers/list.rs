@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use kiln_engine::Engine;
 use kiln_engine::containers::{Container, ListOptions, MountPoint, Status};
 
 use super::network;
@@ -37,7 +38,7 @@ pub(super) async fn list(State(daemon): State<Daemon>, params: Params) -> Answer
     };
     let before = filters.values("before").first().and_then(|name| created(name));
     let since = filters.values("since").first().and_then(|name| created(name));
-    let wanted: Vec<Summary> = containers
+    let wanted: Vec<Container> = containers
         .iter()
         .filter(|container| all || super::runs::is_active(container))
         .filter(|container| passes(container, &filters))
@@ -45,8 +46,13 @@ pub(super) async fn list(State(daemon): State<Daemon>, params: Params) -> Answer
         .filter(|container| since.as_ref().is_none_or(|since| container.created > *since))
         .take(limit.unwrap_or(usize::MAX))
         .cloned()
-        .map(summary)
         .collect();
+    let (engine, with_sizes) = (daemon.engine.clone(), params.is_on("size"));
+    let wanted: Vec<Summary> = task::blocking(move || {
+        let line = |container| if with_sizes { measured(&engine, container) } else { summary(container) };
+        Ok(wanted.into_iter().map(line).collect())
+    })
+    .await?;
     Ok(json(StatusCode::OK, &wanted))
 }
 
@@ -94,6 +100,8 @@ pub(crate) fn summary(container: Container) -> Summary {
         command: container.args.join(" "),
         created: time::seconds(&container.created),
         ports: ports(&container),
+        size_rw: None,
+        size_root_fs: None,
         labels: container.options.labels.iter().cloned().collect(),
         state: container.state.status.as_str(),
         status,
@@ -103,6 +111,14 @@ pub(crate) fn summary(container: Container) -> Summary {
         id: container.id,
         image_id: container.image_id,
     }
+}
+
+/// The same with its sizes. One that is removed meanwhile has none.
+pub(crate) fn measured(engine: &Engine, container: Container) -> Summary {
+    let written = engine.containers().size(&container).ok();
+    let image = engine.images().inspect(&container.image_id, None).ok().map(|image| image.summary.size);
+    let size_root_fs = written.zip(image).map(|(written, image)| written + image);
+    Summary { size_rw: written, size_root_fs, ..summary(container) }
 }
 
 /// The published ports, and those that are only named.

@@ -41,6 +41,7 @@ pub(super) async fn wait(State(daemon): State<Daemon>, Path(name): Path<String>,
         task::blocking(move || see_to(&minder, &minded)).await?;
     }
     let removed = condition == "removed";
+    let stop = daemon.stop.clone();
     let code = async move {
         let code =
             if next { next_end(&daemon, &container, ends, runs).await } else { container.state.exit_code };
@@ -49,6 +50,13 @@ pub(super) async fn wait(State(daemon): State<Daemon>, Path(name): Path<String>,
         }
         let line = serde_json::to_vec(&Waited { status_code: code }).unwrap_or_default();
         Ok::<_, io::Error>(Bytes::from(line))
+    };
+    // The container goes on without us; its client is told by a connection that breaks.
+    let code = async move {
+        tokio::select! {
+            code = code => code,
+            () = stop.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+        }
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(stream::once(code))).into_response())
 }

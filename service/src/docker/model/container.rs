@@ -18,6 +18,11 @@ pub(crate) struct Summary {
     pub(crate) command: String,
     pub(crate) created: i64,
     pub(crate) ports: Vec<Port>,
+    /// Bytes that it wrote, and of all that it sees, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size_rw: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size_root_fs: Option<u64>,
     pub(crate) labels: Map,
     pub(crate) state: &'static str,
     pub(crate) status: String,

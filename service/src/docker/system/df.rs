@@ -45,12 +45,13 @@ fn measure(engine: &Engine, types: &[String]) -> Result<DiskUsage> {
             all.iter().filter(uses).count() as i64
         };
         for volume in engine.volumes().list()? {
-            let data = UsageData { size: volumes::size(&volume), ref_count: users(&volume.name) };
+            let size = i64::try_from(engine.volumes().size(&volume)).unwrap_or(i64::MAX);
+            let data = UsageData { size, ref_count: users(&volume.name) };
             usage.volumes.push(volumes::answer(volume, Some(data)));
         }
     }
     if wanted("container") {
-        usage.containers = all.into_iter().map(containers::summary).collect();
+        usage.containers = all.into_iter().map(|container| containers::measured(engine, container)).collect();
     }
     if wanted("build-cache") && usage.builder_size > 0 {
         usage.build_cache.push(BuildCache {
