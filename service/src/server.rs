@@ -131,7 +131,7 @@ async fn reap() {
     while ends.recv().await.is_some() {
         kiln_engine::errand::reap();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn open(options: &ServeOptions) -> Result<Listeners, ServeError> {

@@ -128,7 +128,7 @@ async fn both_ways(
 ) {
     let reading = async {
         read(reader, input).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = write(writer, pieces) => {}
