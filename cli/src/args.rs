@@ -10,6 +10,7 @@ pub(crate) mod lazy;
 pub(crate) mod lsp;
 pub(crate) mod network;
 pub(crate) mod registry;
+pub(crate) mod serve;
 pub(crate) mod system;
 pub(crate) mod volume;
 
@@ -109,6 +110,7 @@ pub(crate) enum Command {
     Network(Lazy<network::GroupArgs>),
     System(Lazy<system::GroupArgs>),
     // kiln itself.
+    Serve(Lazy<serve::ServeArgs>),
     Info(Lazy<system::InfoArgs>),
     Version(Lazy<system::VersionArgs>),
     Debug(Lazy<Box<debug::GroupArgs>>),

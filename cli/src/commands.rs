@@ -27,6 +27,7 @@ mod rebase;
 mod rmi;
 mod run;
 mod save;
+mod serve;
 mod signals;
 mod start;
 mod system;
@@ -87,6 +88,7 @@ pub(crate) fn run(command: Command, app: &App) -> Result<u8> {
         Command::Volume(Lazy(args)) => volume::run(args.command, app),
         Command::Network(Lazy(args)) => network::run(args.command, app),
         Command::System(Lazy(args)) => system::run(args.command, app),
+        Command::Serve(Lazy(args)) => serve::run(args, app),
         Command::Info(Lazy(args)) => info::run(&args, app),
         Command::Version(Lazy(args)) => version::run(&args),
         Command::Fmt(Lazy(args)) => fmt::run(&args),

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
-    start_tracing(cli.global.debug);
+    start_tracing(cli.global.debug, matches!(cli.command, Command::Serve(_)));
     let failure_code = report::failure_code(&cli.command);
     done(commands::run(cli.command, &App::new(cli.global)), failure_code)
 }
@@ -48,11 +48,12 @@ fn done(result: Result<u8>, otherwise: u8) -> ExitCode {
     }
 }
 
-/// Nothing is traced unless somebody asks, with `--debug` or `KILN_LOG`.
-fn start_tracing(debug: bool) {
+/// Nothing is traced unless somebody asks, with `--debug` or `KILN_LOG`; a daemon says who has it do what.
+fn start_tracing(debug: bool, is_daemon: bool) {
     let filter = match std::env::var("KILN_LOG") {
         Ok(filter) => filter,
         Err(_) if debug => "debug".to_owned(),
+        Err(_) if is_daemon => "info".to_owned(),
         Err(_) => return,
     };
     // What cannot be read is as good as nothing said.

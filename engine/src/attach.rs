@@ -59,6 +59,8 @@ pub trait AttachInput: Send + Sync {
     fn resize(&self, rows: u16, columns: u16) -> Result<()>;
     /// Sends a signal to the process.
     fn signal(&self, signal: &str) -> Result<()>;
+    /// Stops watching: the output ends. A process whose parent we are is watched until its end all the same.
+    fn hang_up(&self) {}
 }
 
 /// The way out.
@@ -185,6 +187,11 @@ impl AttachInput for Link {
 
     fn signal(&self, signal: &str) -> Result<()> {
         self.send(&Frame::Signal(signal::parse(signal)?))
+    }
+
+    fn hang_up(&self) {
+        // One that is gone already is what is wanted.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 }
 

@@ -5,7 +5,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Config, Result, durability, supervisor};
 
@@ -68,6 +69,27 @@ impl Errand {
     }
 }
 
+/// The processes of errands that may have ended. A short command never asks; a daemon must, or they stay as zombies.
+static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// Starts the process of an errand.
+pub(crate) fn spawn(command: &mut Command) -> std::io::Result<()> {
+    let child = command.spawn()?;
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    reap_in(&mut children);
+    children.push(child);
+    Ok(())
+}
+
+/// Takes the processes of errands that have ended off the kernel's list.
+pub fn reap() {
+    reap_in(&mut CHILDREN.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn reap_in(children: &mut Vec<Child>) {
+    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
+
 fn named<'a>(command: &'a mut Command, name: impl AsRef<OsStr>, root: &Path) -> &'a mut Command {
     command.arg0(name).arg(root)
 }
@@ -95,6 +117,20 @@ mod tests {
             let words = std::iter::once(OsString::from(name)).chain(command.get_args().map(OsStr::to_owned));
             assert_eq!(Errand::of(words), Some(errand));
         }
+    }
+
+    #[test]
+    fn who_has_ended_is_no_zombie() {
+        spawn(&mut Command::new("true")).unwrap();
+        let is_left = || {
+            reap();
+            !CHILDREN.lock().unwrap().is_empty()
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while is_left() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(!is_left());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use kiln_oci::{Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference};
 
 pub use import::ImportOptions;
-pub use pull::{PullWhen, Pulled};
+pub use pull::{PullWhen, Pulled, Remote};
 pub use push::PushedImage;
 pub(crate) use read::StoredImage;
 pub use rebase::{RebaseRequest, Rebased, RebasedImage};

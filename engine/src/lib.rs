@@ -20,6 +20,7 @@ pub mod usage;
 pub mod volumes;
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use kiln_builder::{Builder, Stores};
@@ -27,6 +28,7 @@ use kiln_cache::{Resource, Store, StoreOptions};
 use kiln_registry_client::{Client, ClientOptions, Limits, NoCredentials};
 
 pub use config::Config;
+pub use containers::new_id;
 pub use error::{Error, ErrorKind, Result};
 pub use kiln_builder::progress;
 pub use kiln_graph::boolean;
@@ -77,6 +79,15 @@ impl Engine {
         let store = Arc::new(Store::open(&config.root, &store_options())?);
         let inner = Inner { config, store, credentials, client: OnceLock::new() };
         Ok(Engine { inner: Arc::new(inner), builder: Arc::default() })
+    }
+
+    /// The same state root for somebody with credentials of their own. Builds of the two do not wait for each other's
+    /// steps; what one has made the other finds.
+    pub fn with_credentials(&self, credentials: Arc<dyn Credentials>) -> Engine {
+        let Inner { config, store, .. } = &*self.inner;
+        let inner =
+            Inner { config: config.clone(), store: Arc::clone(store), credentials, client: OnceLock::new() };
+        Engine { inner: Arc::new(inner), builder: Arc::default() }
     }
 
     /// What the engine was told at its start.
@@ -145,6 +156,16 @@ impl Engine {
     pub(crate) fn free_garbage(&self) -> Result<u64> {
         Ok(self.store().collect()?.freed)
     }
+}
+
+/// The first descriptor that a service manager hands over (sd_listen_fds(3)).
+const FIRST_INHERITED: i32 = 3;
+
+/// Takes over the `count` sockets that a service manager opened before it started this program. Once, before anything else
+/// opens files.
+pub fn take_inherited(count: u32) -> Result<Vec<OwnedFd>> {
+    kiln_sys::fd::take_inherited(FIRST_INHERITED, count)
+        .map_err(|error| Error::internal("take the sockets that were handed over", error))
 }
 
 /// What the store cannot remove itself: the cgroups of processes that died.

@@ -5,9 +5,9 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::attach::Stream;
 use crate::containers::{Containers, Records};
+use crate::{CancellationToken, Result};
 pub(crate) use write::LogWriter;
 
 /// The log's name in the container's directory.
@@ -53,8 +53,13 @@ struct Line {
 impl Containers<'_> {
     /// What a container wrote.
     pub fn logs(&self, name: &str, options: &LogOptions) -> Result<LogIter> {
+        self.logs_until(name, options, CancellationToken::new())
+    }
+
+    /// The same for somebody who may have enough: where it follows, it ends soon after `stop`.
+    pub fn logs_until(&self, name: &str, options: &LogOptions, stop: CancellationToken) -> Result<LogIter> {
         let record = Records::of(self.engine).find(name)?;
         let directory = record.directory(self.engine.store().root());
-        read::open(&directory, options)
+        read::open(&directory, options, stop)
     }
 }

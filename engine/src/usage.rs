@@ -64,6 +64,13 @@ impl Engine {
         Ok(report)
     }
 
+    /// Removes what builds left and no image needs, and with `all` the directories of cache mounts too; bytes freed.
+    pub fn prune_build_cache(&self, all: bool) -> Result<u64> {
+        let images = ImagePrune::Nothing;
+        let store = StorePrune { images, build_cache: true, cache_mounts: all, before: None };
+        Ok(self.store().prune(&store)?.freed)
+    }
+
     /// Reads everything in the store again; what is broken, each as a line. `repair` removes it.
     pub fn check(&self, repair: bool) -> Result<Vec<String>> {
         Ok(self.store().check(repair)?.iter().map(ToString::to_string).collect())

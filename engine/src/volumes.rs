@@ -74,6 +74,11 @@ impl Volumes<'_> {
         self.get(name)?.ok_or_else(|| Error::not_found(format!("no volume `{name}` here")))
     }
 
+    /// Bytes of a volume's files.
+    pub fn size(&self, volume: &Volume) -> u64 {
+        fill::size(Path::new(&volume.mountpoint))
+    }
+
     /// Removes a volume that no container uses. `force`: a missing one is no error.
     pub fn remove(&self, name: &str, force: bool) -> Result<()> {
         if self.get(name)?.is_none() {

@@ -2,5 +2,7 @@
 //! formats.
 #![forbid(unsafe_code)]
 
+pub mod docker;
 pub mod error;
 pub mod lsp;
+pub mod server;

@@ -76,6 +76,27 @@ pub fn take_stdin() -> Result<OwnedFd> {
     Ok(input)
 }
 
+/// Takes over `count` descriptors from `first` on that whoever started us left open, and marks them close-on-exec.
+///
+/// They were open before this program began, so nobody else of it knows them; a second call gives nothing.
+pub fn take_inherited(first: i32, count: u32) -> Result<Vec<OwnedFd>> {
+    use std::os::fd::{BorrowedFd, FromRawFd};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Ok(Vec::new());
+    }
+    let numbers = first..first.saturating_add_unsigned(count);
+    for number in numbers.clone() {
+        // SAFETY: only asked whether it is open, which fails where it is not; nothing is kept.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+        rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)
+            .on("fcntl", "an inherited descriptor")?;
+    }
+    // SAFETY: each is open, as was just asked; it was before this program was, and is taken once, so nobody else owns it.
+    Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
+}
+
 /// Makes reads and writes on a descriptor fail instead of waiting.
 pub fn set_nonblocking(fd: impl std::os::fd::AsFd) -> Result<()> {
     rustix::io::ioctl_fionbio(fd, true).on("ioctl", "FIONBIO")

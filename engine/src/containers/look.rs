@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kiln_runtime::cgroup::Cgroup;
+use kiln_snapshot::Key;
 
 use super::record::Records;
 use super::{Container, Containers, ListOptions, ProcessTable};
@@ -22,6 +23,12 @@ impl Containers<'_> {
     /// One container by name, id or the beginning of its id.
     pub fn inspect(&self, name: &str) -> Result<Container> {
         Ok(Records::of(self.engine).find(name)?.container)
+    }
+
+    /// Bytes of what a container has written to its root filesystem.
+    pub fn size(&self, container: &Container) -> Result<u64> {
+        let usage = self.engine.store().snapshots.usage_active(&Key(container.id.clone()));
+        Ok(usage.map_err(|error| Error::internal("measure the container", error))?.bytes)
     }
 
     /// The processes of a running container.

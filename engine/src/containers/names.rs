@@ -37,8 +37,8 @@ const THINGS: [&str; 24] = [
 ];
 const MAX_NAME: usize = 255;
 
-/// 64 random hex characters.
-pub(crate) fn new_id() -> Result<String> {
+/// 64 random hex characters: an id as containers have them.
+pub fn new_id() -> Result<String> {
     let mut bytes = [0_u8; 32];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::new_id;
 use crate::attach::{AttachOptions, Link};
-use crate::errand::Errand;
+use crate::errand::{self, Errand};
 use crate::supervisor::frame::Frame;
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ impl Standby {
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let mut command = Errand::Supervise { root: root.to_owned(), id: id.to_owned() }.command();
         command.envs(std::env::vars_os().filter(|(name, _)| name == KEPT_ENVIRONMENT));
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn().map_err(failed)?;
+        errand::spawn(command.stdin(Stdio::from(OwnedFd::from(theirs)))).map_err(failed)?;
         Ok(Standby { id: id.to_owned(), link: Link::new(ours) })
     }
 

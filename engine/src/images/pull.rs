@@ -1,12 +1,13 @@
 //! Fetching an image from its registry.
 
 use kiln_builder::pull;
-use kiln_oci::{Digest, Platform, Reference};
+use kiln_oci::parse::{Document, MAX_CONFIG, parse_config};
+use kiln_oci::{Descriptor, Digest, Platform, Reference};
 
 use super::Images;
 use crate::build::failure;
 use crate::progress::Reporter;
-use crate::{Credential, Result};
+use crate::{Credential, Error, Result};
 
 /// When the registry is asked for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,15 @@ pub struct Pulled {
     pub id: Digest,
     /// Whether the name means something else than before.
     pub changed: bool,
+}
+
+/// What a registry has under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// What points to its manifest or index.
+    pub descriptor: Descriptor,
+    /// What it is for.
+    pub platforms: Vec<Platform>,
 }
 
 impl Images<'_> {
@@ -95,6 +105,27 @@ impl Images<'_> {
             error.message = format!("cannot fetch the layers of `{image}`: {}", error.message);
             error
         })
+    }
+
+    /// What the registry of `reference` has under that name; nothing is fetched but documents.
+    pub async fn remote(&self, reference: &Reference) -> Result<Remote> {
+        let client = self.engine.client();
+        let resolved = client.resolve(reference).await?;
+        let platforms = match resolved.document {
+            Document::Index(index) => {
+                index.manifests.into_iter().filter_map(|entry| entry.platform).collect()
+            }
+            Document::Manifest(manifest) => {
+                let bytes = client.blob_bytes(reference, &manifest.config, MAX_CONFIG as u64).await?;
+                let config = parse_config(&bytes);
+                vec![
+                    config
+                        .map_err(|error| Error::invalid("read the configuration").caused_by(error))?
+                        .platform,
+                ]
+            }
+        };
+        Ok(Remote { descriptor: resolved.descriptor, platforms })
     }
 
     /// Whether the registry `host` takes `credential`.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{FILE, Line, LogEntry, LogIter, LogOptions, OLDER};
 use crate::attach::Stream;
 use crate::containers::{is_supervised, lock_path};
-use crate::{Error, Result};
+use crate::{CancellationToken, Error, Result};
 
 /// How long to sleep when a followed log has nothing new.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -20,11 +20,11 @@ const PAUSE: Duration = Duration::from_millis(25);
 const MAX_LINE: u64 = 1 << 20;
 
 /// Opens the log of the container whose directory this is.
-pub(super) fn open(directory: &Path, options: &LogOptions) -> Result<LogIter> {
+pub(super) fn open(directory: &Path, options: &LogOptions, stop: CancellationToken) -> Result<LogIter> {
     let since = options.since.as_deref().map(moment).transpose()?;
     let until = options.until.as_deref().map(moment).transpose()?;
     let mut reader =
-        Reader { directory: directory.to_owned(), parts: parts(directory)?, partial: Vec::new() };
+        Reader { directory: directory.to_owned(), parts: parts(directory)?, partial: Vec::new(), stop };
     let wanted = move |entry: &Result<LogEntry>| match entry {
         Ok(entry) => within(entry, since, until),
         Err(_) => true,
@@ -77,6 +77,8 @@ struct Reader {
     parts: VecDeque<BufReader<File>>,
     /// A line whose end is not in the file yet.
     partial: Vec<u8>,
+    /// Whether whoever reads has enough.
+    stop: CancellationToken,
 }
 
 impl Reader {
@@ -109,7 +111,7 @@ impl Reader {
             if self.find_newer() {
                 continue;
             }
-            if !lives {
+            if !lives || self.stop.is_cancelled() {
                 return None;
             }
             std::thread::sleep(PAUSE);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     fn read(directory: &Path, options: &LogOptions) -> Vec<String> {
-        let entries = open(directory, options).unwrap();
+        let entries = open(directory, options, CancellationToken::new()).unwrap();
         entries.map(|entry| String::from_utf8(entry.unwrap().bytes).unwrap().trim_end().to_owned()).collect()
     }
 
@@ -173,7 +175,7 @@ mod tests {
         };
         assert_eq!(read(path, &middle), ["b", "c"]);
         let bad = LogOptions { since: Some("yesterday".into()), ..LogOptions::default() };
-        assert!(open(path, &bad).is_err());
+        assert!(open(path, &bad, CancellationToken::new()).is_err());
     }
 
     #[test]
@@ -182,7 +184,8 @@ mod tests {
         let path = directory.path().to_owned();
         written(&path, FILE, &[(1, "a")]);
         let lock = kiln_sys::fs::lock_file(&lock_path(&path)).unwrap();
-        let entries = open(&path, &LogOptions { follow: true, ..LogOptions::default() }).unwrap();
+        let follow = LogOptions { follow: true, ..LogOptions::default() };
+        let entries = open(&path, &follow, CancellationToken::new()).unwrap();
         let writer = std::thread::spawn({
             let path = path.clone();
             move || {
@@ -194,5 +197,18 @@ mod tests {
         });
         assert_eq!(entries.count(), 2);
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn whoever_has_enough_waits_for_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        written(directory.path(), FILE, &[(1, "a")]);
+        let _lock = kiln_sys::fs::lock_file(&lock_path(directory.path())).unwrap();
+        let stop = CancellationToken::new();
+        let follow = LogOptions { follow: true, ..LogOptions::default() };
+        let mut entries = open(directory.path(), &follow, stop.clone()).unwrap();
+        assert!(entries.next().is_some());
+        stop.cancel();
+        assert!(entries.next().is_none());
     }
 }

@@ -1,0 +1,80 @@
+//! `kiln serve`.
+
+use std::time::Duration;
+
+use kiln_engine::{CancellationToken, Engine, Error, Result};
+use kiln_service::server::{self, ServeError, ServeOptions, TlsFiles};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::OK;
+use crate::app::App;
+use crate::args::serve::ServeArgs;
+
+/// Threads that answer; what takes time is done by others.
+const THREADS: usize = 2;
+/// Threads for what blocks shortly; they go when they have had nothing to do for a while.
+const BLOCKING_THREADS: usize = 64;
+const BLOCKING_IDLE: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
+    let tls = match (args.tlscacert, args.tlscert, args.tlskey) {
+        (Some(ca), Some(cert), Some(key)) => Some(TlsFiles { ca, cert, key }),
+        _ => None,
+    };
+    let options = ServeOptions { addresses: args.addresses, tls };
+    // Clients bring their own credentials; those of whoever started us are not for them.
+    let engine = Engine::open(app.config()?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_IDLE)
+        .enable_all()
+        .thread_name("kiln")
+        .build()
+        .map_err(|error| Error::internal("start threads", error))?;
+    let served = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (Ok(interrupt), Ok(terminate)) = signals else {
+            return Err(Error::new(kiln_engine::ErrorKind::Internal, "cannot listen to signals"));
+        };
+        tokio::spawn(stop_on(interrupt, terminate, stop.clone()));
+        server::serve(engine, &options, stop).await.map_err(explained)
+    });
+    // Who follows a log or waits for a container does not keep us.
+    runtime.shutdown_background();
+    served.map(|()| OK)
+}
+
+/// The first signal ends the daemon in order; a second one at once.
+async fn stop_on(
+    mut interrupt: tokio::signal::unix::Signal,
+    mut terminate: tokio::signal::unix::Signal,
+    stop: CancellationToken,
+) {
+    for code in [None, Some(130)] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        match code {
+            None => stop.cancel(),
+            Some(code) => std::process::exit(code),
+        }
+    }
+}
+
+fn explained(error: ServeError) -> Error {
+    let hint = match &error {
+        ServeError::Plain(_) => {
+            Some("give `--tlscacert`, `--tlscert` and `--tlskey`, or listen on a unix socket")
+        }
+        ServeError::Taken(_) => Some("stop that one, or `--addr` another socket"),
+        ServeError::NothingInherited => Some("a systemd socket unit hands them over"),
+        _ => None,
+    };
+    let message = error.to_string();
+    let mut explained = Error::invalid(message).caused_by(error);
+    explained.hint = hint.map(str::to_owned);
+    explained
+}

@@ -1,0 +1,101 @@
+//! `POST /build`: a build as the classic builder's clients ask for it.
+
+mod progress;
+mod request;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use kiln_engine::Error;
+use kiln_engine::build::BuildResult;
+use serde::Serialize;
+
+use super::events::Kind;
+use super::messages::{self, Message, Messages};
+use super::params::Params;
+use super::{Answer, Daemon, Failure, auth, json, task};
+use progress::Progress;
+
+/// Characters of an id that people see.
+const SHORT_ID: usize = 12;
+
+pub(super) fn routes() -> Router<Daemon> {
+    Router::new().route("/build", post(build)).route("/build/prune", post(prune))
+}
+
+/// `POST /build`
+async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+    let engine = auth::for_build(&daemon.engine, &headers)?;
+    let quiet = params.is_on("q");
+    let request = request::of(&params, body)?;
+    let of_work = daemon.clone();
+    messages::answer(&daemon, |messages, gone| async move {
+        let progress = Arc::new(Progress::start(messages.clone(), quiet)?);
+        let watched = Arc::clone(&progress);
+        let built =
+            task::with_runtime("build", move || async move { engine.build(request, watched, gone).await });
+        let built = built.await;
+        progress.finish();
+        let built = built.map_err(|error| failed(error, quiet))?;
+        say_result(&of_work, &messages, &built, quiet);
+        Ok(())
+    })
+    .await
+}
+
+/// The message with the lines that are to blame; the log was told already, unless nothing was.
+fn failed(error: Error, quiet: bool) -> Failure {
+    let log = error.log.clone().filter(|_| quiet);
+    let detail = error.detail.clone();
+    let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
+    let Failure { status, message } = Failure::from(error);
+    let parts = [log, detail, Some(message), hint].into_iter().flatten();
+    let parts: Vec<String> = parts.map(|part| part.trim_end().to_owned()).collect();
+    Failure { status, message: parts.join("\n") }
+}
+
+/// What programs look for at the end of a build.
+fn say_result(daemon: &Daemon, messages: &Messages, built: &BuildResult, quiet: bool) {
+    #[derive(Serialize)]
+    struct Id<'a> {
+        #[serde(rename = "ID")]
+        id: &'a str,
+    }
+    let Some(image) = built.image() else { return };
+    let id = image.id();
+    messages.send(&Message::aux(&Id { id: id.as_str() }));
+    if quiet {
+        return messages.send(&Message::stream(format!("{id}\n")));
+    }
+    let short = id.hex().get(..SHORT_ID).unwrap_or_default();
+    messages.send(&Message::stream(format!("Successfully built {short}\n")));
+    for name in &image.names {
+        messages.send(&Message::stream(format!("Successfully tagged {}\n", name.familiar())));
+        daemon.events.tell(Kind::Image, "tag", id.as_str(), [("name".to_owned(), name.familiar())]);
+    }
+    daemon.events.tell(Kind::Builder, "build", id.as_str(), []);
+}
+
+/// `POST /build/prune`
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Pruned {
+    caches_deleted: Vec<String>,
+    space_reclaimed: u64,
+}
+
+async fn prune(State(daemon): State<Daemon>, params: Params) -> Answer {
+    const LACKING: [&str; 5] =
+        ["filters", "keep-storage", "reserved-space", "max-used-space", "min-free-space"];
+    let says = |name: &&&str| params.text(name).is_some_and(|text| !matches!(text, "0" | "{}"));
+    if let Some(lacking) = LACKING.iter().find(says) {
+        return Err(Failure::lacking(format!("`{lacking}` of a build prune")));
+    }
+    let (engine, all) = (daemon.engine.clone(), params.is_on("all"));
+    let space_reclaimed = task::blocking(move || engine.prune_build_cache(all)).await?;
+    Ok(json(StatusCode::OK, &Pruned { caches_deleted: Vec::new(), space_reclaimed }))
+}

@@ -1,0 +1,56 @@
+//! What the routes share: the engine, what has happened, who waits for what.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use kiln_engine::{CancellationToken, Engine};
+use tokio_util::task::TaskTracker;
+
+use super::containers::runs::Runs;
+use super::events::Events;
+use super::exec::Execs;
+
+/// The daemon. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Daemon(Arc<Inner>);
+
+/// See [`Daemon`].
+pub struct Inner {
+    pub(crate) engine: Engine,
+    pub(crate) events: Events,
+    pub(crate) runs: Runs,
+    pub(crate) execs: Execs,
+    /// Cancelled when it is time to stop.
+    pub(crate) stop: CancellationToken,
+    /// Builds and other work that goes on for a moment when its client has gone away.
+    pub(crate) work: TaskTracker,
+}
+
+impl Daemon {
+    /// A daemon on `engine`, whose builds are given up at `stop`.
+    pub fn new(engine: Engine, stop: CancellationToken) -> Daemon {
+        let (events, runs, execs) = (Events::default(), Runs::default(), Execs::default());
+        Daemon(Arc::new(Inner { engine, events, runs, execs, stop, work: TaskTracker::new() }))
+    }
+
+    /// Waits until nothing is done any more.
+    pub(crate) async fn ended(&self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+}
+
+impl Deref for Daemon {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}

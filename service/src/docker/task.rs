@@ -1,0 +1,47 @@
+//! The engine's blocking calls, beside the threads that answer.
+
+use kiln_engine::{Error, Result};
+
+use super::Failure;
+
+/// The stack of a thread that moves bytes.
+const STACK: usize = 256 << 10;
+
+/// Runs something that does not take long on the pool for such things.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> std::result::Result<T, Failure> {
+    Ok(run(work).await?)
+}
+
+/// The same with the engine's own error.
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::internal("answer the request", error)),
+    }
+}
+
+/// Runs something asynchronous that stays on one thread, which is its own.
+pub(crate) async fn with_runtime<T, F>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    let (runtime, (sender, receiver)) = (tokio::runtime::Handle::current(), tokio::sync::oneshot::channel());
+    // Its stack is an ordinary one: a build is not a small thing.
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    let spawned = builder.spawn(move || {
+        // Nobody is left to be told where this fails.
+        let _ = sender.send(runtime.block_on(work()));
+    });
+    spawned.map_err(|error| Error::internal("start a thread", error))?;
+    receiver.await.unwrap_or_else(|error| Err(Error::internal("answer the request", error)))
+}
+
+/// Runs something that may take as long as a container lives on a thread of its own: many of them must not keep the pool
+/// from what is short.
+pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+    builder.spawn(work).map(drop).map_err(|error| Error::internal("start a thread", error))
+}

@@ -1,0 +1,161 @@
+//! One connection: accepted, limited, and its requests handed to the routes.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use kiln_engine::CancellationToken;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::guard;
+use super::limits::{
+    ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_STREAMS, PING,
+};
+use super::peer::{Peer, Who};
+use super::tls::Tls;
+use crate::docker::version;
+
+/// What every connection is served with.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) app: Router,
+    /// Free places for connections.
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Door {
+    /// Serves whoever comes to a unix socket.
+    pub(super) async fn unix(self, listener: UnixListener) {
+        while let Some((slot, (stream, _))) = self.next(|| listener.accept()).await {
+            let Ok(credentials) = stream.peer_cred() else { continue };
+            let (uid, gid, pid) = (credentials.uid(), credentials.gid(), credentials.pid());
+            let peer = Peer::new(Who::Process { uid, gid, pid }, slot);
+            let door = self.clone();
+            self.tasks.spawn(async move { door.serve(stream, peer, None).await });
+        }
+    }
+
+    /// Serves whoever comes over TCP and has a certificate.
+    pub(super) async fn tcp(self, listener: TcpListener, tls: Tls) {
+        while let Some((slot, (stream, address))) = self.next(|| listener.accept()).await {
+            let (door, tls) = (self.clone(), tls.clone());
+            self.tasks.spawn(async move {
+                let peer = Peer::new(Who::Certificate { address }, slot);
+                let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
+                match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                    Ok(Ok(stream)) => door.serve(stream, peer, Some(tls)).await,
+                    Ok(Err(error)) => tracing::info!(%peer, %error, "refused"),
+                    Err(_) => tracing::info!(%peer, "the handshake took too long"),
+                }
+            });
+        }
+    }
+
+    /// The next connection, when there is a place for it; nothing when it is time to stop.
+    async fn next<T, F>(&self, mut accept: impl FnMut() -> F) -> Option<(OwnedSemaphorePermit, T)>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        let next = async {
+            let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+            loop {
+                match accept().await {
+                    Ok(accepted) => return Some((slot, accepted)),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            next = next => next,
+            () = self.stop.cancelled() => None,
+        }
+    }
+
+    /// Answers the requests of one connection until it ends or it is time to stop.
+    async fn serve<S>(self, stream: S, peer: Peer, tls: Option<Tls>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Door { app, stop, .. } = self;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (app, peer, tls) = (app.clone(), peer.clone(), tls.clone());
+            async move { Ok::<_, Infallible>(answer(app, request, peer, tls.as_ref()).await) }
+        });
+        let builder = builder();
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(error, "a connection broke");
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    builder
+}
+
+async fn answer(app: Router, request: Request<Incoming>, peer: Peer, tls: Option<&Tls>) -> Response {
+    if let Some(Err(refused)) = tls.map(|tls| guard::check(&request, tls)) {
+        tracing::info!(%peer, uri = %request.uri().path(), "refused: {refused}");
+        return refused.into_response();
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer.clone());
+    let mut response = match version::strip(&mut request) {
+        Ok(()) => app.oneshot(request).await.unwrap_or_else(|never| match never {}),
+        Err(failure) => failure.into_response(),
+    };
+    version::put_headers(response.headers_mut());
+    let status = response.status().as_u16();
+    match method.is_safe() {
+        true => tracing::debug!(%peer, %method, path, status),
+        false => tracing::info!(%peer, %method, path, status),
+    }
+    response
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,22 @@
+//! How much one client may ask for.
+
+use std::time::Duration;
+
+/// Connections at one time; who comes then waits at the door.
+pub(super) const MAX_CONNECTIONS: usize = 1024;
+/// Bytes of a request's line and headers; `X-Registry-Config` has the credentials of many registries.
+pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
+/// Headers of a request.
+pub(super) const MAX_HEADERS: usize = 100;
+/// Requests at one time on an HTTP/2 connection.
+pub(super) const MAX_STREAMS: u32 = 256;
+/// How long a client may take to send the head of a request, and to be silent between two.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a TLS handshake may take.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an HTTP/2 client that is silent is asked whether it is there, and how long it may take to say so.
+pub(super) const PING: Duration = Duration::from_secs(60);
+/// How long requests that run when the daemon is told to stop may take to end.
+pub(super) const FAREWELL: Duration = Duration::from_secs(10);
+/// How long to wait after an `accept` that failed, for example because too many files are open.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,55 @@
+//! Who is at the other end of a connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Who asks. It is among the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    who: Who,
+    /// The connection counts as long as anybody has this.
+    _slot: Arc<OwnedSemaphorePermit>,
+}
+
+/// How we know whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// By what the kernel says of a unix socket's other end.
+    Process {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+        /// The process, where it is in a namespace that we see.
+        pid: Option<i32>,
+    },
+    /// By a certificate that our authority signed.
+    Certificate {
+        /// Where it calls from.
+        address: SocketAddr,
+    },
+}
+
+impl Peer {
+    pub(super) fn new(who: Who, slot: OwnedSemaphorePermit) -> Peer {
+        Peer { who, _slot: Arc::new(slot) }
+    }
+
+    /// How we know whoever asks.
+    pub fn who(&self) -> Who {
+        self.who
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.who {
+            Who::Process { uid, gid, pid: Some(pid) } => write!(f, "uid={uid} gid={gid} pid={pid}"),
+            Who::Process { uid, gid, pid: None } => write!(f, "uid={uid} gid={gid}"),
+            Who::Certificate { address } => write!(f, "tls={address}"),
+        }
+    }
+}
