@@ -30,7 +30,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// External crates are counted so that one more is a decision.
-const MOST_EXTERNAL: usize = 45;
+const MOST_EXTERNAL: usize = 52;
 
 /// All rules; the error lists every breach.
 pub(crate) fn check(root: &Path) -> Result<()> {
