@@ -79,6 +79,17 @@ impl Engine {
         Ok(Engine { inner: Arc::new(inner), builder: Arc::default() })
     }
 
+    /// The same engine for somebody who has other credentials: builds share what they have in common.
+    pub fn with_credentials(&self, credentials: Arc<dyn Credentials>) -> Engine {
+        let Inner { config, store, .. } = &*self.inner;
+        let (config, store) = (config.clone(), Arc::clone(store));
+        let inner = Arc::new(Inner { config, store, credentials, client: OnceLock::new() });
+        let engine = Engine { inner, builder: Arc::default() };
+        let builder = self.builder().with_client(engine.client().clone());
+        engine.builder.get_or_init(|| builder);
+        engine
+    }
+
     /// What the engine was told at its start.
     pub fn config(&self) -> &Config {
         &self.inner.config

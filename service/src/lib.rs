@@ -2,5 +2,6 @@
 //! formats.
 #![forbid(unsafe_code)]
 
+pub mod buildkit;
 pub mod error;
 pub mod lsp;

@@ -7,7 +7,7 @@ use kiln_oci::Reference;
 use super::built::Made;
 use super::names::Names;
 use super::options::{ImageOptions, Place};
-use super::{Built, Export, Exported, archive, files, image, layout};
+use super::{Built, Export, Exported, archive, files, image, layout, tree};
 use crate::error::Cause;
 use crate::progress::Reporter;
 use crate::pull;
@@ -53,6 +53,10 @@ pub(crate) async fn deliver(
         Export::Tar { dest, split, epoch, prefix } => {
             let options = files::Options { split, epoch, prefix };
             blocking(move || files::to_tar(&store, &result, dest, &options).map(|()| None)).await
+        }
+        Export::Files { to, split, epoch, prefix } => {
+            let options = files::Options { split, epoch, prefix };
+            blocking(move || tree::hand_over(&store, &result, to, &options).map(|()| None)).await
         }
         Export::CacheOnly => Ok(None),
     }
