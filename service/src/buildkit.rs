@@ -30,19 +30,22 @@ mod status;
 mod tunnel;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::ControlServer;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
+use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, StatusResponse};
+use futures_util::Stream;
 use hyper::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use kiln_engine::Engine;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::Status;
 use tonic::service::Routes;
 
 use jobs::Jobs;
@@ -85,13 +88,32 @@ impl BuildKit {
 
     /// Its gRPC services as routes, for a listener that speaks HTTP/2 among others.
     pub fn routes(&self) -> axum::Router {
-        let control = ControlServer::new(control::Service(self.server.clone()));
+        let control = ControlServer::new(control::Service(self.clone()));
         let bridge = LlbBridgeServer::new(gateway::Service(self.server.clone()));
         Routes::new(control.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
             .add_service(bridge.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
             .add_service(HealthServer::new(health::Service))
             .prepare()
             .into_axum_router()
+    }
+
+    /// Builds what a client asked for in other words (`POST /build?version=2`); what it is answered. The build is given up
+    /// when this is dropped.
+    pub async fn solve(&self, request: SolveRequest) -> Result<HashMap<String, String>, Status> {
+        let exporters = exports::exporters(&request);
+        let job = self.server.jobs.begin(&request, &exporters)?;
+        // A client that goes away gives its build up.
+        let _gone = job.cancel.clone().drop_guard();
+        solve::run(self.server.clone(), job, request, exporters).await
+    }
+
+    /// What is told of a build, all from the start; it may be about to begin.
+    pub async fn watch(
+        &self,
+        reference: &str,
+    ) -> Result<impl Stream<Item = Result<StatusResponse, Status>> + Send + use<>, Status> {
+        let job = self.server.jobs.get(reference).await?;
+        Ok(job.recorder.clone().watch())
     }
 
     /// Serves the same on a connection that was taken over (`POST /grpc`), until it ends.

@@ -1,7 +1,6 @@
 //! `moby.buildkit.v1.Control`: what every client of the BuildKit API calls.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bollard_buildkit_proto::moby::buildkit::v1 as wire;
@@ -11,8 +10,8 @@ use futures_util::stream::iter;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::solve::{self, on_own_thread};
-use super::{Server, errors, exports, history, session, tunnel, workers};
+use super::solve::on_own_thread;
+use super::{BuildKit, errors, history, session, tunnel, workers};
 
 /// The one record that the build cache is told as, and its type.
 const CACHE: &str = "kiln-build-cache";
@@ -21,7 +20,7 @@ const RECORD_TYPE: &str = "regular";
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
-pub(super) struct Service(pub(super) Arc<Server>);
+pub(super) struct Service(pub(super) BuildKit);
 
 #[tonic::async_trait]
 impl Control for Service {
@@ -33,7 +32,7 @@ impl Control for Service {
         &self,
         _: Request<wire::ListWorkersRequest>,
     ) -> Result<Response<wire::ListWorkersResponse>, Status> {
-        let record = vec![workers::record(&self.0.options.labels)];
+        let record = vec![workers::record(&self.0.server.options.labels)];
         Ok(Response::new(wire::ListWorkersResponse { record }))
     }
 
@@ -41,12 +40,7 @@ impl Control for Service {
         &self,
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
-        let request = request.into_inner();
-        let exporters = exports::exporters(&request);
-        let job = self.0.jobs.begin(&request, &exporters)?;
-        // A client that goes away gives its build up.
-        let _gone = job.cancel.clone().drop_guard();
-        let exporter_response = solve::run(self.0.clone(), job, request, exporters).await?;
+        let exporter_response = self.0.solve(request.into_inner()).await?;
         Ok(Response::new(wire::SolveResponse { exporter_response }))
     }
 
@@ -56,7 +50,7 @@ impl Control for Service {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<Self::StatusStream>, Status> {
-        let job = self.0.jobs.get(&request.into_inner().r#ref).await?;
+        let job = self.0.server.jobs.get(&request.into_inner().r#ref).await?;
         Ok(Response::new(Box::pin(job.recorder.clone().watch())))
     }
 
@@ -71,7 +65,7 @@ impl Control for Service {
         let described = session::Described::of(&metadata.into_headers()).map_err(told)?;
         let (io, answers) = tunnel::open(stream);
         // The client speaks only once it is answered.
-        let sessions = self.0.sessions.clone();
+        let sessions = self.0.server.sessions.clone();
         tokio::spawn(async move {
             if let Err(error) = sessions.attach(described, io).await {
                 tracing::info!(error = error.chain(), "a session could not begin");
@@ -84,7 +78,7 @@ impl Control for Service {
         &self,
         _: Request<wire::DiskUsageRequest>,
     ) -> Result<Response<wire::DiskUsageResponse>, Status> {
-        let engine = self.0.engine.clone();
+        let engine = self.0.server.engine.clone();
         let usage = on_own_thread(move || async move { engine.usage() }).await?;
         let usage = usage.map_err(|error| errors::status(&error))?;
         let cache = usage.iter().filter(|line| line.kind == "Build Cache" && line.total > 0);
@@ -108,7 +102,7 @@ impl Control for Service {
         }
         let keep = u64::try_from(keep_duration).ok().filter(|nanoseconds| *nanoseconds > 0);
         let before = keep.and_then(|keep| SystemTime::now().checked_sub(Duration::from_nanos(keep)));
-        let engine = self.0.engine.clone();
+        let engine = self.0.server.engine.clone();
         let pruned = on_own_thread(move || async move { engine.prune_build_cache(all, before) }).await?;
         let (freed, results) = pruned.map_err(|error| errors::status(&error))?;
         let description = format!("{results} results that builds remembered");
@@ -122,14 +116,14 @@ impl Control for Service {
         &self,
         request: Request<wire::BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
-        Ok(Response::new(Box::pin(history::listen(&self.0.jobs, &request.into_inner())?)))
+        Ok(Response::new(Box::pin(history::listen(&self.0.server.jobs, &request.into_inner())?)))
     }
 
     async fn update_build_history(
         &self,
         request: Request<wire::UpdateBuildHistoryRequest>,
     ) -> Result<Response<wire::UpdateBuildHistoryResponse>, Status> {
-        history::update(&self.0.jobs, &request.into_inner())?;
+        history::update(&self.0.server.jobs, &request.into_inner())?;
         Ok(Response::new(wire::UpdateBuildHistoryResponse {}))
     }
 }
