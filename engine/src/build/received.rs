@@ -5,10 +5,10 @@
 //! written is found beneath a descriptor, and no name goes through a link.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,8 @@ pub struct Receiving<'a> {
     directories: HashMap<Vec<u8>, TreeEntry>,
     files: HashSet<Vec<u8>>,
     links: Vec<TreeEntry>,
+    /// The directory of the last file, in which the next one mostly is.
+    here: Option<(Vec<u8>, OwnedFd)>,
 }
 
 /// A file whose content comes.
@@ -144,6 +146,7 @@ impl Received {
             directories: HashMap::new(),
             files: HashSet::new(),
             links: Vec::new(),
+            here: None,
         }
     }
 }
@@ -156,34 +159,11 @@ impl Receiving<'_> {
         if entry.node == TreeNode::Special {
             return Ok(false);
         }
+        let (dir, name) = self.next_place(&entry.path)?;
+        let kept = put(dir, &name, entry).map_err(|error| refused(&entry.path, error))?;
         self.named.insert(entry.path.clone());
-        let (dir, name) = self.place(&entry.path)?;
-        let failed = |error| refused(&entry.path, error);
-        let found = match statat(dir.as_fd(), &name) {
-            Ok(stat) => Some(stat),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(failed(error)),
-        };
-        let kept = found.is_some_and(|stat| is_same(&dir, &name, &stat, entry));
-        if found.is_some() && !kept {
-            fs::remove_tree(dir.as_fd(), &name).map_err(failed)?;
-        }
         match &entry.node {
-            TreeNode::Directory => {
-                if !kept {
-                    fs::mkdirat(dir.as_fd(), &name, 0o700).map_err(failed)?;
-                }
-                self.directories.insert(entry.path.clone(), entry.clone());
-            }
-            TreeNode::Symlink(text) if !kept => {
-                fs::symlinkat(Path::new(OsStr::from_bytes(text)), dir.as_fd(), &name).map_err(failed)?;
-                own(&dir, &name, entry).map_err(failed)?;
-                fs::utimensat(dir.as_fd(), &name, None, Some(time(entry.mtime))).map_err(failed)?;
-            }
-            TreeNode::Fifo if !kept => {
-                const FIFO: u32 = 0o010_000;
-                fs::mknodat(dir.as_fd(), &name, FIFO | (entry.mode & 0o7777), 0).map_err(failed)?;
-            }
+            TreeNode::Directory => drop(self.directories.insert(entry.path.clone(), entry.clone())),
             TreeNode::HardLink(_) => self.links.push(entry.clone()),
             TreeNode::File(_) => {
                 self.files.insert(entry.path.clone());
@@ -259,11 +239,24 @@ impl Receiving<'_> {
     }
 
     /// The directory of a path that was checked, and the name there.
-    fn place(&self, path: &[u8]) -> Result<(std::os::fd::OwnedFd, std::ffi::OsString)> {
+    fn place(&self, path: &[u8]) -> Result<(OwnedFd, OsString)> {
         self.root.parent_of(Path::new(OsStr::from_bytes(path))).map_err(|error| refused(path, error))
     }
 
-    fn remove_others(&self, dir: &std::os::fd::OwnedFd, path: &[u8]) -> Result<()> {
+    /// The same for paths in the order in which they come.
+    fn next_place(&mut self, path: &[u8]) -> Result<(&OwnedFd, OsString)> {
+        let above = parent(path).unwrap_or_default();
+        if !self.here.as_ref().is_some_and(|(here, _)| here == above) {
+            self.here = Some((above.to_vec(), self.place(path)?.0));
+        }
+        let name = OsStr::from_bytes(&path[path.len().min(above.len() + usize::from(!above.is_empty()))..]);
+        match &self.here {
+            Some((_, dir)) => Ok((dir, name.to_owned())),
+            None => Err(Error::invalid("a path without a directory")),
+        }
+    }
+
+    fn remove_others(&self, dir: &OwnedFd, path: &[u8]) -> Result<()> {
         let failed = |error| refused(path, error);
         for found in fs::read_dir(dir.as_fd()).map_err(failed)? {
             let inside = join(path, found.name.as_bytes());
@@ -300,6 +293,30 @@ impl Filling {
         };
         set().map_err(|error| refused(&entry.path, error))
     }
+}
+
+/// Makes what needs no content, and room for what does; whether it was there already.
+fn put(dir: &OwnedFd, name: &OsStr, entry: &TreeEntry) -> std::result::Result<bool, kiln_sys::Error> {
+    match statat(dir.as_fd(), name) {
+        Ok(stat) if is_same(dir, name, &stat, entry) => return Ok(true),
+        Ok(_) => fs::remove_tree(dir.as_fd(), name)?,
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    match &entry.node {
+        TreeNode::Directory => fs::mkdirat(dir.as_fd(), name, 0o700)?,
+        TreeNode::Symlink(text) => {
+            fs::symlinkat(Path::new(OsStr::from_bytes(text)), dir.as_fd(), name)?;
+            own(dir, name, entry)?;
+            fs::utimensat(dir.as_fd(), name, None, Some(time(entry.mtime)))?;
+        }
+        TreeNode::Fifo => {
+            const FIFO: u32 = 0o010_000;
+            fs::mknodat(dir.as_fd(), name, FIFO | (entry.mode & 0o7777), 0)?;
+        }
+        TreeNode::File(_) | TreeNode::HardLink(_) | TreeNode::Special => {}
+    }
+    Ok(false)
 }
 
 /// Whether what is there is what is meant, by its metadata.

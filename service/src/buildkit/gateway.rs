@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::solve::{Work, on_own_thread};
+use super::solve::{Work, check_policy, on_own_thread};
 use super::{Server, errors, frontend, llb, workers};
 use files::Reference;
 pub(super) use returned::Returned;
@@ -318,6 +318,7 @@ fn no_containers() -> Status {
 /// Understands a graph or a Dockerfile; it is carried out when somebody wants to see what comes of it.
 async fn solve(work: &Work, request: wire::SolveRequest) -> Result<wire::SolveResponse, Status> {
     let told = |error| errors::status(&error);
+    check_policy(false, &request.source_policies).map_err(told)?;
     let wire::SolveRequest { definition, frontend, frontend_opt, frontend_inputs, evaluate, .. } = request;
     if frontend.is_empty() {
         let Some(definition) = definition.filter(|definition| !definition.def.is_empty()) else {

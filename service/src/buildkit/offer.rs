@@ -188,3 +188,6 @@ impl std::io::Read for Reader {
         Ok(taken)
     }
 }
+
+#[cfg(test)]
+mod tests;

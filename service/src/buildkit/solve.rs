@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use kiln_engine::build::{BuildRequest, Export, Prepared};
 use kiln_engine::progress::ProgressSink;
@@ -88,6 +89,8 @@ async fn solve(
 ) -> std::result::Result<HashMap<String, String>, Status> {
     let told = |error: Error| errors::status(&error);
     check_cache(&request).map_err(told)?;
+    check_policy(!request.source_policy_session.is_empty(), request.source_policy.as_slice())
+        .map_err(told)?;
     let work = Arc::new(Work::begin(server, job, &request).await.map_err(told)?);
     let streams = Streams::default();
     let session = work.offer.as_ref().map(|offer| &offer.session);
@@ -150,6 +153,14 @@ fn check_cache(request: &SolveRequest) -> Result<()> {
         Some(kind) => Err(Error::not_implemented(format!("exporting the cache (`type={kind}`)"))
             .with_hint("the cache of this daemon is kept between builds anyway")),
         None => Ok(()),
+    }
+}
+
+/// Rules that nobody would keep are not taken.
+pub(super) fn check_policy(asks_client: bool, policies: &[Policy]) -> Result<()> {
+    match asks_client || policies.iter().any(|policy| !policy.rules.is_empty()) {
+        true => Err(Error::not_implemented("a source policy")),
+        false => Ok(()),
     }
 }
 

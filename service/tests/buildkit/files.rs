@@ -196,7 +196,8 @@ impl SendTree for Files {
         let (sender, receiver) = mpsc::channel(8);
         let received = self.received.clone();
         tokio::spawn(async move {
-            let (mut names, mut waits, mut tree) = (Vec::new(), 0, BTreeMap::<String, Vec<u8>>::new());
+            let (mut names, mut waits, mut listed) = (Vec::new(), 0, false);
+            let mut tree = BTreeMap::<String, Vec<u8>>::new();
             while let Ok(Some(next)) = coming.message().await {
                 match (next.r#type(), next.stat) {
                     (PacketType::PacketStat, Some(stat)) => {
@@ -207,15 +208,17 @@ impl SendTree for Files {
                         }
                         names.push(stat.path);
                     }
+                    (PacketType::PacketStat, None) => listed = true,
                     (PacketType::PacketData, _) => {
                         waits -= i32::from(next.data.is_empty());
                         tree.entry(names[next.id as usize].clone()).or_default().extend(next.data);
-                        if waits == 0 {
-                            sender.send(Ok(packet(PacketType::PacketFin))).await.unwrap();
-                        }
                     }
                     (PacketType::PacketFin, _) => break,
                     _ => {}
+                }
+                if listed && waits == 0 {
+                    sender.send(Ok(packet(PacketType::PacketFin))).await.unwrap();
+                    listed = false;
                 }
             }
             received.lock().unwrap().trees.insert(number, tree);

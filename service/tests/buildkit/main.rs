@@ -166,6 +166,15 @@ async fn an_error_comes_with_its_lines() {
         ..solve("e", "s", &[], Vec::new())
     };
     assert_eq!(daemon.control().await.solve(denied).await.unwrap_err().code(), Code::PermissionDenied);
+    // What kiln would not do is not silently left out.
+    let rules = vec![wire::sourcepolicy::Rule::default()];
+    let policy = wire::sourcepolicy::Policy { rules, ..Default::default() };
+    let policed = wire::SolveRequest { source_policy: Some(policy), ..solve("p", "s", &[], Vec::new()) };
+    assert_eq!(daemon.control().await.solve(policed).await.unwrap_err().code(), Code::Unimplemented);
+    let exports = vec![wire::CacheOptionsEntry { r#type: "inline".to_owned(), ..Default::default() }];
+    let cache = Some(wire::CacheOptions { exports, ..Default::default() });
+    let cached = wire::SolveRequest { cache, ..solve("c", "s", &[], Vec::new()) };
+    assert_eq!(daemon.control().await.solve(cached).await.unwrap_err().code(), Code::Unimplemented);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
