@@ -66,7 +66,7 @@ pub struct Error {
     pub message: String,
     /// The end of the log of the step that failed, in a frame with its name. May hold terminal escapes that others
     /// wrote; whoever shows it makes it harmless.
-    pub log: Option<String>,
+    pub log: Option<Box<str>>,
     /// Lines that help to see it, such as a snippet of the Dockerfile. As harmful as `log`.
     pub detail: Option<String>,
     /// The same lines as a place in their file, where they are of one.

@@ -87,7 +87,7 @@ pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
     error.message = format!("{}: {why}", build.step);
     if !build.failure.log.is_empty() {
         let lines: Vec<&str> = build.failure.log.iter().map(|line| line.trim_end_matches('\n')).collect();
-        error.log = Some(format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n")));
+        error.log = Some(format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n")).into());
     }
     let is_known = !file.text().is_empty();
     error.at(file, build.span.filter(|_| is_known).map(|(first, last)| Span::new(first, last)))

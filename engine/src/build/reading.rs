@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use kiln_builder::tree::{TreeEntry, TreeNode};
 use kiln_builder::workspace::View;
-use kiln_builder::{Silent, pull};
+use kiln_builder::{Layers, Silent, pull};
+use kiln_cache::Store;
 use kiln_sys::fs::{self, FileType, Root, Stat, statat};
 
 use super::{BuildRequest, Prepared, failure};
@@ -40,20 +41,22 @@ impl Engine {
         let solved = self.builder().solve(&job).await;
         self.sync_later()?;
         let layers = solved.map_err(|error| failure::of_build(error, &one.source))?;
-        let layers = layers.into_iter().next().unwrap_or_else(kiln_builder::Layers::scratch);
+        let layers = layers.into_iter().next().unwrap_or_else(Layers::scratch);
         let stores = self.builder().stores();
         pull::unpack(stores, &layers, &Silent).await.map_err(|cause| failure::of_cause(&cause))?;
         let store = self.store().clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            let view = View::of(&store, &layers)?;
-            Ok(BuiltFiles { root: view.root()?, _view: view })
-        });
-        let opened = opened.await.map_err(|error| Error::internal("open the files of a build", error))?;
-        opened.map_err(|cause| failure::of_cause(&cause))
+        let opened = tokio::task::spawn_blocking(move || BuiltFiles::open(&store, &layers)).await;
+        opened.map_err(|error| Error::internal("open the files of a build", error))?
     }
 }
 
 impl BuiltFiles {
+    fn open(store: &Arc<Store>, layers: &Layers) -> Result<BuiltFiles> {
+        let failed = |cause| failure::of_cause(&cause);
+        let view = View::of(store, layers).map_err(failed)?;
+        Ok(BuiltFiles { root: view.root().map_err(failed)?, _view: view })
+    }
+
     /// `length` bytes of a file from `offset` on, fewer at its end. Blocking.
     pub fn read(&self, path: &str, offset: u64, length: Option<u64>) -> Result<Vec<u8>> {
         let mut file = self.root.open_file(relative(path)).map_err(|error| missing(path, error))?;

@@ -246,7 +246,7 @@ impl Receiving<'_> {
     /// The same for paths in the order in which they come.
     fn next_place(&mut self, path: &[u8]) -> Result<(&OwnedFd, OsString)> {
         let above = parent(path).unwrap_or_default();
-        if !self.here.as_ref().is_some_and(|(here, _)| here == above) {
+        if self.here.as_ref().is_none_or(|(here, _)| here != above) {
             self.here = Some((above.to_vec(), self.place(path)?.0));
         }
         let name = OsStr::from_bytes(&path[path.len().min(above.len() + usize::from(!above.is_empty()))..]);

@@ -129,8 +129,8 @@ impl Jobs {
     }
 
     /// Ends a build: it is remembered, and the oldest that nobody pinned may be forgotten for it.
-    pub(super) fn end(&self, job: &Arc<Job>, answer: Result<HashMap<String, String>, &Status>) {
-        let answer = answer.map_err(errors::to_message);
+    pub(super) fn end(&self, job: &Arc<Job>, answer: &Result<HashMap<String, String>, Status>) {
+        let answer = answer.clone().map_err(|status| errors::to_message(&status));
         *job.ended() = Some(Ended { at: SystemTime::now(), answer });
         job.gateway.close();
         job.recorder.end();

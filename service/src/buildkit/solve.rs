@@ -47,7 +47,7 @@ pub(super) async fn run(
     let ending = Ending { jobs: jobs.clone(), job: job.clone() };
     let done = on_own_thread(move || async move {
         let answer = solve(&server, &job, request, &exporters).await;
-        jobs.end(&job, answer.as_ref().map(Clone::clone));
+        jobs.end(&job, &answer);
         drop(ending);
         answer
     });
@@ -76,7 +76,7 @@ struct Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         if self.job.outcome().is_none() {
-            self.jobs.end(&self.job, Err(&Status::internal("the build broke off")));
+            self.jobs.end(&self.job, &Err(Status::internal("the build broke off")));
         }
     }
 }
