@@ -14,8 +14,6 @@ const FRONTEND: &[&str] = &[
     "returnmap",
     "importcaches",
     "proto.refarray",
-    "reference.output",
-    "frontend.inputs",
     "gateway.solve.metadata",
     "gateway.solve.evaluate",
     "gateway.evaluate",
