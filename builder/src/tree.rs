@@ -48,7 +48,7 @@ pub trait Tree: Sync {
 }
 
 /// Who takes the files of a result.
-pub trait TakeTree: Send {
+pub trait TakeTree: Send + Sync {
     /// Takes them all. Blocking.
     fn take(self: Box<Self>, tree: &dyn Tree) -> io::Result<()>;
 }

@@ -271,7 +271,7 @@ impl Engine {
     ) -> Result<Prepared> {
         let began = SystemTime::now();
         let source = self.source(request, progress).await?;
-        self.prepare_of(request, &source, began, progress).await
+        Ok(Prepared { began, ..self.prepare_of(request, &source, progress).await? })
     }
 
     /// The same of what was read before.
@@ -279,7 +279,6 @@ impl Engine {
         &self,
         request: &BuildRequest,
         source: &Source,
-        began: SystemTime,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Prepared> {
         let mut findings = Findings::default();
@@ -296,7 +295,7 @@ impl Engine {
             contexts: source.contexts.clone(),
             origin: source.origin.clone(),
             epoch: request.epoch.or(source.time),
-            began,
+            began: SystemTime::now(),
             sent: false,
         })
     }

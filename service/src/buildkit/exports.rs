@@ -100,7 +100,7 @@ struct ToClient<'a> {
 }
 
 impl export_attributes::Streams for ToClient<'_> {
-    fn stream(&mut self) -> std::result::Result<Box<dyn Write + Send>, AttributeError> {
+    fn stream(&mut self) -> std::result::Result<Box<dyn Write + Send + Sync>, AttributeError> {
         let none = || Error::invalid("there is no session");
         let opened =
             self.session.ok_or_else(none).and_then(|session| self.streams.open(session, self.number));

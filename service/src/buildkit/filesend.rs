@@ -36,7 +36,7 @@ pub(super) struct Streams {
 
 impl Streams {
     /// A stream to the client's output number `exporter`. What is written is whole only when [`Streams::finish`] says so.
-    pub(super) fn open(&self, session: &Session, exporter: usize) -> Result<Box<dyn Write + Send>> {
+    pub(super) fn open(&self, session: &Session, exporter: usize) -> Result<Box<dyn Write + Send + Sync>> {
         check(session)?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
         let mut request = Request::new(Messages(receiver));
