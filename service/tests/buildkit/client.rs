@@ -86,15 +86,7 @@ impl Daemon {
     /// Opens a session that serves `files`.
     pub(crate) async fn session(&self, id: &str, shared_key: &str, files: Files) -> Session {
         let (ours, theirs) = tokio::io::duplex(64 << 10);
-        let service = tonic::service::Routes::new(HealthServer::new(Well))
-            .add_service(FileSyncServer::new(files.clone()))
-            .add_service(files.send_server())
-            .prepare()
-            .into_axum_router();
-        let serving = tokio::spawn(async move {
-            let connection = auto::Builder::new(TokioExecutor::new());
-            drop(connection.serve_connection(TokioIo::new(theirs), TowerToHyperService::new(service)).await);
-        });
+        let serving = tokio::spawn(serve(theirs, files));
         let (mut read, mut write) = tokio::io::split(ours);
         let (sender, receiver) = mpsc::channel(8);
         let mut request = Request::new(Messages(receiver));
@@ -150,6 +142,17 @@ impl Daemon {
         }
         records
     }
+}
+
+/// The client's side of a session: it serves `files` on the connection.
+pub(crate) async fn serve(io: tokio::io::DuplexStream, files: Files) {
+    let service = tonic::service::Routes::new(HealthServer::new(Well))
+        .add_service(FileSyncServer::new(files.clone()))
+        .add_service(files.send_server())
+        .prepare()
+        .into_axum_router();
+    let connection = auto::Builder::new(TokioExecutor::new());
+    drop(connection.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).await);
 }
 
 /// A request to build the Dockerfile of a session.

@@ -3,6 +3,7 @@
 mod client;
 mod files;
 mod graphs;
+mod hijacked;
 
 use std::collections::HashMap;
 
