@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use kiln_graph::{Definition, Edge, VertexId};
 use kiln_oci::{ImageConfig, Platform};
+use kiln_registry_client::Client;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -97,6 +98,12 @@ impl Builder {
     pub fn new(stores: Arc<Stores>) -> Builder {
         let solver = Solver::new(Arc::new(StoreRecords::new(stores.store.clone())));
         Builder { stores, solver }
+    }
+
+    /// A builder that asks registries as `client` and shares everything else with this one, steps that run included.
+    pub fn with_client(&self, client: Client) -> Builder {
+        let stores = Arc::new(Stores { client, ..(*self.stores).clone() });
+        Builder { stores, solver: self.solver.clone() }
     }
 
     /// The handles that it works with.

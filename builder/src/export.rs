@@ -15,6 +15,7 @@ mod names;
 pub mod options;
 mod prune;
 mod time;
+mod tree;
 
 use std::fmt;
 use std::fs::File;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use kiln_oci::{Descriptor, Digest, Reference};
 
 use crate::error::Cause;
+use crate::tree::TakeTree;
 use options::{ImageOptions, LocalMode, Place};
 
 pub(crate) use built::{Built, Image};
@@ -33,7 +35,6 @@ pub use layers::{Form, ImageLayer, Reshape, layers};
 pub use time::rfc3339;
 
 /// What a build's result is made into. [`attributes::export`] makes one of what people type.
-#[derive(Debug)]
 pub enum Export {
     /// An image in the store, at registries, or both; without names a dangling one.
     Image {
@@ -87,6 +88,17 @@ pub enum Export {
         /// What is in front of the names of files with statements.
         prefix: String,
     },
+    /// The files, with the same folders, for somebody who takes them one by one.
+    Files {
+        /// Who does.
+        to: Box<dyn TakeTree>,
+        /// Whether each platform gets a folder; `None` is where the build is for several.
+        split: Option<bool>,
+        /// The time of every file, in seconds; `None` is the build's own, else that of the file.
+        epoch: Option<i64>,
+        /// What is in front of the names of files with statements.
+        prefix: String,
+    },
     /// Nothing: the build is done for its cache.
     CacheOnly,
 }
@@ -98,7 +110,7 @@ impl Export {
             Export::Image { .. } => "exporting to image",
             Export::Oci { .. } | Export::Layout { .. } => "exporting to oci image format",
             Export::Docker { .. } => "exporting to docker image format",
-            Export::Local { .. } => "exporting to client directory",
+            Export::Local { .. } | Export::Files { .. } => "exporting to client directory",
             Export::Tar { .. } => "exporting to client tarball",
             Export::CacheOnly => "keeping the cache",
         }
@@ -111,7 +123,7 @@ impl Export {
             | Export::Oci { image, .. }
             | Export::Layout { image, .. }
             | Export::Docker { image, .. } => Some(image),
-            Export::Local { .. } | Export::Tar { .. } | Export::CacheOnly => None,
+            Export::Local { .. } | Export::Tar { .. } | Export::Files { .. } | Export::CacheOnly => None,
         }
     }
 
@@ -122,7 +134,7 @@ impl Export {
             | Export::Oci { image, .. }
             | Export::Layout { image, .. }
             | Export::Docker { image, .. } => Some(image),
-            Export::Local { .. } | Export::Tar { .. } | Export::CacheOnly => None,
+            Export::Local { .. } | Export::Tar { .. } | Export::Files { .. } | Export::CacheOnly => None,
         }
     }
 
@@ -199,6 +211,15 @@ fn fill_file(
         drop(std::fs::remove_file(&part));
     }
     result
+}
+
+impl fmt::Debug for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export")
+            .field("name", &self.name())
+            .field("image", &self.image())
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Destination {

@@ -34,6 +34,7 @@ pub mod session;
 pub mod solver;
 pub mod ssh;
 pub mod stores;
+pub mod tree;
 pub mod value;
 pub mod workspace;
 
@@ -44,7 +45,7 @@ pub use export::options::{ImageOptions, LocalMode, Place, Squash};
 pub use export::{Destination, Export, Exported};
 pub use key::{CacheKey, KeyKind, KeyParts};
 pub use progress::{Event, EventKind, LogStream, ProgressSink, Reporter, Silent, StepId, Transfer};
-pub use session::{ContextSource, Secrets, Session, SessionError, SshAgents};
+pub use session::{ContextSource, Secrets, Session, SessionError, SshAgents, Wanted};
 pub use ssh::{SocketAgent, SshAgent};
 pub use stores::{BareNetwork, NetworkError, Sandbox, SandboxNetwork, SandboxRequest, Stores};
 pub use value::{Layers, Value};

@@ -20,7 +20,7 @@ use kiln_oci::Digest;
 use crate::error::Cause;
 use crate::flight::Crowd;
 use crate::progress::Reporter;
-use crate::session::Session;
+use crate::session::{Session, Wanted};
 use crate::stores::Stores;
 use crate::value::Value;
 
@@ -79,8 +79,11 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> 
         kiln_graph::Op::Source(SourceOp::Image { reference, platform }) => {
             Arc::new(image::ImageOp::new(stores.clone(), reference.clone(), platform.clone()))
         }
-        kiln_graph::Op::Source(SourceOp::Local { name, include: _, exclude, follow: _ }) => {
-            Arc::new(local::LocalOp::new(stores.clone(), name.clone(), exclude.clone()))
+        kiln_graph::Op::Source(SourceOp::Local { name, include, exclude, follow }) => {
+            let (name, include) = (name.clone(), include.clone());
+            let (exclude, follow) = (exclude.clone(), follow.clone());
+            let wanted = Wanted { name, include, exclude, follow, purpose: "" };
+            Arc::new(local::LocalOp::new(stores.clone(), wanted))
         }
         kiln_graph::Op::Source(SourceOp::Http { url, checksum, filename, mode, owner }) => {
             let (url, checksum, filename) = (url.clone(), checksum.clone(), filename.clone());

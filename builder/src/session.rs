@@ -5,9 +5,27 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kiln_oci::Digest;
+
 use crate::materials::Materials;
 use crate::ssh::SshAgent;
 use crate::value::Layers;
+
+/// Files that a build wants of a local context.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The context: `context`, or a named one.
+    pub name: String,
+    /// Which files are needed, patterns as of [`kiln_graph::SourceOp::Local`]; empty is everything.
+    pub include: Vec<String>,
+    /// Which files are hidden, lines of an ignore file.
+    pub exclude: Vec<String>,
+    /// Paths whose symbolic links must come with their targets.
+    pub follow: Vec<String>,
+    /// What the files are for, where they are not the context itself: a word. Where files travel, those for one purpose
+    /// are kept apart from those for another.
+    pub purpose: &'static str,
+}
 
 /// Where the files of local sources are.
 pub trait ContextSource: Send + Sync {
@@ -15,13 +33,18 @@ pub trait ContextSource: Send + Sync {
     /// build runs; nothing is written there.
     fn directory(&self, name: &str) -> Result<PathBuf, SessionError>;
 
+    /// The same with at least the files that are wanted in it, for a source that has to bring them first. Blocking.
+    fn files(&self, wanted: &Wanted) -> Result<PathBuf, SessionError> {
+        self.directory(&wanted.name)
+    }
+
     /// The context's filesystem, where it is no directory but was unpacked to layers before the build.
     fn layers(&self, _name: &str) -> Option<Layers> {
         None
     }
 
-    /// The directory of the OCI layout `store`.
-    fn layout(&self, store: &str) -> Result<PathBuf, SessionError> {
+    /// The directory of the OCI layout `store`, with at least the image `digest` in it. Blocking.
+    fn layout(&self, store: &str, _digest: &Digest) -> Result<PathBuf, SessionError> {
         let what = format!("OCI layout `{store}`");
         Err(SessionError { what, reason: "no such layout was given".to_owned() })
     }

@@ -91,7 +91,8 @@ pub struct Job {
     pub cancel: CancellationToken,
 }
 
-/// Solves jobs, which share what they have in common.
+/// Solves jobs, which share what they have in common; so do the jobs of its clones.
+#[derive(Clone)]
 pub struct Solver {
     flights: Arc<Flights<Arc<[Value]>>>,
     records: Arc<dyn Records>,

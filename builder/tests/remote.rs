@@ -610,7 +610,7 @@ impl ContextSource for Layout {
         Nothing.directory(name)
     }
 
-    fn layout(&self, _store: &str) -> Result<PathBuf, SessionError> {
+    fn layout(&self, _store: &str, _digest: &Digest) -> Result<PathBuf, SessionError> {
         Ok(self.0.clone())
     }
 }

@@ -12,11 +12,17 @@ pub mod debug;
 mod epoch;
 pub(crate) mod failure;
 mod findings;
+mod given;
 mod input;
 mod look_alike;
 mod named;
 mod oci_layout;
+mod outside;
 mod platforms;
+mod prepared;
+mod reading;
+pub mod received;
+mod resolve_image;
 mod secrets;
 mod source;
 mod ssh;
@@ -28,7 +34,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use kiln_builder::{BuildJob, BuildOutput, Product, Session, Target};
-use kiln_graph::{Definition, ExtraHost, Network};
+use kiln_graph::{ExtraHost, Network};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use kiln_parser::plan::undeclared_args;
 use kiln_parser::{
@@ -41,16 +47,22 @@ pub use kiln_builder::attest::{Attest, Form as AttestForm, PROVENANCE_FILE, Prov
 pub use kiln_builder::export::annotations::{Annotation, AnnotationError, AnnotationLevel};
 pub use kiln_builder::export::attributes::{self as export_attributes, AttributeError, Streams};
 pub use kiln_builder::provenance::{Mode as ProvenanceMode, Options as ProvenanceOptions, Origin};
+pub use kiln_builder::ssh::SshAgent;
+pub use kiln_builder::tree::{TakeTree, Tree, TreeEntry, TreeNode};
+pub use kiln_builder::{ContextSource, Secrets, SessionError, SshAgents, Target as GraphTarget, Wanted};
 pub use kiln_builder::{
     Destination, Entitlements, Export, ImageOptions, LocalMode, Place, Squash, UnknownGrant,
 };
+pub use outside::Outside;
+pub use prepared::Prepared;
+pub use reading::BuiltFiles;
+pub use resolve_image::FoundImage;
 pub use secrets::{SecretSource, SecretValue};
 pub use ssh::SshSource;
 
 use crate::containers::NetworkMode;
 use crate::progress::ProgressSink;
 use crate::{CancellationToken, Engine, Error, Result};
-use contexts::Contexts;
 use findings::Findings;
 use platforms::Platforms;
 use secrets::SecretFiles;
@@ -67,6 +79,8 @@ pub struct BuildRequest {
     pub dockerfile: Option<PathBuf>,
     /// The text of the Dockerfile, instead of a file.
     pub dockerfile_input: Option<Input>,
+    /// What is had from whoever asked, instead of from this machine.
+    pub outside: Outside,
     /// What stands in for stages and images: a name, and a folder, a URL, `docker-image://…` or `oci-layout://…`.
     pub named_contexts: Vec<(String, String)>,
     /// The stage to build; `None` is the last.
@@ -173,21 +187,6 @@ fn hand_out(request: BuildRequest, job: &mut BuildJob) {
     }
 }
 
-/// A build as a graph, ready to be solved.
-pub(crate) struct Prepared {
-    pub(crate) source: SourceFile,
-    pub(crate) definition: Arc<Definition>,
-    pub(crate) targets: Vec<Target>,
-    /// How many targets each stage has.
-    platforms: usize,
-    multi_platform: bool,
-    contexts: Contexts,
-    /// Where the context was fetched from.
-    origin: Option<Origin>,
-    /// Replaces the times of what is new, in seconds since 1970.
-    epoch: Option<i64>,
-}
-
 /// A Dockerfile understood: each platform's plan and graph, and the base images behind them.
 struct Planned {
     dockerfile: Dockerfile,
@@ -206,13 +205,24 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Result<BuildResult> {
         check_names(request.all_exports())?;
-        let began = SystemTime::now();
         let prepared = tokio::select! {
             prepared = self.prepare(&request, &progress) => prepared?,
             () = cancel.cancelled() => return Err(failure::cancelled()),
         };
-        let mut job = self.job(&request, &prepared, progress, cancel)?;
-        job.attest = attest::attest(&request, &prepared, began)?;
+        self.build_prepared(&prepared, request, progress, cancel).await
+    }
+
+    /// Builds what was prepared before, or sent as a graph. When it returns, in whichever way, nothing of it runs any more.
+    pub async fn build_prepared(
+        &self,
+        prepared: &Prepared,
+        request: BuildRequest,
+        progress: Arc<dyn ProgressSink>,
+        cancel: CancellationToken,
+    ) -> Result<BuildResult> {
+        check_names(request.all_exports())?;
+        let mut job = self.job(&request, prepared, progress, cancel)?;
+        job.attest = attest::attest(&request, prepared, prepared.began)?;
         hand_out(request, &mut job);
         let built = self.builder().build(job).await;
         // The steps that a failed build completed are worth keeping too.
@@ -254,13 +264,14 @@ impl Engine {
 
     /// Everything before the first step runs: text to graph, with base images looked up. Warnings are told, even if
     /// an error follows.
-    pub(crate) async fn prepare(
+    pub async fn prepare(
         &self,
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Prepared> {
+        let began = SystemTime::now();
         let source = self.source(request, progress).await?;
-        self.prepare_of(request, &source, progress).await
+        Ok(Prepared { began, ..self.prepare_of(request, &source, progress).await? })
     }
 
     /// The same of what was read before.
@@ -284,6 +295,8 @@ impl Engine {
             contexts: source.contexts.clone(),
             origin: source.origin.clone(),
             epoch: request.epoch.or(source.time),
+            began: SystemTime::now(),
+            sent: false,
         })
     }
 
@@ -351,18 +364,25 @@ fn result(built: BuildOutput) -> BuildResult {
 
 /// What the request offers to a build, contexts aside.
 fn session(request: &BuildRequest) -> Result<Session> {
+    let outside = &request.outside;
     Ok(Session {
-        secrets: Arc::new(SecretFiles::open(&request.secrets)?),
-        ssh: Arc::new(Agents::open(&request.ssh)?),
+        secrets: match &outside.secrets {
+            Some(secrets) => secrets.clone(),
+            None => Arc::new(SecretFiles::open(&request.secrets)?),
+        },
+        ssh: match &outside.ssh {
+            Some(agents) => agents.clone(),
+            None => Arc::new(Agents::open(&request.ssh)?),
+        },
         environment: Arc::new(request.environment.clone()),
         ..Session::empty()
     })
 }
 
-/// Whoever asks for the network of the host for the whole build has allowed it.
+/// Whoever asks for the network of the host for the whole build has allowed it, if it is theirs.
 fn allowed(request: &BuildRequest) -> Entitlements {
     let mut allow = request.allow.clone();
-    if matches!(request.network, NetworkMode::Host) {
+    if matches!(request.network, NetworkMode::Host) && request.outside.contexts.is_none() {
         allow.grant_host_network();
     }
     allow

@@ -5,6 +5,11 @@ pub(crate) mod convert;
 use std::error::Error as StdError;
 use std::fmt;
 
+use kiln_parser::diagnostic::excerpt;
+use kiln_parser::{SourceFile, Span};
+
+use crate::progress::WarningPlace;
+
 /// What sort of failure it was. Faces turn it into an exit code, an HTTP status or a gRPC code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -61,9 +66,11 @@ pub struct Error {
     pub message: String,
     /// The end of the log of the step that failed, in a frame with its name. May hold terminal escapes that others
     /// wrote; whoever shows it makes it harmless.
-    pub log: Option<String>,
+    pub log: Option<Box<str>>,
     /// Lines that help to see it, such as a snippet of the Dockerfile. As harmful as `log`.
     pub detail: Option<String>,
+    /// The same lines as a place in their file, where they are of one.
+    pub place: Option<Box<WarningPlace>>,
     /// What to do next.
     pub hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -75,7 +82,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error without cause, detail and hint.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), log: None, detail: None, hint: None, source: None }
+        Error {
+            kind,
+            message: message.into(),
+            log: None,
+            detail: None,
+            place: None,
+            hint: None,
+            source: None,
+        }
     }
 
     /// What was asked for makes no sense.
@@ -118,6 +133,16 @@ impl Error {
     /// The same with lines that help to see it.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// The same with lines of a file, as a place and as people are shown them.
+    pub(crate) fn at(mut self, file: &SourceFile, span: Option<Span>) -> Self {
+        self.detail = span.map(|span| excerpt(file, span));
+        self.place = span.map(|span| {
+            let (file, text) = (file.name().to_owned(), file.text().into());
+            Box::new(WarningPlace { file, text, first: span.first, last: span.last })
+        });
         self
     }
 

@@ -81,13 +81,15 @@ impl Engine {
         Ok(Engine { inner: Arc::new(inner), builder: Arc::default() })
     }
 
-    /// The same state root for somebody with credentials of their own. Builds of the two do not wait for each other's
-    /// steps; what one has made the other finds.
+    /// The same engine for somebody who has other credentials: builds share what they have in common.
     pub fn with_credentials(&self, credentials: Arc<dyn Credentials>) -> Engine {
         let Inner { config, store, .. } = &*self.inner;
-        let inner =
-            Inner { config: config.clone(), store: Arc::clone(store), credentials, client: OnceLock::new() };
-        Engine { inner: Arc::new(inner), builder: Arc::default() }
+        let (config, store) = (config.clone(), Arc::clone(store));
+        let inner = Arc::new(Inner { config, store, credentials, client: OnceLock::new() });
+        let engine = Engine { inner, builder: Arc::default() };
+        let builder = self.builder().with_client(engine.client().clone());
+        engine.builder.get_or_init(|| builder);
+        engine
     }
 
     /// What the engine was told at its start.

@@ -1,5 +1,7 @@
 //! What uses the disk, and giving back what nothing uses.
 
+use std::time::SystemTime;
+
 use kiln_cache::gc::{ImagePrune, PruneOptions as StorePrune};
 
 use crate::{Engine, PruneReport, Result};
@@ -56,6 +58,7 @@ impl Engine {
         let images = if options.all { ImagePrune::Unused } else { ImagePrune::Dangling };
         let store = StorePrune { images, build_cache: true, cache_mounts: options.all, before: None };
         let pruned = self.store().prune(&store)?;
+        self.prune_received()?;
         for image in pruned.images {
             report.deleted.extend(image.names.iter().map(|name| format!("untagged: {name}")));
             report.deleted.extend(image.config.iter().map(|id| format!("deleted: {id}")));
@@ -64,11 +67,19 @@ impl Engine {
         Ok(report)
     }
 
-    /// Removes what builds left and no image needs, and with `all` the directories of cache mounts too; bytes freed.
-    pub fn prune_build_cache(&self, all: bool) -> Result<u64> {
-        let images = ImagePrune::Nothing;
-        let store = StorePrune { images, build_cache: true, cache_mounts: all, before: None };
-        Ok(self.store().prune(&store)?.freed)
+    /// Removes what builds remember and nobody used since `before`, and contexts that were received; with `all` the
+    /// directories of cache mounts too. Bytes freed, and how many results are gone.
+    pub fn prune_build_cache(&self, all: bool, before: Option<SystemTime>) -> Result<(u64, usize)> {
+        let pruned = self.store().prune(&StorePrune {
+            images: ImagePrune::default(),
+            build_cache: true,
+            cache_mounts: all,
+            before,
+        })?;
+        if before.is_none() {
+            self.prune_received()?;
+        }
+        Ok((pruned.freed, pruned.records))
     }
 
     /// Reads everything in the store again; what is broken, each as a line. `repair` removes it.

@@ -22,6 +22,7 @@ mod networks;
 mod params;
 mod stream;
 mod system;
+mod takeover;
 mod task;
 mod time;
 pub(crate) mod version;
@@ -38,8 +39,9 @@ pub use failure::Failure;
 /// What a handler answers.
 pub(crate) type Answer = Result<Response, Failure>;
 
-/// All routes of the API. What kiln lacks is answered with its name, what nobody has with `page not found`.
+/// All routes of the API, and BuildKit's on the same connections. What kiln lacks is answered with its name, what nobody has with `page not found`.
 pub fn routes(daemon: Daemon) -> Router {
+    let buildkit = daemon.buildkit.routes();
     Router::new()
         .merge(system::routes())
         .merge(images::routes())
@@ -48,10 +50,12 @@ pub fn routes(daemon: Daemon) -> Router {
         .merge(exec::routes())
         .merge(volumes::routes())
         .merge(networks::routes())
+        .merge(takeover::routes())
         .merge(missing::routes())
         .fallback(page_not_found)
         .method_not_allowed_fallback(page_not_found)
         .with_state(daemon)
+        .merge(buildkit)
 }
 
 async fn page_not_found() -> Failure {

@@ -21,7 +21,9 @@ pub fn status(kind: ErrorKind) -> WireStatus {
         ErrorKind::NotFound => (404, 5),
         ErrorKind::Conflict => (409, 6),
         ErrorKind::Cancelled => (499, 1),
-        ErrorKind::Build | ErrorKind::Internal => (500, 13),
+        // What a build's own step did has no code: clients show its text as it is.
+        ErrorKind::Build => (500, 2),
+        ErrorKind::Internal => (500, 13),
         ErrorKind::NotImplemented => (501, 12),
         ErrorKind::Unavailable => (503, 14),
     };

@@ -2,6 +2,7 @@
 //! formats.
 #![forbid(unsafe_code)]
 
+pub mod buildkit;
 pub mod docker;
 pub mod error;
 pub mod lsp;

@@ -27,6 +27,7 @@ pub use address::{Address, AddressError};
 pub use peer::{Peer, Who};
 pub use tls::TlsFiles;
 
+use crate::buildkit;
 use crate::docker::{self, Daemon};
 use connection::Door;
 use tls::Tls;
@@ -39,6 +40,8 @@ pub struct ServeOptions {
     pub addresses: Vec<Address>,
     /// What TCP is served with.
     pub tls: Option<TlsFiles>,
+    /// What BuildKit's clients get.
+    pub buildkit: buildkit::Options,
 }
 
 /// Why the daemon does not serve.
@@ -95,7 +98,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let listeners = open(options).await?;
-    let daemon = Daemon::new(engine, stop.child_token());
+    let daemon = Daemon::new(engine, options.buildkit.clone(), stop.child_token());
     let tasks = TaskTracker::new();
     let door = Door {
         app: docker::routes(daemon.clone()),

@@ -30,6 +30,11 @@ impl Error {
         self.errno == Errno::NOENT
     }
 
+    /// Whether only somebody with more rights may do it.
+    pub fn is_permission(&self) -> bool {
+        matches!(self.errno, Errno::PERM | Errno::ACCESS)
+    }
+
     /// Whether the object exists already.
     pub fn is_exists(&self) -> bool {
         self.errno == Errno::EXIST

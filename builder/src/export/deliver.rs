@@ -9,7 +9,7 @@ use kiln_registry_client::Pushed;
 use super::built::Made;
 use super::names::Names;
 use super::options::{ImageOptions, Place};
-use super::{Built, Export, Exported, ahead, archive, files, image, layout};
+use super::{Built, Export, Exported, ahead, archive, files, image, layout, tree};
 use crate::error::Cause;
 use crate::progress::Reporter;
 use crate::pull;
@@ -58,6 +58,10 @@ pub(crate) async fn deliver(
         Export::Tar { dest, split, epoch, prefix } => {
             let options = files::Options { split, epoch, prefix };
             blocking(move || files::to_tar(&store, &result, dest, &options).map(|()| None)).await
+        }
+        Export::Files { to, split, epoch, prefix } => {
+            let options = files::Options { split, epoch, prefix };
+            blocking(move || tree::hand_over(&store, &result, to, &options).map(|()| None)).await
         }
         Export::CacheOnly => Ok(None),
     }

@@ -72,7 +72,7 @@ pub(super) fn to_directory(
 }
 
 /// The files that say what there is to say about an image's files, by name.
-fn statements(
+pub(super) fn statements(
     built: &Built,
     image: &Image,
     root: &Root,
@@ -98,7 +98,7 @@ fn write(dest: &Root, name: &str, bytes: &[u8]) -> Result<(), Cause> {
 }
 
 /// Refuses files of one path that several platforms have: the last would win.
-fn refuse_overlap(store: &Arc<Store>, built: &Built) -> Result<(), Cause> {
+pub(super) fn refuse_overlap(store: &Arc<Store>, built: &Built) -> Result<(), Cause> {
     let mut seen: HashMap<Vec<u8>, &Platform> = HashMap::new();
     for image in built.images.iter().filter(|_| built.images.len() > 1) {
         let view = View::of(store, &image.layers)?;

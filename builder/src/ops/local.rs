@@ -11,7 +11,7 @@ use crate::error::Cause;
 use crate::flight::Crowd;
 use crate::index::Index;
 use crate::progress::{EventKind, Reporter};
-use crate::session::Session;
+use crate::session::{Session, Wanted};
 use crate::solver::blocking;
 use crate::stores::Stores;
 use crate::value::Value;
@@ -20,20 +20,19 @@ use crate::value::Value;
 #[derive(Debug)]
 pub struct LocalOp {
     stores: Arc<Stores>,
-    name: String,
-    exclude: Vec<String>,
+    wanted: Wanted,
 }
 
 impl LocalOp {
-    /// The context `name` without what `exclude` hides.
-    pub fn new(stores: Arc<Stores>, name: String, exclude: Vec<String>) -> Self {
-        LocalOp { stores, name, exclude }
+    /// What is `wanted` of a context.
+    pub fn new(stores: Arc<Stores>, wanted: Wanted) -> Self {
+        LocalOp { stores, wanted }
     }
 }
 
 impl Op for LocalOp {
     fn definition(&self) -> Digest {
-        Digest::of(format!("local {}", self.name).as_bytes())
+        Digest::of(format!("local {}", self.wanted.name).as_bytes())
     }
 
     fn pin<'a>(
@@ -43,16 +42,15 @@ impl Op for LocalOp {
     ) -> BoxFuture<'a, Result<Option<Pin>, Cause>> {
         Box::pin(async {
             reporter.report(EventKind::Started);
-            if let Some(layers) = session.contexts.layers(&self.name) {
+            if let Some(layers) = session.contexts.layers(&self.wanted.name) {
                 let (identity, value) = (layers.digest(), Some(Value::Layers(layers)));
                 return Ok(Some(Pin { identity, value }));
             }
-            let (stores, name, session) = (self.stores.clone(), self.name.clone(), session.clone());
-            let exclude = self.exclude.clone();
+            let (stores, wanted, session) = (self.stores.clone(), self.wanted.clone(), session.clone());
             let files = blocking(move || {
-                let path = session.contexts.directory(&name)?;
+                let path = session.contexts.files(&wanted)?;
                 let index = Index::load(&stores.store, &path);
-                LocalFiles::open(&name, &path, &exclude, Some(Arc::new(index)))
+                LocalFiles::open(&wanted.name, &path, &wanted.exclude, Some(Arc::new(index)))
             });
             let files = Arc::new(files.await?);
             Ok(Some(Pin { identity: self.definition(), value: Some(Value::Files(files)) }))
@@ -60,7 +58,9 @@ impl Op for LocalOp {
     }
 
     fn run<'a>(&'a self, _inputs: Vec<Value>, _crowd: &'a Crowd) -> BoxFuture<'a, Result<Vec<Value>, Cause>> {
-        Box::pin(async { Err(Cause::Invalid(format!("local context `{}` was not pinned", self.name))) })
+        Box::pin(async {
+            Err(Cause::Invalid(format!("local context `{}` was not pinned", self.wanted.name)))
+        })
     }
 
     fn remembered(&self) -> bool {

@@ -55,7 +55,7 @@ impl Op for OciLayoutOp {
             let session = crowd.session().unwrap_or_else(Session::empty);
             let (stores, store, digest) = (self.stores.clone(), self.store.clone(), self.digest.clone());
             let taken = blocking(move || {
-                let root = Root::open(&session.contexts.layout(&store)?)?;
+                let root = Root::open(&session.contexts.layout(&store, &digest)?)?;
                 let lease = stores.store.leases.create()?;
                 layout::take(&stores.store, &root, &digest, &lease)?;
                 Ok(lease)

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use clap::ValueEnum as _;
 use kiln_engine::build::verify::Verified;
-use kiln_engine::build::{BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Squash};
+use kiln_engine::build::{
+    BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Outside, Squash,
+};
 use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -173,6 +175,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         attest: attest::parse(&args.attest, args.provenance.as_deref(), args.sbom.as_deref())?,
         exports: exports(args, &first.names)?,
         others: others.into_iter().map(|other| stage(args, other)).collect::<Result<_>>()?,
+        outside: Outside::default(),
     })
 }
 

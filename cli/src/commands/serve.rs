@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kiln_engine::{CancellationToken, Engine, Error, Result};
+use kiln_service::buildkit;
 use kiln_service::server::{self, ServeError, ServeOptions, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,7 +22,8 @@ pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
         (Some(ca), Some(cert), Some(key)) => Some(TlsFiles { ca, cert, key }),
         _ => None,
     };
-    let options = ServeOptions { addresses: args.addresses, tls };
+    let buildkit = buildkit::Options { environment: super::build::fetching(), ..Default::default() };
+    let options = ServeOptions { addresses: args.addresses, tls, buildkit };
     // Clients bring their own credentials; those of whoever started us are not for them.
     let engine = Engine::open(app.config()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

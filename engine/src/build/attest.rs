@@ -29,7 +29,8 @@ pub(super) fn attest(request: &BuildRequest, prepared: &Prepared, began: SystemT
     }
     attest.invocation = Some((new_id()?, began));
     attest.request = provenance::Request {
-        frontend: FRONTEND.to_owned(),
+        // A graph that somebody sent was made by them.
+        frontend: if prepared.sent { String::new() } else { FRONTEND.to_owned() },
         context: prepared.origin.clone(),
         path: prepared.source.name().to_owned(),
         args: parameters(request),

@@ -38,6 +38,10 @@ impl<'a> Internal<'a> {
         step
     }
 
+    pub(super) fn id(&self) -> StepId {
+        self.id
+    }
+
     pub(super) fn done(mut self) {
         self.done = true;
         self.tell(EventKind::Done);

@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use kiln_builder::outside::{self, is_archive};
 use kiln_builder::workspace::View;
-use kiln_builder::{ContextSource, Event, Layers, Session, SessionError, StepId, pull};
+use kiln_builder::{ContextSource, Event, Layers, Session, SessionError, StepId, Wanted, pull};
 use kiln_cache::Lease;
 use kiln_graph::url::redact;
 use kiln_graph::{GitTimes, SourceOp};
+use kiln_oci::Digest;
 use kiln_parser::remote;
 use kiln_parser::source::MAX_SOURCE;
 use kiln_sys::fs::Root;
 
 use super::bases::FIRST_INTERNAL;
 use super::input::Context;
+use super::outside::Outside;
 use super::{BuildRequest, Origin, epoch, failure};
 use crate::progress::{ProgressSink, Silent};
 use crate::{CancellationToken, Engine, Error, Result};
@@ -30,17 +32,60 @@ const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 pub(super) const CONTEXT_STEP: u32 = 1 << 20;
 
 /// Where the files of local sources are.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Contexts {
     pub(super) folders: BTreeMap<String, PathBuf>,
     pub(super) layers: BTreeMap<String, Layers>,
+    /// Who has the contexts that are not here, and what they are called there.
+    pub(super) given: Option<Arc<dyn ContextSource>>,
+    pub(super) names: BTreeMap<String, String>,
     /// What keeps images that were taken into the store for the build.
     pub(super) leases: Vec<Arc<Lease>>,
+}
+
+impl Contexts {
+    /// Contexts that are all somebody else's.
+    pub(super) fn of(outside: &Outside) -> Self {
+        Contexts { given: outside.contexts.clone(), ..Contexts::default() }
+    }
+
+    /// Adds what `other` has and these have not.
+    pub(super) fn add(&mut self, other: &Contexts) {
+        let Contexts { folders, layers, given, names, leases } = other.clone();
+        let mine = std::mem::take(self);
+        self.folders = folders.into_iter().chain(mine.folders).collect();
+        self.layers = layers.into_iter().chain(mine.layers).collect();
+        self.names = names.into_iter().chain(mine.names).collect();
+        self.leases = mine.leases;
+        self.given = mine.given;
+        self.given = self.given.take().or(given);
+        self.leases.extend(leases);
+    }
 }
 
 impl ContextSource for Contexts {
     fn directory(&self, name: &str) -> std::result::Result<PathBuf, SessionError> {
         self.folders.directory(name)
+    }
+
+    fn files(&self, wanted: &Wanted) -> std::result::Result<PathBuf, SessionError> {
+        match &self.given {
+            Some(given) if !self.folders.contains_key(&wanted.name) => {
+                let name = self.names.get(&wanted.name).unwrap_or(&wanted.name).clone();
+                given.files(&Wanted { name, ..wanted.clone() })
+            }
+            _ => self.directory(&wanted.name),
+        }
+    }
+
+    fn layout(&self, store: &str, digest: &Digest) -> std::result::Result<PathBuf, SessionError> {
+        match &self.given {
+            Some(given) => given.layout(store, digest),
+            None => Err(SessionError {
+                what: format!("OCI layout `{store}`"),
+                reason: "no such layout was given".to_owned(),
+            }),
+        }
     }
 
     fn layers(&self, name: &str) -> Option<Layers> {
@@ -66,6 +111,8 @@ pub(super) enum Place {
     Folder(PathBuf),
     /// In the store.
     Layers(Layers),
+    /// Where whoever asked has them, by the name that they have there.
+    Given(String),
 }
 
 impl Place {
@@ -78,6 +125,7 @@ impl Place {
                 let root = view.root().map_err(|cause| failure::of_cause(&cause))?;
                 Ok(Reading { root, _view: Some(view) })
             }
+            Place::Given(name) => Err(Error::invalid(format!("the context `{name}` is not here"))),
         }
     }
 }
@@ -116,6 +164,9 @@ impl Engine {
             Context::Folder(path) => {
                 open_folder(path)?;
                 Ok(Opened { place: Place::Folder(path.clone()), dockerfile: None, origin: None, time: None })
+            }
+            Context::Given(name) => {
+                Ok(Opened { place: Place::Given(name.clone()), dockerfile: None, origin: None, time: None })
             }
             Context::Remote(url) => self.open_remote(CONTEXT_STEP, url, request, progress).await,
             Context::Stream(input) => {

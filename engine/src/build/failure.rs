@@ -4,7 +4,6 @@ mod hints;
 
 use kiln_builder::{BuildError, Cause};
 use kiln_oci::Reference;
-use kiln_parser::diagnostic::excerpt;
 use kiln_parser::{Diagnostic, Dockerfile, SourceFile, Span};
 
 use super::look_alike::{common_image, nearest};
@@ -24,8 +23,7 @@ pub(crate) fn of_diagnostics(diagnostics: &[Diagnostic], file: &SourceFile) -> E
         return Error::invalid(format!("{} mistakes in `{}`", errors.len(), file.name()))
             .with_detail(all.join("\n"));
     };
-    let mut error = Error::invalid(only.message.clone());
-    error.detail = only.span.map(|span| excerpt(file, span));
+    let mut error = Error::invalid(only.message.clone()).at(file, only.span);
     error.hint.clone_from(&only.help);
     error
 }
@@ -50,7 +48,7 @@ pub(super) fn of_base(
         false => format!("cannot get the image `{name}`"),
     };
     error.message = format!("{what}: {}", error.message);
-    error.detail = span.map(|span| excerpt(file, span));
+    error = error.at(file, span);
     let stages = dockerfile.stages.iter().filter_map(|stage| stage.from.name.as_deref());
     let meant = nearest(&written, stages).or_else(|| common_image(&written));
     if error.kind == ErrorKind::NotFound {
@@ -89,10 +87,10 @@ pub(super) fn of_build(build: BuildError, file: &SourceFile) -> Error {
     error.message = format!("{}: {why}", build.step);
     if !build.failure.log.is_empty() {
         let lines: Vec<&str> = build.failure.log.iter().map(|line| line.trim_end_matches('\n')).collect();
-        error.log = Some(format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n")));
+        error.log = Some(format!("------\n > {}:\n{}\n------\n", build.step, lines.join("\n")).into());
     }
-    error.detail = build.span.map(|(first, last)| excerpt(file, Span::new(first, last)));
-    error
+    let is_known = !file.text().is_empty();
+    error.at(file, build.span.filter(|_| is_known).map(|(first, last)| Span::new(first, last)))
 }
 
 /// A source that was to be had before there is a graph.

@@ -14,6 +14,8 @@ pub enum Context {
     Remote(String),
     /// A tar, compressed or not, or a Dockerfile without other files.
     Stream(Input),
+    /// What whoever asked ([`super::Outside`]) has by this name.
+    Given(String),
 }
 
 impl Default for Context {

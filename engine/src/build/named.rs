@@ -13,7 +13,7 @@ use crate::{Engine, Error, Result};
 
 /// How images are told from folders.
 pub(super) const IMAGE: &str = "docker-image://";
-const LAYOUT: &str = "oci-layout://";
+pub(super) const LAYOUT: &str = "oci-layout://";
 
 impl Engine {
     /// Understands `named`, pairs of a name and what it stands for; folders are added to `contexts`.
@@ -39,20 +39,11 @@ impl Engine {
     }
 
     fn named_context(&self, name: &str, text: &str, contexts: &mut Contexts) -> Result<NamedContext> {
-        if let Some(image) = text.strip_prefix(IMAGE) {
-            return match image {
-                "scratch" => Ok(NamedContext::Scratch),
-                image => Ok(NamedContext::Image(image.parse::<Reference>()?)),
-            };
+        if let Some(context) = elsewhere(text)? {
+            return Ok(context);
         }
         if let Some(layout) = text.strip_prefix(LAYOUT) {
             return self.import_layout(name, layout, contexts).map(NamedContext::Image);
-        }
-        if remote::is_git(text) {
-            return Ok(NamedContext::Files(remote::git(text).map_err(Error::invalid)?));
-        }
-        if remote::is_http(text) {
-            return Ok(NamedContext::Files(remote::http(text, DOWNLOADED)));
         }
         match text.split_once("://") {
             Some((scheme, _)) if !Path::new(text).exists() => {
@@ -62,6 +53,20 @@ impl Engine {
             _ => folder(name, Path::new(text), contexts),
         }
     }
+}
+
+/// A context that is at a registry, in a repository or at a web server.
+pub(super) fn elsewhere(text: &str) -> Result<Option<NamedContext>> {
+    if let Some(image) = text.strip_prefix(IMAGE) {
+        return match image {
+            "scratch" => Ok(Some(NamedContext::Scratch)),
+            image => Ok(Some(NamedContext::Image(image.parse::<Reference>()?))),
+        };
+    }
+    if remote::is_git(text) {
+        return Ok(Some(NamedContext::Files(remote::git(text).map_err(Error::invalid)?)));
+    }
+    Ok(remote::is_http(text).then(|| NamedContext::Files(remote::http(text, DOWNLOADED))))
 }
 
 /// A folder has an ignore file of its own.

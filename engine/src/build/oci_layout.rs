@@ -17,6 +17,24 @@ use crate::{Engine, Error, Result};
 const MAX_INDEX: u64 = 4 << 20;
 
 impl Engine {
+    /// Takes the image `digest` of the layout at `path` into the store, as long as `contexts` live; what it is called there.
+    pub(super) fn import_image(
+        &self,
+        name: &str,
+        path: &Path,
+        digest: &Digest,
+        contexts: &mut Contexts,
+    ) -> Result<Reference> {
+        let root =
+            Root::open(path).map_err(|error| Error::not_found("cannot open the layout").caused_by(error))?;
+        let lease = self.store().leases.create()?;
+        let taken = layout::take(self.store(), &root, digest, &lease);
+        taken.map_err(|cause| failure::of_cause(&cause))?;
+        contexts.leases.push(Arc::new(lease));
+        let reference = layout::reference(name, digest);
+        reference.ok_or_else(|| Error::invalid(format!("`{digest}` cannot be referred to")))
+    }
+
     /// Takes the image of `place`, `path[:tag|@digest]`, into the store, as long as `contexts` live; what it is called
     /// there.
     pub(super) fn import_layout(
@@ -29,12 +47,7 @@ impl Engine {
         let root = Root::open(Path::new(path))
             .map_err(|error| Error::not_found("cannot open the layout").caused_by(error))?;
         let found = find(&root, &wanted)?;
-        let lease = self.store().leases.create()?;
-        let taken = layout::take(self.store(), &root, &found.digest, &lease);
-        taken.map_err(|cause| failure::of_cause(&cause))?;
-        contexts.leases.push(Arc::new(lease));
-        let reference = layout::reference(name, &found.digest);
-        reference.ok_or_else(|| Error::invalid(format!("`{}` cannot be referred to", found.digest)))
+        self.import_image(name, Path::new(path), &found.digest, contexts)
     }
 }
 

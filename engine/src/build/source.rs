@@ -13,7 +13,9 @@ use kiln_sys::fs::Root;
 
 use super::bases::Internal;
 use super::contexts::{CONTEXT_STEP, Contexts, DOWNLOADED, Opened, Place, open_folder};
+use super::given;
 use super::input::{Context, Input};
+use super::outside::Outside;
 use super::{BuildRequest, Origin, epoch};
 use crate::dockerfile::NAMES;
 use crate::progress::ProgressSink;
@@ -38,12 +40,12 @@ pub(super) struct Source {
 }
 
 /// A Dockerfile that was found.
-struct Found {
+pub(super) struct Found {
     /// As people know it.
-    name: String,
+    pub(super) name: String,
     bytes: Vec<u8>,
     /// What is ignored by the file beside it, if there is one.
-    ignore: Option<Vec<String>>,
+    pub(super) ignore: Option<Vec<String>>,
 }
 
 impl Engine {
@@ -53,6 +55,7 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Source> {
+        request.outside.check(request)?;
         let Opened { place, dockerfile, origin, time } = self.open_context(request, progress).await?;
         let time = match epoch::named(request) {
             Some(url) if remote::is_git(url) || remote::is_http(url) => {
@@ -69,24 +72,31 @@ impl Engine {
                 return Err(Error::invalid("the context is a Dockerfile, and `-f` names another one"));
             }
             Some(bytes) => Found { name: shown, bytes, ignore: None },
-            None => match remote_dockerfile(request) {
-                Some(url) => self.download_dockerfile(url, request, progress).await?,
-                None => self.dockerfile(request, &place)?,
+            None => match (given_dockerfile(request), remote_dockerfile(request)) {
+                (Some(context), _) => {
+                    given::dockerfile(&request.outside, context, &wanted_name(request)).await?
+                }
+                (None, Some(url)) => self.download_dockerfile(url, request, progress).await?,
+                (None, None) => self.dockerfile(request, &place)?,
             },
         };
         step.done();
         let ignore = match (&place, found.ignore) {
             // Whoever sends files has left out what is not needed.
             (Place::Layers(_), _) => Vec::new(),
-            (Place::Folder(_), Some(ignore)) => ignore,
+            (Place::Folder(_) | Place::Given(_), Some(ignore)) => ignore,
+            (Place::Given(context), None) => given::ignore(&request.outside, context).await?,
             (Place::Folder(folder), None) => {
                 let names = IGNORE_FILES.map(str::to_owned);
                 read_ignore(&open_folder(folder)?, folder, &names)?.unwrap_or_default()
             }
         };
         let file = SourceFile::from_bytes(found.name, &found.bytes);
-        let mut contexts = contexts(place);
-        let named = self.named_contexts(&request.named_contexts, &mut contexts)?;
+        let mut contexts = contexts(place, &request.outside);
+        let named = match request.outside.contexts.is_some() {
+            true => self.given_contexts(request, &mut contexts).await?,
+            false => self.named_contexts(&request.named_contexts, &mut contexts)?,
+        };
         let time = match epoch::of_stage(request, &file, &named)? {
             Some(source) => self.time_of_source(CONTEXT_STEP + 2, source, request, progress).await?,
             None => time,
@@ -119,8 +129,11 @@ impl Engine {
         let reading = place.open(self)?;
         match (&request.dockerfile, place) {
             (None, Place::Folder(folder)) => read(&reading.root, folder, Path::new(""), &NAMES),
-            (None, Place::Layers(_)) => read(&reading.root, Path::new(""), Path::new(""), &NAMES),
-            (Some(path), Place::Layers(_)) if path.is_relative() => {
+            (None, Place::Layers(_) | Place::Given(_)) => {
+                read(&reading.root, Path::new(""), Path::new(""), &NAMES)
+            }
+            (Some(path), Place::Layers(_)) if path.is_relative() || request.outside.contexts.is_some() => {
+                let path = path.strip_prefix("/").unwrap_or(path);
                 let (folder, names) = split(path);
                 read(&reading.root, Path::new(""), folder, &borrowed(&names))
             }
@@ -143,14 +156,32 @@ impl Engine {
     }
 }
 
+/// The context of whoever asked that has the Dockerfile.
+fn given_dockerfile(request: &BuildRequest) -> Option<&str> {
+    request.outside.contexts.as_ref()?;
+    let own = match &request.context {
+        Context::Given(name) => Some(name.as_str()),
+        _ => None,
+    };
+    request.outside.dockerfile.as_deref().or(own).filter(|_| request.dockerfile_input.is_none())
+}
+
+/// The Dockerfile's path in its context.
+fn wanted_name(request: &BuildRequest) -> PathBuf {
+    request.dockerfile.clone().unwrap_or_else(|| NAMES[0].into())
+}
+
 /// The URL that is given as the Dockerfile; a file of that name comes first.
 fn remote_dockerfile(request: &BuildRequest) -> Option<&str> {
+    if request.outside.contexts.is_some() {
+        return None;
+    }
     let path = request.dockerfile.as_deref().filter(|path| !path.exists())?;
     path.to_str().filter(|text| remote::is_http(text))
 }
 
 /// The first of `names` in `folder` beneath `root`, and the ignore file of its own.
-fn read(root: &Root, shown_root: &Path, folder: &Path, names: &[&str]) -> Result<Found> {
+pub(super) fn read(root: &Root, shown_root: &Path, folder: &Path, names: &[&str]) -> Result<Found> {
     for name in names {
         let path = folder.join(name);
         let Some(bytes) = read_beneath(root, shown_root, &path, MAX_SOURCE)? else { continue };
@@ -183,13 +214,13 @@ fn look_alikes(root: &Root, folder: &Path) -> Option<String> {
 }
 
 /// `-f DIR/NAME`; `Dockerfile` may be written in lower case.
-fn split(path: &Path) -> (&Path, Vec<String>) {
+pub(super) fn split(path: &Path) -> (&Path, Vec<String>) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let lower = (name == NAMES[0]).then(|| NAMES[1].to_owned());
     (path.parent().unwrap_or(Path::new("")), [name].into_iter().chain(lower).collect())
 }
 
-fn borrowed(names: &[String]) -> Vec<&str> {
+pub(super) fn borrowed(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
@@ -210,7 +241,7 @@ fn display_name(request: &BuildRequest) -> String {
         (Some(path), _) => remote_dockerfile(request).map_or_else(|| inside(path), redact),
         (None, Context::Remote(url)) => redact(url),
         (None, Context::Stream(_)) => "standard input".to_owned(),
-        (None, Context::Folder(_)) => NAMES[0].to_owned(),
+        (None, Context::Folder(_) | Context::Given(_)) => NAMES[0].to_owned(),
     }
 }
 
@@ -265,8 +296,8 @@ fn read_input(input: &Input) -> Result<Vec<u8>> {
     }
 }
 
-fn contexts(place: Place) -> Contexts {
-    let mut contexts = Contexts::default();
+fn contexts(place: Place, outside: &Outside) -> Contexts {
+    let mut contexts = Contexts::of(outside);
     let name = "context".to_owned();
     match place {
         Place::Folder(path) => {
@@ -274,6 +305,7 @@ fn contexts(place: Place) -> Contexts {
             drop(contexts.folders.insert(name, path));
         }
         Place::Layers(layers) => drop(contexts.layers.insert(name, layers)),
+        Place::Given(there) => drop(contexts.names.insert(name, there)),
     }
     contexts
 }

@@ -36,9 +36,7 @@ async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap,
     messages::answer(&daemon, |messages, gone| async move {
         let progress = Arc::new(Progress::start(messages.clone(), quiet)?);
         let watched = Arc::clone(&progress);
-        let built =
-            task::with_runtime("build", move || async move { engine.build(request, watched, gone).await });
-        let built = built.await;
+        let built = engine.build(request, watched, gone).await;
         progress.finish();
         let built = built.map_err(|error| failed(error, quiet))?;
         say_result(&of_work, &messages, &built, quiet);
@@ -49,8 +47,8 @@ async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap,
 
 /// The message with the lines that are to blame; the log was told already, unless nothing was.
 fn failed(error: Error, quiet: bool) -> Failure {
-    let log = error.log.clone().filter(|_| quiet);
-    let detail = error.detail.clone();
+    let log = error.log.as_deref().filter(|_| quiet).map(str::to_owned);
+    let detail = error.detail.as_deref().map(str::to_owned);
     let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
     let Failure { status, message } = Failure::from(error);
     let parts = [log, detail, Some(message), hint].into_iter().flatten();
@@ -96,6 +94,6 @@ async fn prune(State(daemon): State<Daemon>, params: Params) -> Answer {
         return Err(Failure::lacking(format!("`{lacking}` of a build prune")));
     }
     let (engine, all) = (daemon.engine.clone(), params.is_on("all"));
-    let space_reclaimed = task::blocking(move || engine.prune_build_cache(all)).await?;
+    let (space_reclaimed, _) = task::blocking(move || engine.prune_build_cache(all, None)).await?;
     Ok(json(StatusCode::OK, &Pruned { caches_deleted: Vec::new(), space_reclaimed }))
 }

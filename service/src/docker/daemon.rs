@@ -7,6 +7,8 @@ use std::sync::Arc;
 use kiln_engine::{CancellationToken, Engine};
 use tokio_util::task::TaskTracker;
 
+use crate::buildkit::{self, BuildKit};
+
 use super::containers::runs::Runs;
 use super::events::Events;
 use super::exec::Execs;
@@ -18,6 +20,7 @@ pub struct Daemon(Arc<Inner>);
 /// See [`Daemon`].
 pub struct Inner {
     pub(crate) engine: Engine,
+    pub(crate) buildkit: BuildKit,
     pub(crate) events: Events,
     pub(crate) runs: Runs,
     pub(crate) execs: Execs,
@@ -29,9 +32,10 @@ pub struct Inner {
 
 impl Daemon {
     /// A daemon on `engine`, whose builds are given up at `stop`.
-    pub fn new(engine: Engine, stop: CancellationToken) -> Daemon {
+    pub fn new(engine: Engine, buildkit: buildkit::Options, stop: CancellationToken) -> Daemon {
+        let buildkit = BuildKit::new(engine.clone(), buildkit);
         let (events, runs, execs) = (Events::default(), Runs::default(), Execs::default());
-        Daemon(Arc::new(Inner { engine, events, runs, execs, stop, work: TaskTracker::new() }))
+        Daemon(Arc::new(Inner { engine, buildkit, events, runs, execs, stop, work: TaskTracker::new() }))
     }
 
     /// Waits until nothing is done any more.

@@ -16,8 +16,6 @@ pub(super) fn routes() -> Router<Daemon> {
     let mut router = Router::new()
         .route("/commit", post(|| async { Failure::lacking("`docker commit`") }))
         .route("/images/search", get(|| async { Failure::lacking("the search of images") }))
-        .route("/grpc", lacking("the upgrade of `/grpc`"))
-        .route("/session", lacking("the upgrade of `/session`"))
         .route("/build/cancel", lacking("the cancelling of builds by id; one ends when its client goes away"))
         .route("/plugins", get(no_plugins))
         .route("/plugins/{*rest}", lacking("plugins"))

@@ -22,23 +22,6 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Se
     }
 }
 
-/// Runs something asynchronous that stays on one thread, which is its own.
-pub(crate) async fn with_runtime<T, F>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<T>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T>>,
-{
-    let (runtime, (sender, receiver)) = (tokio::runtime::Handle::current(), tokio::sync::oneshot::channel());
-    // Its stack is an ordinary one: a build is not a small thing.
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    let spawned = builder.spawn(move || {
-        // Nobody is left to be told where this fails.
-        let _ = sender.send(runtime.block_on(work()));
-    });
-    spawned.map_err(|error| Error::internal("start a thread", error))?;
-    receiver.await.unwrap_or_else(|error| Err(Error::internal("answer the request", error)))
-}
-
 /// Runs something that may take as long as a container lives on a thread of its own: many of them must not keep the pool
 /// from what is short.
 pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {

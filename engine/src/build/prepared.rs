@@ -1,0 +1,132 @@
+//! A build as a graph: of a Dockerfile, or sent by somebody who made it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use kiln_builder::Target;
+use kiln_graph::Definition;
+use kiln_parser::SourceFile;
+
+use super::Origin;
+use super::contexts::Contexts;
+use super::outside::Outside;
+use crate::{Error, Result};
+
+/// A build as a graph, ready to be solved.
+#[derive(Clone)]
+pub struct Prepared {
+    pub(crate) source: SourceFile,
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) targets: Vec<Target>,
+    /// How many targets each stage has.
+    pub(super) platforms: usize,
+    pub(super) multi_platform: bool,
+    pub(super) contexts: Contexts,
+    /// Where the context was fetched from.
+    pub(super) origin: Option<Origin>,
+    /// Replaces the times of what is new, in seconds since 1970.
+    pub(super) epoch: Option<i64>,
+    /// When it was begun.
+    pub(super) began: SystemTime,
+    /// Whether the graph was made elsewhere.
+    pub(super) sent: bool,
+}
+
+impl Prepared {
+    /// A graph that somebody made, with what is wanted of it; local contexts and more come from `outside`.
+    pub fn of_graph(
+        definition: Definition,
+        targets: Vec<Target>,
+        multi_platform: bool,
+        outside: &Outside,
+    ) -> Prepared {
+        Prepared {
+            source: SourceFile::new(String::new(), String::new()),
+            definition: Arc::new(definition),
+            platforms: targets.len().max(1),
+            targets,
+            multi_platform,
+            contexts: Contexts::of(outside),
+            origin: None,
+            epoch: None,
+            began: SystemTime::now(),
+            sent: true,
+        }
+    }
+
+    /// The graph of all targets.
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+
+    /// What is made of the graph: one image, or one for each platform.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Whether the targets become an index even where there is one.
+    pub fn is_multi_platform(&self) -> bool {
+        self.multi_platform
+    }
+
+    /// Changes what a target becomes.
+    pub fn set_target(&mut self, number: usize, target: Target) {
+        if let Some(old) = self.targets.get_mut(number) {
+            *old = target;
+        }
+    }
+
+    /// The same with the text that the spans of its vertices are of.
+    pub fn with_source(mut self, name: &str, text: &[u8]) -> Prepared {
+        self.source = SourceFile::from_bytes(name.to_owned(), text);
+        self
+    }
+
+    /// Replaces the time of what is new, in seconds since 1970, where none was found.
+    pub fn set_epoch(&mut self, epoch: Option<i64>) {
+        self.epoch = self.epoch.or(epoch);
+    }
+
+    /// One build of targets that were prepared, perhaps apart; each is a graph and the number of its target.
+    pub fn gather(parts: &[(&Prepared, usize)], multi_platform: bool) -> Result<Prepared> {
+        let Some((first, _)) = parts.first() else {
+            return Err(Error::invalid("a build of nothing"));
+        };
+        let mut whole = Prepared { multi_platform, platforms: parts.len(), ..(*first).clone() };
+        let graphs: BTreeSet<usize> = parts.iter().map(|(part, _)| address(part)).collect();
+        let graphs: Vec<usize> = graphs.into_iter().collect();
+        let target = |(part, number): &(&Prepared, usize)| {
+            part.targets
+                .get(*number)
+                .cloned()
+                .ok_or_else(|| Error::invalid("a build of a target that is not there"))
+        };
+        whole.targets = parts.iter().map(target).collect::<Result<_>>()?;
+        if graphs.len() == 1 {
+            return Ok(whole);
+        }
+        let of = |graph: &usize| parts.iter().find(|(part, _)| address(part) == *graph);
+        let definitions: Vec<Definition> =
+            graphs.iter().filter_map(of).map(|(part, _)| (*part.definition).clone()).collect();
+        let merged = Definition::merge(&definitions);
+        for (target, (part, _)) in whole.targets.iter_mut().zip(parts) {
+            let number = graphs.iter().position(|graph| *graph == address(part)).unwrap_or_default();
+            target.root = target.root.map(|edge| merged.edge(number, edge));
+            whole.contexts.add(&part.contexts);
+        }
+        whole.definition = Arc::new(merged.definition);
+        Ok(whole)
+    }
+}
+
+/// What tells graphs apart that may be equal.
+fn address(prepared: &Prepared) -> usize {
+    Arc::as_ptr(&prepared.definition) as usize
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("targets", &self.targets).finish_non_exhaustive()
+    }
+}

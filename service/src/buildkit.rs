@@ -1,0 +1,157 @@
+//! The BuildKit API: gRPC services over `engine`, and the sessions in which clients serve files and more to a build.
+//!
+//! ```text
+//! Solve --frontend/llb--> Prepared --engine--> images --export--> session's FileSend
+//!   |                        ^                    events --status--> Status
+//! LLBBridge --gateway--------+
+//! ```
+
+mod attributes;
+mod auth;
+mod content;
+mod control;
+mod errors;
+mod exports;
+mod filesend;
+mod filesync;
+mod frontend;
+mod gateway;
+mod health;
+mod history;
+mod jobs;
+mod llb;
+mod offer;
+mod packets;
+mod secrets;
+mod session;
+mod solve;
+mod ssh;
+mod status;
+mod tunnel;
+mod workers;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use bollard_buildkit_proto::health::health_server::HealthServer;
+use bollard_buildkit_proto::moby::buildkit::v1::control_server::ControlServer;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
+use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, StatusResponse};
+use futures_util::Stream;
+use hyper::HeaderMap;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use kiln_engine::Engine;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::Status;
+use tonic::service::Routes;
+
+use jobs::Jobs;
+use session::Sessions;
+
+/// The most bytes of one message: of a graph, above all.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// What a server of the BuildKit API is told at its start.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What programs that fetch for a build find in their environment: `PATH`, and proxies.
+    pub environment: BTreeMap<String, String>,
+    /// Entitlements that clients may grant their builds, such as `network.host`; none by default.
+    pub entitlements: Vec<String>,
+    /// More labels of the one worker.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The BuildKit API of one engine. Clones are the same server.
+#[derive(Clone)]
+pub struct BuildKit {
+    server: Arc<Server>,
+}
+
+/// What the services share.
+struct Server {
+    engine: Engine,
+    options: Options,
+    sessions: Arc<Sessions>,
+    jobs: Arc<Jobs>,
+}
+
+impl BuildKit {
+    /// A server that builds with `engine`.
+    pub fn new(engine: Engine, options: Options) -> BuildKit {
+        let (sessions, jobs) = (Arc::default(), Arc::default());
+        BuildKit { server: Arc::new(Server { engine, options, sessions, jobs }) }
+    }
+
+    /// Its gRPC services as routes, for a listener that speaks HTTP/2 among others.
+    pub fn routes(&self) -> axum::Router {
+        let control = ControlServer::new(control::Service(self.clone()));
+        let bridge = LlbBridgeServer::new(gateway::Service(self.server.clone()));
+        Routes::new(control.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+            .add_service(bridge.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+            .add_service(HealthServer::new(health::Service))
+            .prepare()
+            .into_axum_router()
+    }
+
+    /// Builds what a client asked for in other words (`POST /build?version=2`); what it is answered. The build is given up
+    /// when this is dropped.
+    pub async fn solve(&self, request: SolveRequest) -> Result<HashMap<String, String>, Status> {
+        let exporters = exports::exporters(&request);
+        let job = self.server.jobs.begin(&request, &exporters)?;
+        // A client that goes away gives its build up.
+        let _gone = job.cancel.clone().drop_guard();
+        solve::run(self.server.clone(), job, request, exporters).await
+    }
+
+    /// What is told of a build, all from the start; it may be about to begin.
+    pub async fn watch(
+        &self,
+        reference: &str,
+    ) -> Result<impl Stream<Item = Result<StatusResponse, Status>> + Send + use<>, Status> {
+        let job = self.server.jobs.get(reference).await?;
+        Ok(job.recorder.clone().watch())
+    }
+
+    /// Serves the same on a connection that was taken over (`POST /grpc`), until it ends.
+    pub async fn serve_grpc(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = TowerToHyperService::new(self.routes());
+        let connection = auto::Builder::new(TokioExecutor::new());
+        let served = connection.serve_connection_with_upgrades(TokioIo::new(io), service).await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "a gRPC connection ended");
+        }
+    }
+
+    /// Whether a request's headers describe a session. An error is the client's.
+    pub fn check_session(&self, headers: &HeaderMap) -> Result<(), kiln_engine::Error> {
+        session::Described::of(headers).map(drop)
+    }
+
+    /// Takes a connection over (`POST /session`) as the session that its request's headers describe, until it ends.
+    /// An error is the client's: a header that is missing, or too many sessions.
+    pub async fn serve_session(
+        &self,
+        headers: &HeaderMap,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<(), kiln_engine::Error> {
+        let described = session::Described::of(headers)?;
+        let attached = self.server.sessions.attach(described, io).await?;
+        attached.closed().await;
+        Ok(())
+    }
+}
+
+/// The gRPC services of the BuildKit API.
+pub fn routes(engine: Engine, options: Options) -> axum::Router {
+    BuildKit::new(engine, options).routes()
+}
+
+impl fmt::Debug for BuildKit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildKit").field("options", &self.server.options).finish_non_exhaustive()
+    }
+}

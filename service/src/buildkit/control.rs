@@ -1,0 +1,152 @@
+//! `moby.buildkit.v1.Control`: what every client of the BuildKit API calls.
+
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use bollard_buildkit_proto::moby::buildkit::v1 as wire;
+use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
+use futures_util::Stream;
+use futures_util::stream::iter;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::solve::on_own_thread;
+use super::{BuildKit, errors, history, session, tunnel, workers};
+
+/// The one record that the build cache is told as, and its type.
+const CACHE: &str = "kiln-build-cache";
+const RECORD_TYPE: &str = "regular";
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+pub(super) struct Service(pub(super) BuildKit);
+
+#[tonic::async_trait]
+impl Control for Service {
+    async fn info(&self, _: Request<wire::InfoRequest>) -> Result<Response<wire::InfoResponse>, Status> {
+        Ok(Response::new(wire::InfoResponse { buildkit_version: Some(workers::version()) }))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<wire::ListWorkersRequest>,
+    ) -> Result<Response<wire::ListWorkersResponse>, Status> {
+        let record = vec![workers::record(&self.0.server.options.labels)];
+        Ok(Response::new(wire::ListWorkersResponse { record }))
+    }
+
+    async fn solve(
+        &self,
+        request: Request<wire::SolveRequest>,
+    ) -> Result<Response<wire::SolveResponse>, Status> {
+        let exporter_response = self.0.solve(request.into_inner()).await?;
+        Ok(Response::new(wire::SolveResponse { exporter_response }))
+    }
+
+    type StatusStream = Answers<wire::StatusResponse>;
+
+    async fn status(
+        &self,
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<Self::StatusStream>, Status> {
+        let job = self.0.server.jobs.get(&request.into_inner().r#ref).await?;
+        Ok(Response::new(Box::pin(job.recorder.clone().watch())))
+    }
+
+    type SessionStream = Answers<wire::BytesMessage>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::BytesMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let told = |error| errors::status(&error);
+        let (metadata, _, stream) = request.into_parts();
+        let described = session::Described::of(&metadata.into_headers()).map_err(told)?;
+        let (io, answers) = tunnel::open(stream);
+        // The client speaks only once it is answered.
+        let sessions = self.0.server.sessions.clone();
+        tokio::spawn(async move {
+            if let Err(error) = sessions.attach(described, io).await {
+                tracing::info!(error = error.chain(), "a session could not begin");
+            }
+        });
+        Ok(Response::new(Box::pin(Received(answers))))
+    }
+
+    async fn disk_usage(
+        &self,
+        _: Request<wire::DiskUsageRequest>,
+    ) -> Result<Response<wire::DiskUsageResponse>, Status> {
+        let engine = self.0.server.engine.clone();
+        let usage = on_own_thread(move || async move { engine.usage() }).await?;
+        let usage = usage.map_err(|error| errors::status(&error))?;
+        let cache = usage.iter().filter(|line| line.kind == "Build Cache" && line.total > 0);
+        let record = cache.map(|line| wire::UsageRecord {
+            in_use: line.reclaimable == 0 && line.active > 0,
+            description: format!("{} layers and directories that builds remember", line.total),
+            ..record(line.size)
+        });
+        Ok(Response::new(wire::DiskUsageResponse { record: record.collect() }))
+    }
+
+    type PruneStream = Answers<wire::UsageRecord>;
+
+    async fn prune(
+        &self,
+        request: Request<wire::PruneRequest>,
+    ) -> Result<Response<Self::PruneStream>, Status> {
+        let wire::PruneRequest { all, keep_duration, filter, .. } = request.into_inner();
+        if let Some(filter) = filter.first() {
+            return Err(Status::unimplemented(format!("prune with the filter `{}`", filter.escape_debug())));
+        }
+        let keep = u64::try_from(keep_duration).ok().filter(|nanoseconds| *nanoseconds > 0);
+        let before = keep.and_then(|keep| SystemTime::now().checked_sub(Duration::from_nanos(keep)));
+        let engine = self.0.server.engine.clone();
+        let pruned = on_own_thread(move || async move { engine.prune_build_cache(all, before) }).await?;
+        let (freed, results) = pruned.map_err(|error| errors::status(&error))?;
+        let description = format!("{results} results that builds remembered");
+        let gone = (freed > 0 || results > 0).then(|| Ok(wire::UsageRecord { description, ..record(freed) }));
+        Ok(Response::new(Box::pin(iter(gone))))
+    }
+
+    type ListenBuildHistoryStream = Answers<wire::BuildHistoryEvent>;
+
+    async fn listen_build_history(
+        &self,
+        request: Request<wire::BuildHistoryRequest>,
+    ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
+        Ok(Response::new(Box::pin(history::listen(&self.0.server.jobs, &request.into_inner())?)))
+    }
+
+    async fn update_build_history(
+        &self,
+        request: Request<wire::UpdateBuildHistoryRequest>,
+    ) -> Result<Response<wire::UpdateBuildHistoryResponse>, Status> {
+        history::update(&self.0.server.jobs, &request.into_inner())?;
+        Ok(Response::new(wire::UpdateBuildHistoryResponse {}))
+    }
+}
+
+fn record(size: u64) -> wire::UsageRecord {
+    wire::UsageRecord {
+        id: CACHE.to_owned(),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        record_type: RECORD_TYPE.to_owned(),
+        ..wire::UsageRecord::default()
+    }
+}
+
+/// What a channel gives, as a stream.
+struct Received(mpsc::Receiver<Result<wire::BytesMessage, Status>>);
+
+impl Stream for Received {
+    type Item = Result<wire::BytesMessage, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

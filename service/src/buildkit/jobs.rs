@@ -1,0 +1,236 @@
+//! The builds that run and those that ran, by the reference that their client gave them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bollard_buildkit_proto::google::rpc;
+use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
+use kiln_engine::CancellationToken;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::errors;
+use super::gateway::Gateway;
+use super::status::Recorder;
+
+/// How long somebody waits for a build that is about to begin.
+const WAIT: Duration = Duration::from_secs(5);
+/// The most builds at once, and those that are remembered.
+const MAX_RUNNING: usize = 256;
+const MAX_REMEMBERED: usize = 100;
+/// The most bytes of output that are kept of builds that are over.
+const MAX_OUTPUT: usize = 64 << 20;
+/// The longest reference.
+const MAX_REFERENCE: usize = 256;
+/// News that a slow listener may be behind.
+const NEWS: usize = 256;
+
+/// A build.
+pub(super) struct Job {
+    /// What its client calls it.
+    pub(super) reference: String,
+    /// What was asked for, without what is large.
+    pub(super) asked: Asked,
+    /// What its watchers are told.
+    pub(super) recorder: Arc<Recorder>,
+    /// Gives it up.
+    pub(super) cancel: CancellationToken,
+    /// Where its client solves parts of it.
+    pub(super) gateway: Gateway,
+    /// Whether it is remembered.
+    pub(super) internal: bool,
+    pub(super) began: SystemTime,
+    ended: Mutex<Option<Ended>>,
+    pinned: Mutex<bool>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked {
+    pub(super) frontend: String,
+    pub(super) attributes: HashMap<String, String>,
+    pub(super) exporters: Vec<Exporter>,
+}
+
+/// How a build ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) at: SystemTime,
+    /// What its client was answered.
+    pub(super) answer: Result<HashMap<String, String>, rpc::Status>,
+}
+
+/// What happened to a build.
+#[derive(Clone)]
+pub(super) enum News {
+    Began(Arc<Job>),
+    Ended(Arc<Job>),
+    Forgotten(Arc<Job>),
+}
+
+/// All builds.
+pub(super) struct Jobs {
+    state: Mutex<State>,
+    arrived: Notify,
+    news: broadcast::Sender<News>,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<String, Arc<Job>>,
+    /// Those that are over, the oldest first.
+    over: VecDeque<Arc<Job>>,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        let (news, _) = broadcast::channel(NEWS);
+        Jobs { state: Mutex::default(), arrived: Notify::new(), news }
+    }
+}
+
+impl Jobs {
+    /// Begins a build.
+    pub(super) fn begin(&self, request: &SolveRequest, exporters: &[Exporter]) -> Result<Arc<Job>, Status> {
+        let reference = &request.r#ref;
+        if reference.is_empty() || reference.len() > MAX_REFERENCE {
+            return Err(Status::invalid_argument("a build needs a reference, of 256 bytes at most"));
+        }
+        let asked = Asked {
+            frontend: request.frontend.clone(),
+            attributes: request.frontend_attrs.clone().into_iter().collect(),
+            exporters: exporters.to_vec(),
+        };
+        let job = Arc::new(Job {
+            reference: reference.clone(),
+            asked,
+            recorder: Arc::new(Recorder::new(reference)),
+            cancel: CancellationToken::new(),
+            gateway: Gateway::default(),
+            internal: request.internal,
+            began: SystemTime::now(),
+            ended: Mutex::default(),
+            pinned: Mutex::default(),
+        });
+        let mut state = self.state();
+        if state.find(reference).is_some() {
+            return Err(Status::already_exists(format!("job ID {reference} exists")));
+        }
+        if state.running.len() >= MAX_RUNNING {
+            return Err(Status::resource_exhausted(format!("{MAX_RUNNING} builds run already")));
+        }
+        state.running.insert(reference.clone(), job.clone());
+        drop(state);
+        self.arrived.notify_waiters();
+        self.tell(News::Began(job.clone()));
+        Ok(job)
+    }
+
+    /// Ends a build: it is remembered, and the oldest that nobody pinned may be forgotten for it.
+    pub(super) fn end(&self, job: &Arc<Job>, answer: &Result<HashMap<String, String>, Status>) {
+        let answer = answer.clone().map_err(|status| errors::to_message(&status));
+        *job.ended() = Some(Ended { at: SystemTime::now(), answer });
+        job.gateway.close();
+        job.recorder.end();
+        let mut state = self.state();
+        state.running.remove(&job.reference);
+        state.over.push_back(job.clone());
+        let mut old = Vec::new();
+        while state.is_full()
+            && let Some(at) = state.over.iter().position(|job| !job.is_pinned())
+        {
+            old.extend(state.over.remove(at));
+        }
+        drop(state);
+        self.tell(News::Ended(job.clone()));
+        old.into_iter().for_each(|job| self.tell(News::Forgotten(job)));
+    }
+
+    /// The build `reference`, which may be about to begin.
+    pub(super) async fn get(&self, reference: &str) -> Result<Arc<Job>, Status> {
+        let deadline = Instant::now() + WAIT;
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            if let Some(job) = self.state().find(reference) {
+                return Ok(job);
+            }
+            if timeout_at(deadline, arrived).await.is_err() {
+                let shown: String = reference.escape_debug().take(MAX_REFERENCE).collect();
+                return Err(Status::not_found(format!("no such job {shown}")));
+            }
+        }
+    }
+
+    /// Every build, the oldest first, those that run last.
+    pub(super) fn all(&self) -> Vec<Arc<Job>> {
+        let state = self.state();
+        let mut running: Vec<Arc<Job>> = state.running.values().cloned().collect();
+        running.sort_by_key(|job| job.began);
+        state.over.iter().cloned().chain(running).collect()
+    }
+
+    /// Forgets a build that is over; whether there was one.
+    pub(super) fn forget(&self, reference: &str) -> bool {
+        let mut state = self.state();
+        let at = state.over.iter().position(|job| job.reference == reference);
+        let job = at.and_then(|at| state.over.remove(at));
+        drop(state);
+        job.map(|job| self.tell(News::Forgotten(job))).is_some()
+    }
+
+    /// What happens from now on.
+    pub(super) fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    fn tell(&self, news: News) {
+        let internal = match &news {
+            News::Began(job) | News::Ended(job) | News::Forgotten(job) => job.internal,
+        };
+        if !internal {
+            // An error means that nobody listens.
+            drop(self.news.send(news));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        let output: usize = self.over.iter().map(|job| job.recorder.output()).sum();
+        self.over.len() > MAX_REMEMBERED || output > MAX_OUTPUT
+    }
+
+    fn find(&self, reference: &str) -> Option<Arc<Job>> {
+        let over = || self.over.iter().find(|job| job.reference == reference);
+        self.running.get(reference).or_else(over).cloned()
+    }
+}
+
+impl Job {
+    /// How it ended, if it did.
+    pub(super) fn outcome(&self) -> Option<Ended> {
+        self.ended().clone()
+    }
+
+    /// Whether it is kept however many come after it.
+    pub(super) fn is_pinned(&self) -> bool {
+        *self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps it, or not.
+    pub(super) fn pin(&self, pinned: bool) {
+        *self.pinned.lock().unwrap_or_else(PoisonError::into_inner) = pinned;
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Option<Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,132 @@
+//! Sources of LLB: a URL-like identifier and attributes.
+
+use std::collections::BTreeMap;
+
+use bollard_buildkit_proto::pb;
+use kiln_engine::oci::{Digest, Platform, Reference};
+use kiln_engine::{Error, Result, boolean};
+use kiln_graph::{ChmodSpec, GitTimes, Owner, Principal, SourceOp, Submodules};
+
+use super::wrong;
+
+/// The name of a download that says none.
+const DOWNLOAD: &str = "__unnamed__";
+/// The longest name of a file.
+const MAX_NAME: usize = 255;
+/// Attributes whose meaning would be lost.
+const UNKNOWN: [&str; 6] = [
+    "image.layerlimit",
+    "oci.layerlimit",
+    "local.metadatatransfer",
+    "git.bundle",
+    "git.checkoutbundle",
+    "git.sig.pubkey",
+];
+
+pub(super) fn read(source: &pb::SourceOp, platform: Platform) -> Result<SourceOp> {
+    let pb::SourceOp { identifier, attrs } = source;
+    if let Some(key) = UNKNOWN.iter().find(|key| attrs.contains_key(**key)) {
+        return Err(Error::not_implemented(format!("the attribute `{key}` of a source")));
+    }
+    let no_scheme = || wrong(format!("the source `{}` has no scheme", identifier.escape_debug()));
+    let (scheme, rest) = identifier.split_once("://").ok_or_else(no_scheme)?;
+    match scheme {
+        "docker-image" => image(rest, platform),
+        "local" => local(rest, attrs),
+        "git" => git(rest, attrs),
+        "http" | "https" => http(identifier, rest, attrs),
+        "oci-layout" => layout(rest, attrs, platform),
+        other => Err(Error::not_implemented(format!("the source `{}://`", other.escape_debug()))),
+    }
+}
+
+fn image(name: &str, platform: Platform) -> Result<SourceOp> {
+    let reference: Reference = name.parse().map_err(|error| wrong(format!("{error}")))?;
+    Ok(SourceOp::Image { reference: reference.with_default_tag(), platform })
+}
+
+fn local(name: &str, attrs: &BTreeMap<String, String>) -> Result<SourceOp> {
+    let list = |key: &str| match attrs.get(key) {
+        None => Ok(Vec::new()),
+        Some(text) => serde_json::from_str::<Option<Vec<String>>>(text)
+            .map(Option::unwrap_or_default)
+            .map_err(|error| wrong(format!("`{key}`: {error}"))),
+    };
+    Ok(SourceOp::Local {
+        name: name.to_owned(),
+        include: list("local.includepattern")?,
+        exclude: list("local.excludepatterns")?,
+        follow: list("local.followpaths")?,
+    })
+}
+
+fn git(rest: &str, attrs: &BTreeMap<String, String>) -> Result<SourceOp> {
+    let (place, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let flag = |key: &str| attrs.get(key).and_then(|text| boolean::parse(text)).unwrap_or(false);
+    let remote = attrs.get("git.fullurl").map(|url| url.split('#').next().unwrap_or_default().to_owned());
+    Ok(SourceOp::Git {
+        remote: remote.unwrap_or_else(|| format!("https://{place}")),
+        reference: given(reference),
+        subdir: given(subdir),
+        checksum: attrs.get("git.checksum").cloned().filter(|text| !text.is_empty()),
+        keep_git_dir: flag("git.keepgitdir"),
+        submodules: if flag("git.skipsubmodules") { Submodules::Skip } else { Submodules::Recursive },
+        times: match attrs.get("git.mtime").map(String::as_str) {
+            Some("commit") => GitTimes::Commit,
+            _ => GitTimes::Checkout,
+        },
+        fetch_by_commit: flag("git.fetchbycommit"),
+    })
+}
+
+fn http(url: &str, rest: &str, attrs: &BTreeMap<String, String>) -> Result<SourceOp> {
+    if let Some(key) =
+        attrs.keys().find(|key| key.starts_with("http.header.") || key.starts_with("http.sig."))
+    {
+        return Err(Error::not_implemented(format!("the attribute `{}` of a download", key.escape_debug())));
+    }
+    let number = |key: &str| {
+        let parse = |text: &String| text.parse::<u32>().map_err(|_| wrong(format!("`{key}` is no number")));
+        attrs.get(key).map(parse).transpose()
+    };
+    let digest =
+        |text: &String| text.parse::<Digest>().map_err(|error| wrong(format!("`http.checksum`: {error}")));
+    let octal = |text: &String| {
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+        mode.map(ChmodSpec::Octal).ok_or_else(|| wrong("`http.perm` is no permission"))
+    };
+    let (uid, gid) = (number("http.uid")?, number("http.gid")?);
+    let owner = (uid.is_some() || gid.is_some())
+        .then(|| Owner { user: uid.map(Principal::Id), group: gid.map(Principal::Id) });
+    owner.as_ref().map_or(Ok(()), Owner::check).map_err(|error| wrong(format!("{error}")))?;
+    Ok(SourceOp::Http {
+        url: url.to_owned(),
+        checksum: attrs.get("http.checksum").map(digest).transpose()?,
+        filename: filename(attrs.get("http.filename").map(String::as_str), rest)?,
+        mode: attrs.get("http.perm").map(octal).transpose()?,
+        owner,
+    })
+}
+
+/// B07: a name is one component and leads nowhere.
+fn filename(given: Option<&str>, rest: &str) -> Result<String> {
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let last = path.split_once('/').map_or("", |(_, path)| path.rsplit('/').next().unwrap_or_default());
+    let name = match given.unwrap_or(last) {
+        "" => DOWNLOAD,
+        name => name,
+    };
+    match name == "." || name == ".." || name.len() > MAX_NAME || name.contains(['/', '\0']) {
+        true => Err(wrong(format!("`{}` is no name of a file", name.escape_debug()))),
+        false => Ok(name.to_owned()),
+    }
+}
+
+fn layout(rest: &str, attrs: &BTreeMap<String, String>, platform: Platform) -> Result<SourceOp> {
+    let (name, digest) = rest.rsplit_once('@').ok_or_else(|| wrong("an OCI layout without a digest"))?;
+    let digest = digest.parse().map_err(|error| wrong(format!("an OCI layout: {error}")))?;
+    let store = attrs.get("oci.store").map_or(name, String::as_str).to_owned();
+    Ok(SourceOp::OciLayout { store, digest, platform })
+}

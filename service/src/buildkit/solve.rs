@@ -1,0 +1,250 @@
+//! `Solve`: from what a client asks to what it is answered.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
+use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
+use kiln_engine::build::{BuildRequest, Export, Prepared};
+use kiln_engine::progress::ProgressSink;
+use kiln_engine::{Engine, Error, ErrorKind, Result};
+use tokio::runtime::Handle;
+use tonic::Status;
+
+use super::attributes::{self, Attributes};
+use super::filesend::Streams;
+use super::gateway::{Part, Returned};
+use super::jobs::{Job, Jobs};
+use super::offer::{Nobody, Offer};
+use super::{Server, errors, exports, frontend, llb};
+
+/// Frontends that are kiln's own Dockerfile language.
+const DOCKERFILE: &str = "dockerfile.v0";
+const GATEWAY: &str = "gateway.v0";
+/// Images that bring the same language as a frontend.
+const DOCKERFILE_IMAGES: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
+
+/// A build under way: who does it, for whom.
+pub(super) struct Work {
+    pub(super) engine: Engine,
+    pub(super) job: Arc<Job>,
+    pub(super) offer: Option<Offer>,
+    environment: std::collections::BTreeMap<String, String>,
+    allow: kiln_engine::build::Entitlements,
+    solves: AtomicU32,
+}
+
+/// Builds, on a thread of its own: whatever becomes of the caller, the build ends in order and its end is remembered.
+pub(super) async fn run(
+    server: Arc<Server>,
+    job: Arc<Job>,
+    request: SolveRequest,
+    exporters: Vec<Exporter>,
+) -> std::result::Result<HashMap<String, String>, Status> {
+    let jobs = server.jobs.clone();
+    let ending = Ending { jobs: jobs.clone(), job: job.clone() };
+    let done = on_own_thread(move || async move {
+        let answer = solve(&server, &job, request, &exporters).await;
+        jobs.end(&job, &answer);
+        drop(ending);
+        answer
+    });
+    done.await?
+}
+
+/// Runs what need not be `Send` where it may also wait for the disk.
+pub(super) async fn on_own_thread<T, F>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> std::result::Result<T, Status>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let runtime = Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(work()));
+    done.await.map_err(|error| Status::internal(format!("the build broke off: {error}")))
+}
+
+/// Ends a job whose thread did not.
+struct Ending {
+    jobs: Arc<Jobs>,
+    job: Arc<Job>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if self.job.outcome().is_none() {
+            self.jobs.end(&self.job, &Err(Status::internal("the build broke off")));
+        }
+    }
+}
+
+async fn solve(
+    server: &Server,
+    job: &Arc<Job>,
+    request: SolveRequest,
+    exporters: &[Exporter],
+) -> std::result::Result<HashMap<String, String>, Status> {
+    let told = |error: Error| errors::status(&error);
+    check_cache(&request).map_err(told)?;
+    check_policy(!request.source_policy_session.is_empty(), request.source_policy.as_slice())
+        .map_err(told)?;
+    let work = Arc::new(Work::begin(server, job, &request).await.map_err(told)?);
+    let streams = Streams::default();
+    let session = work.offer.as_ref().map(|offer| &offer.session);
+    let exports = exports::exports(exporters, session, &streams).map_err(told)?;
+    let returned = match (request.frontend.as_str(), &request.definition) {
+        ("", None) => {
+            job.gateway.open(work.clone());
+            work.returned().await?
+        }
+        ("", Some(definition)) => {
+            let part = llb::part(&work, definition).map_err(told)?;
+            Returned::of_part(part)
+        }
+        (frontend, _) => {
+            let attributes = request.frontend_attrs.clone();
+            let part = frontend::prepare(&work, frontend, attributes, &request.frontend_inputs).await;
+            Returned::of_part(part.map_err(told)?)
+        }
+    };
+    let result = build(&work, &returned, &request.frontend_attrs, exports).await;
+    match result {
+        Ok(response) => {
+            streams.finish().await.map_err(told)?;
+            Ok(response)
+        }
+        Err(error) => Err(told(error)),
+    }
+}
+
+async fn build(
+    work: &Work,
+    returned: &Returned,
+    attributes: &HashMap<String, String>,
+    exports: Vec<Export>,
+) -> Result<HashMap<String, String>> {
+    let Some(prepared) = returned.gather()? else {
+        return Ok(HashMap::new());
+    };
+    let mut request = work.request(attributes)?;
+    if exports.iter().any(|export| matches!(export, Export::Docker { .. })) {
+        // Docker's archive has no place for them, and clients ask for them unasked.
+        request.attest.provenance = None;
+        request.attest.sbom = false;
+    }
+    request.exports = exports;
+    let sink = returned.sink(work);
+    let cancel = work.job.cancel.clone();
+    let result = work.engine.build_prepared(&prepared, request, sink, cancel).await?;
+    let mut response = exports::response(&result);
+    response.extend(returned.texts());
+    Ok(response)
+}
+
+/// What kiln does not keep elsewhere is not said to be kept.
+fn check_cache(request: &SolveRequest) -> Result<()> {
+    let Some(cache) = &request.cache else { return Ok(()) };
+    let exports = cache.exports.iter().map(|entry| entry.r#type.as_str());
+    let exports = exports.chain((!cache.export_ref_deprecated.is_empty()).then_some("registry"));
+    match exports.into_iter().next() {
+        Some(kind) => Err(Error::not_implemented(format!("exporting the cache (`type={kind}`)"))
+            .with_hint("the cache of this daemon is kept between builds anyway")),
+        None => Ok(()),
+    }
+}
+
+/// Rules that nobody would keep are not taken.
+pub(super) fn check_policy(asks_client: bool, policies: &[Policy]) -> Result<()> {
+    match asks_client || policies.iter().any(|policy| !policy.rules.is_empty()) {
+        true => Err(Error::not_implemented("a source policy")),
+        false => Ok(()),
+    }
+}
+
+impl Work {
+    async fn begin(server: &Server, job: &Arc<Job>, request: &SolveRequest) -> Result<Work> {
+        let allow = attributes::entitlements(&request.entitlements, &server.options.entitlements)?;
+        let offer = match request.session.as_str() {
+            "" => None,
+            id => Some(server.sessions.get(id).await?),
+        };
+        let offer = offer.map(|session| Offer::new(&server.engine, session, job.cancel.clone()));
+        let engine = match &offer {
+            Some(offer) => offer.engine(&server.engine),
+            None => server.engine.clone(),
+        };
+        let environment = server.options.environment.clone();
+        Ok(Work { engine, job: job.clone(), offer, environment, allow, solves: AtomicU32::new(0) })
+    }
+
+    /// What the engine is asked, but for a context and exports.
+    pub(super) fn request(&self, attributes: &HashMap<String, String>) -> Result<BuildRequest> {
+        Ok(self.fill(Attributes::parse(attributes)?.request))
+    }
+
+    /// The request of this build's client.
+    pub(super) fn fill(&self, request: BuildRequest) -> BuildRequest {
+        BuildRequest {
+            outside: match &self.offer {
+                Some(offer) => offer.outside(),
+                None => Nobody::outside(),
+            },
+            environment: self.environment.clone(),
+            allow: self.allow.clone(),
+            ..request
+        }
+    }
+
+    /// Who hears of one more solve; `digests` are what the client calls its steps.
+    pub(super) fn sink(&self, digests: Vec<Option<String>>) -> Arc<dyn ProgressSink> {
+        let number = self.solves.fetch_add(1, Ordering::Relaxed);
+        self.job.recorder.sink(number, digests)
+    }
+
+    /// A graph with what belongs to it.
+    pub(super) fn part(
+        &self,
+        prepared: Prepared,
+        sink: Arc<dyn ProgressSink>,
+        attributes: HashMap<String, String>,
+    ) -> Part {
+        Part { prepared: Arc::new(prepared), sink, attributes: Arc::new(attributes) }
+    }
+
+    /// Waits for what the client makes of its build.
+    async fn returned(&self) -> std::result::Result<Returned, Status> {
+        let closed = async {
+            match &self.offer {
+                Some(offer) => offer.session.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let cancelled = |why: &str| errors::status(&Error::new(ErrorKind::Cancelled, why));
+        tokio::select! {
+            returned = self.job.gateway.returned() => returned,
+            () = self.job.cancel.cancelled() => Err(cancelled("the build was cancelled")),
+            () = closed => Err(cancelled("the client went away")),
+        }
+    }
+}
+
+/// Whether a frontend is the built-in one, by its name or by the image that it would be.
+pub(super) fn check_frontend(frontend: &str, attributes: &HashMap<String, String>) -> Result<()> {
+    match frontend {
+        DOCKERFILE => Ok(()),
+        GATEWAY => {
+            let source = attributes.get("source").map(String::as_str).unwrap_or_default();
+            let name = source.split(['@', ':']).next().unwrap_or_default();
+            let name = name.strip_prefix("docker.io/").unwrap_or(name);
+            match DOCKERFILE_IMAGES.contains(&name) {
+                true => Ok(()),
+                false => Err(Error::not_implemented(format!("the frontend `{source}`"))
+                    .with_hint("kiln reads Dockerfiles itself and runs no other frontends")),
+            }
+        }
+        other => Err(Error::not_implemented(format!("the frontend `{other}`"))),
+    }
+}

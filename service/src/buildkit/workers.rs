@@ -1,0 +1,70 @@
+//! The one worker of this machine, as clients ask for it before they build.
+
+use std::collections::BTreeMap;
+
+use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, GcPolicy, WorkerRecord};
+use bollard_buildkit_proto::pb;
+use kiln_engine::oci::Platform;
+
+/// What the worker is called; there is one.
+const ID: &str = "kiln";
+/// The release of BuildKit whose API this is: clients ask for features by version too.
+const API_VERSION: &str = "v0.29.0";
+
+/// Who answers.
+pub(super) fn version() -> BuildkitVersion {
+    BuildkitVersion {
+        package: "github.com/moby/buildkit".to_owned(),
+        version: API_VERSION.to_owned(),
+        revision: concat!("kiln-", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// The worker, with `labels` beside those that every worker has.
+pub(super) fn record(labels: &BTreeMap<String, String>) -> WorkerRecord {
+    let own = [
+        ("org.mobyproject.buildkit.worker.executor", "kiln"),
+        ("org.mobyproject.buildkit.worker.network", "bridge"),
+        ("org.mobyproject.buildkit.worker.oci.process-mode", "sandbox"),
+        ("org.mobyproject.buildkit.worker.snapshotter", "overlayfs"),
+    ];
+    let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    WorkerRecord {
+        id: ID.to_owned(),
+        labels: own.into_iter().chain(labels.clone()).collect(),
+        platforms: platforms().iter().map(platform).collect(),
+        gc_policy: vec![GcPolicy { all: true, ..GcPolicy::default() }],
+        buildkit_version: Some(version()),
+        cdi_devices: Vec::new(),
+    }
+}
+
+/// What this machine runs: its own platform first, then what its processor runs as well.
+fn platforms() -> Vec<Platform> {
+    let host = Platform::host();
+    let also = (host.architecture == "amd64").then(|| Platform::new("linux", "386", None));
+    [host].into_iter().chain(also).collect()
+}
+
+/// A platform in the words of the protocol.
+pub(super) fn platform(platform: &Platform) -> pb::Platform {
+    pb::Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone().unwrap_or_default(),
+        os_version: platform.os_version.clone().unwrap_or_default(),
+        os_features: Vec::new(),
+    }
+}
+
+/// The same the other way; this machine's where nothing is said.
+pub(super) fn platform_of(platform: Option<&pb::Platform>) -> Platform {
+    match platform {
+        Some(said) if !said.os.is_empty() && !said.architecture.is_empty() => {
+            let variant = Some(said.variant.as_str()).filter(|variant| !variant.is_empty());
+            let version = Some(said.os_version.clone()).filter(|version| !version.is_empty());
+            Platform { os_version: version, ..Platform::new(&said.os, &said.architecture, variant) }
+        }
+        _ => Platform::host(),
+    }
+}
