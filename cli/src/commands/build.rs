@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use clap::ValueEnum as _;
 use kiln_engine::build::verify::Verified;
-use kiln_engine::build::{BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Squash};
+use kiln_engine::build::{
+    BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Outside, Squash,
+};
 use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -147,6 +149,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         context: context::context(&args.context),
         dockerfile,
         dockerfile_input,
+        outside: Outside::default(),
         named_contexts: context::named(&args.build_contexts)?,
         target: first.stage,
         epoch: epoch(&build_args),
