@@ -149,6 +149,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         context: context::context(&args.context),
         dockerfile,
         dockerfile_input,
+        outside: Outside::default(),
         named_contexts: context::named(&args.build_contexts)?,
         target: first.stage,
         epoch: epoch(&build_args),

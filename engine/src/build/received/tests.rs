@@ -1,5 +1,9 @@
 //! Files of strangers land where they belong, and nowhere else.
 
+use std::os::unix::ffi::OsStrExt as _;
+
+use kiln_builder::tree::{TreeEntry, TreeNode};
+
 use super::*;
 use crate::Config;
 
