@@ -176,7 +176,6 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         attest: attest::parse(&args.attest, args.provenance.as_deref(), args.sbom.as_deref())?,
         exports: exports(args, &first.names)?,
         others: others.into_iter().map(|other| stage(args, other)).collect::<Result<_>>()?,
-        outside: Outside::default(),
     })
 }
 
