@@ -1,6 +1,7 @@
 //! `kiln serve`: its doors, what it says of itself, and what it does with requests that nobody should send.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
@@ -311,4 +312,55 @@ fn nothing_of_many_requests_stays() {
     let before = files();
     (0..200).for_each(|_| ask());
     wait_for("connections to be closed", || files() <= before + 3);
+}
+
+#[test]
+fn buildkit_s_clients_are_answered_on_the_same_socket() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    /// Frames: their length, type, flags and stream.
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let kiln = Kiln::new();
+    let daemon = Daemon::start(&kiln);
+    let (request, answer) = (kiln.root().join("request"), kiln.root().join("answer"));
+    // A gRPC message without compression, of no bytes.
+    fs::write(&request, [0; 5]).unwrap();
+    let (socket, body) = (daemon.socket.to_str().unwrap(), format!("@{}", request.display()));
+    let call = |method: &str| {
+        let url = format!("http://docker/{method}");
+        let headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"];
+        let to = ["-s", "--http2-prior-knowledge", "--unix-socket", socket, "-D", "-", "-o"];
+        let rest = [answer.to_str().unwrap(), "--data-binary", &body, &url];
+        tool("curl", &[&to[..], &rest, &headers].concat())
+    };
+    let said = call("moby.buildkit.v1.Control/ListWorkers");
+    assert!(said.contains("grpc-status: 0"), "{said}");
+    let workers = fs::read(&answer).unwrap();
+    assert!(workers.windows(5).any(|bytes| bytes == b"linux"), "{}", workers.escape_ascii());
+    assert!(call("moby.buildkit.v1.Control/None").contains("grpc-status: 12"), "no such method");
+
+    let take_over = |path: &str, headers: &str| {
+        let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: docker\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let upgrade = "Connection: Upgrade\r\nUpgrade: h2c\r\n";
+    let mut stream = take_over("/v1.41/grpc", upgrade);
+    stream.write_all(&[PREFACE, SETTINGS].concat()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", answer.escape_ascii());
+    assert_eq!(answer[head + 3], SETTINGS[3], "the daemon speaks HTTP/2 then: {}", answer.escape_ascii());
+
+    let refused = |path: &str, headers: &str| {
+        let mut answer = String::new();
+        let mut stream = take_over(path, &format!("{headers}Connection: close\r\nContent-Length: 0\r\n"));
+        stream.read_to_string(&mut answer).unwrap();
+        (status(&answer).to_owned(), message(&answer))
+    };
+    assert_eq!(refused("/grpc", "").0, "400");
+    let (code, why) = refused("/session", upgrade);
+    assert!(code == "400" && why.contains("x-docker-expose-session-uuid"), "{code} {why}");
 }

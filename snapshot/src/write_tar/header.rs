@@ -189,15 +189,16 @@ mod tests {
     #[test]
     fn a_length_is_that_of_what_is_appended() {
         let long = [b'n'; 101];
-        let cases: [(&[u8], &[u8], u64, u32, i64); 8] = [
-            (b"a", b"", 0, 0, 0),
+        let (a, none, long) = (&b"a"[..], &b""[..], &long[..]);
+        let cases = [
+            (a, none, 0, 0, 0_i64),
             (&long[..100], &long[..100], (1 << 33) - 1, (1 << 21) - 1, (1 << 33) - 1),
-            (&long, b"", 0, 0, 0),
-            (b"a", &long, 0, 0, 0),
-            (b"a", b"", 1 << 33, 0, 0),
-            (b"a", b"", 0, 1 << 21, 0),
-            (b"a", b"", 0, 0, 1 << 33),
-            (b"a", b"", 0, 0, -1),
+            (long, none, 0, 0, 0),
+            (a, long, 0, 0, 0),
+            (a, none, 1 << 33, 0, 0),
+            (a, none, 0, 1 << 21, 0),
+            (a, none, 0, 0, 1 << 33),
+            (a, none, 0, 0, -1),
         ];
         for (path, link, size, owner, mtime) in cases {
             let (uid, gid) = (owner, owner);
