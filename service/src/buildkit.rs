@@ -54,6 +54,13 @@ use session::Sessions;
 /// The most bytes of one message: of a graph, above all.
 const MAX_MESSAGE: usize = 16 << 20;
 
+/// Bytes that may come unasked for on one stream, and on one connection: for every listener of this API. A folder is named in
+/// messages of some fifty bytes, and `h2` gives a connection up for small frames that nobody read yet when each of them,
+/// counted as 256 bytes, fills half the connection's window: so that is as large as a stream's window full of them wants.
+pub const STREAM_WINDOW: u32 = 128 << 10;
+/// See [`STREAM_WINDOW`].
+pub const CONNECTION_WINDOW: u32 = 16 << 20;
+
 /// What a server of the BuildKit API is told at its start.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -119,7 +126,11 @@ impl BuildKit {
     /// Serves the same on a connection that was taken over (`POST /grpc`), until it ends.
     pub async fn serve_grpc(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let service = TowerToHyperService::new(self.routes());
-        let connection = auto::Builder::new(TokioExecutor::new());
+        let mut connection = auto::Builder::new(TokioExecutor::new());
+        connection
+            .http2()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let served = connection.serve_connection_with_upgrades(TokioIo::new(io), service).await;
         if let Err(error) = served {
             tracing::debug!(%error, "a gRPC connection ended");

@@ -16,6 +16,8 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use super::{CONNECTION_WINDOW, STREAM_WINDOW};
+
 /// How long a build waits for its session, whose request may come later than the build's.
 const WAIT: Duration = Duration::from_secs(5);
 /// The most sessions at once, and the longest of their words.
@@ -27,8 +29,6 @@ const MAX_METHODS: usize = 256;
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const HEALTH_PATIENCE: Duration = Duration::from_secs(15);
 const HEALTH_FAILURES: usize = 2;
-/// Bytes that may come unasked for: whole files, in a hurry.
-const WINDOW: u32 = 1 << 20;
 
 const ID: &str = "x-docker-expose-session-uuid";
 const NAME: &str = "x-docker-expose-session-name";
@@ -201,8 +201,8 @@ async fn connect(
         async move { io.ok_or_else(|| std::io::Error::other("the session has one connection")) }
     });
     let endpoint = Endpoint::from_static("http://session")
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW);
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let connected = timeout(HEALTH_PATIENCE, endpoint.connect_with_connector(connector)).await;
     let failed = |why: String| Error::new(ErrorKind::Unavailable, format!("begin the session: {why}"));
     let connected = connected.map_err(|_| failed("the client does not speak HTTP/2".to_owned()))?;

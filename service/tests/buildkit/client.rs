@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use kiln_engine::{Config, Engine};
-use kiln_service::buildkit::{Options, routes};
+use kiln_service::buildkit::{CONNECTION_WINDOW, Options, STREAM_WINDOW, routes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -57,8 +57,7 @@ impl Daemon {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(routes.clone());
                 tokio::spawn(async move {
-                    let connection = auto::Builder::new(TokioExecutor::new());
-                    drop(connection.serve_connection(TokioIo::new(stream), service).await);
+                    drop(connection().serve_connection(TokioIo::new(stream), service).await);
                 });
             }
         });
@@ -144,6 +143,15 @@ impl Daemon {
     }
 }
 
+fn connection() -> auto::Builder<TokioExecutor> {
+    let mut connection = auto::Builder::new(TokioExecutor::new());
+    connection
+        .http2()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    connection
+}
+
 /// The client's side of a session: it serves `files` on the connection.
 pub(crate) async fn serve(io: tokio::io::DuplexStream, files: Files) {
     let service = tonic::service::Routes::new(HealthServer::new(Well))
@@ -151,8 +159,7 @@ pub(crate) async fn serve(io: tokio::io::DuplexStream, files: Files) {
         .add_service(files.send_server())
         .prepare()
         .into_axum_router();
-    let connection = auto::Builder::new(TokioExecutor::new());
-    drop(connection.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).await);
+    drop(connection().serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).await);
 }
 
 /// A request to build the Dockerfile of a session.

@@ -98,6 +98,20 @@ async fn results_go_to_the_client_as_files_and_as_streams() {
     assert!(text(&received.streams[&2]).contains("oci-layout"));
 }
 
+/// Names come faster than the disk takes them, in frames so small that a connection is given up for too many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_many_small_files_travels() {
+    let daemon = Daemon::start().await;
+    let dir = context("FROM scratch\nCOPY d /\n");
+    for number in 0..6000 {
+        std::fs::write(dir.path().join(format!("d/{number}")), "x").unwrap();
+    }
+    let files = Files::of(&[("context", dir.path()), ("dockerfile", dir.path())]);
+    let _session = daemon.session("s", "", files.clone()).await;
+    daemon.control().await.solve(solve("r", "s", &[], vec![exporter("tar", &[])])).await.unwrap();
+    assert_eq!(files.sent().len(), 6002);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ignore_files_and_named_contexts_are_the_clients() {
     let daemon = Daemon::start().await;
