@@ -27,6 +27,7 @@ use super::limits::{
 };
 use super::peer::{Peer, Who};
 use super::tls::Tls;
+use crate::buildkit::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::docker::version;
 
 /// What every connection is served with.
@@ -128,6 +129,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
     builder
