@@ -55,7 +55,7 @@ pub fn routes(daemon: Daemon) -> Router {
         .fallback(page_not_found)
         .method_not_allowed_fallback(page_not_found)
         .with_state(daemon)
-        .merge(buildkit)
+        .merge(buildkit.reset_fallback())
 }
 
 async fn page_not_found() -> Failure {

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 
 use kiln_cache::{LayerRef, Lease, Store, StoreOptions};
-use kiln_oci::compression::GzipWriter;
-use kiln_oci::{Descriptor, DiffId, Digest, ImageConfig, Manifest, MediaType};
+use kiln_oci::compression::{GzipWriter, Packing};
+use kiln_oci::{Compression, Descriptor, DiffId, Digest, ImageConfig, Manifest, MediaType};
 use tempfile::TempDir;
 
 /// A store whose directory goes with it.
@@ -60,7 +60,7 @@ pub fn packed(tar: Vec<u8>) -> Layer {
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = GzipWriter::at_level(Vec::new(), 6);
+    let mut writer = GzipWriter::at_level(Vec::new(), Packing::of(Compression::Gzip).level());
     writer.write_all(bytes).unwrap();
     writer.finish().unwrap()
 }

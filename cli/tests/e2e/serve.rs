@@ -98,7 +98,6 @@ fn what_is_not_there_is_told_by_name() {
     assert!(message(&swarm).contains("not a swarm manager"));
     for (line, what) in [
         ("POST /commit", "`docker commit`"),
-        ("POST /grpc", "/grpc"),
         ("GET /containers/x/stats", "`docker stats`"),
         ("GET /containers/x/changes", "`docker diff`"),
     ] {

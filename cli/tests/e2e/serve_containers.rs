@@ -397,6 +397,8 @@ fn events_are_told_as_they_come_and_afterwards() {
     listening.wait().unwrap();
     let told: Vec<&str> = told.iter().map(String::as_str).collect();
     assert_eq!(told, ["container create", "container attach", "container start", "container die"]);
+    // The docker command asks for whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
     let past = daemon.ok(&[
         "events",
         "--since",
