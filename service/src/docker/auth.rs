@@ -95,8 +95,9 @@ fn header<T: DeserializeOwned>(headers: &HeaderMap, name: &str) -> Result<Option
     let text = value.to_str().unwrap_or_default().trim_end_matches('=').replace('+', "-").replace('/', "_");
     let padded = format!("{text}{}", &"==="[..(4 - text.len() % 4) % 4]);
     let bytes = URL_SAFE.decode(padded).ok();
-    let parsed = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    parsed.map(Some).ok_or_else(|| Failure::bad_request(format!("invalid {name} header")))
+    // Clients of old write `null` where they have nothing to say.
+    let parsed = bytes.and_then(|bytes| serde_json::from_slice::<Option<T>>(&bytes).ok());
+    parsed.ok_or_else(|| Failure::bad_request(format!("invalid {name} header")))
 }
 
 #[cfg(test)]
@@ -123,7 +124,9 @@ mod tests {
         assert_eq!(read(r#"{"identitytoken":"t"}"#), Some(Credential::IdentityToken("t".into())));
         assert_eq!(read(r#"{"registrytoken":"t"}"#), Some(Credential::RegistryToken("t".into())));
         assert_eq!(read("{}"), None);
-        assert!(header::<AuthConfig>(&headers("x-registry-auth", "[1"), "x-registry-auth").is_err());
+        let of = |json: &str| header::<AuthConfig>(&headers("x-registry-auth", json), "x-registry-auth");
+        assert!(of("[1").is_err());
+        assert!(of("null").unwrap().is_none());
     }
 
     #[test]

@@ -48,14 +48,14 @@ impl Params {
         self.text(name).map(number).transpose()
     }
 
-    /// The JSON value that `name` is.
+    /// The JSON value that `name` is; clients of old write `null` where they have nothing to say.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
         let value = |text: &str| {
-            serde_json::from_str(text).map_err(|error| {
+            serde_json::from_str::<Option<T>>(text).map_err(|error| {
                 Failure::bad_request(format!("`{name}` is not the JSON that it should be: {error}"))
             })
         };
-        self.text(name).map(value).transpose()
+        Ok(self.text(name).map(value).transpose()?.flatten())
     }
 
     /// The filters, of which only those in `known` are.
@@ -76,12 +76,15 @@ mod tests {
 
     #[test]
     fn values_are_read_as_docker_reads_them() {
-        let params = params("t=a&t=b:2&q=1&rm=false&forcerm=True&h=24&bad=x&empty=");
+        let params = params("t=a&t=b:2&q=1&rm=false&forcerm=True&h=24&bad=x&empty=&none=null&list=[7]");
         assert_eq!(params.all("t").collect::<Vec<_>>(), ["a", "b:2"]);
         assert!(params.is_on("q") && params.is_on("forcerm"));
         assert!(!params.is_on("rm") && !params.is_on("absent") && !params.is_on("empty"));
         assert_eq!(params.number::<u16>("h"), Ok(Some(24)));
         assert_eq!(params.number::<u16>("empty"), Ok(None));
         assert!(params.number::<u16>("bad").is_err());
+        assert_eq!(params.json::<Vec<u8>>("none"), Ok(None));
+        assert_eq!(params.json::<Vec<u8>>("list"), Ok(Some(vec![7])));
+        assert!(params.json::<Vec<u8>>("bad").is_err());
     }
 }
