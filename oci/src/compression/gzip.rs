@@ -118,7 +118,7 @@ fn wait(receiver: &Receiver<io::Result<Vec<u8>>>) -> io::Result<io::Result<Vec<u
 fn member_of(block: &[u8], level: u8, known: Option<&dyn Members>) -> io::Result<Vec<u8>> {
     let sign = member::sign(block);
     let found = known.and_then(|known| known.find(sign.0, sign.1));
-    match found.filter(|found| member::is_of(found, block, level)) {
+    match found.filter(|found| member::is_of(found, block, sign, level)) {
         Some(found) => Ok(found),
         None => member::compress(block, sign, level),
     }

@@ -66,7 +66,7 @@ pub(super) fn sign(block: &[u8]) -> (u32, u32) {
 }
 
 /// The member of `block`, whose `sign` is known.
-pub(super) fn compress(block: &[u8], (checksum, length): (u32, u32), level: u8) -> io::Result<Vec<u8>> {
+pub(super) fn compress(block: &[u8], sign: (u32, u32), level: u8) -> io::Result<Vec<u8>> {
     thread_local! {
         /// The one that this thread used last.
         static COMPRESSOR: RefCell<Option<(u8, Compressor)>> = const { RefCell::new(None) };
@@ -85,13 +85,13 @@ pub(super) fn compress(block: &[u8], (checksum, length): (u32, u32), level: u8) 
         member.truncate(HEAD + deflated);
         let size = (HEAD + deflated + TAIL) as u32;
         member[..HEAD].copy_from_slice(&[&start(level)[..], &size.to_le_bytes()].concat());
-        member.extend(checksum.to_le_bytes().into_iter().chain(length.to_le_bytes()));
+        member.extend(tail(sign));
         Ok(member)
     })
 }
 
-/// Whether `member` is one of this version and level, and inflates to `block`.
-pub(super) fn is_of(member: &[u8], block: &[u8], level: u8) -> bool {
+/// Whether `member` is one of this version and level, and inflates to `block`, whose `sign` is known.
+pub(super) fn is_of(member: &[u8], block: &[u8], sign: (u32, u32), level: u8) -> bool {
     thread_local! {
         static INFLATING: RefCell<(Decompressor, Vec<u8>)> = RefCell::new((Decompressor::new(), Vec::new()));
     }
@@ -102,12 +102,12 @@ pub(super) fn is_of(member: &[u8], block: &[u8], level: u8) -> bool {
     INFLATING.with_borrow_mut(|(decompressor, content)| {
         content.resize(block.len(), 0);
         let inflated = decompressor.deflate_decompress(&member[HEAD..HEAD + deflated], content);
-        inflated == Ok(block.len()) && content == block && member[HEAD + deflated..] == tail(block)
+        inflated == Ok(block.len()) && content == block && member[HEAD + deflated..] == tail(sign)
     })
 }
 
-fn tail(block: &[u8]) -> [u8; TAIL] {
-    let (checksum, length) = sign(block);
+/// The bytes after the deflated ones.
+fn tail((checksum, length): (u32, u32)) -> [u8; TAIL] {
     let ([c0, c1, c2, c3], [l0, l1, l2, l3]) = (checksum.to_le_bytes(), length.to_le_bytes());
     [c0, c1, c2, c3, l0, l1, l2, l3]
 }
