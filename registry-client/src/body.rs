@@ -72,8 +72,7 @@ fn read_all(mut reader: impl Read, len: Option<u64>, send: impl Fn(Bytes) -> boo
         reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
         count += chunk.len() as u64;
         let is_end = chunk.is_empty();
-        if len.is_some_and(|len| count > len || is_end && count < len) {
-            let len = len.unwrap_or_default();
+        if let Some(len) = len.filter(|len| count > *len || is_end && count < *len) {
             let message = format!("the content is not {len} bytes long");
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }

@@ -73,9 +73,7 @@ impl<'a> Upload<'a> {
     }
 
     async fn once(&self, request: &Request) -> Result<Response> {
-        let mut impatient = self.session.clone();
-        impatient.patient = false;
-        impatient.send(request).await
+        self.session.clone().impatient().send(request).await
     }
 
     /// Goes on chunk by chunk; gives up with `error` where the registry knows nothing of chunks either.
