@@ -19,7 +19,7 @@ pub(crate) struct Place<'a> {
 /// The files with known bytes in a tar of `size` bytes that a recipe with these contents was written to, in its order; `None` if
 /// it cannot be that tar.
 pub(crate) fn places(contents: &[Listed], size: u64) -> Option<Vec<Place<'_>>> {
-    let (mut places, mut at) = (Vec::with_capacity(contents.len()), 0);
+    let (mut places, mut at) = (Vec::with_capacity(contents.len()), 0_u64);
     let (mut path, mut scratch) = (Vec::new(), Vec::new());
     for (change, sum) in contents {
         // Recipes delete nothing.
@@ -35,11 +35,12 @@ pub(crate) fn places(contents: &[Listed], size: u64) -> Option<Vec<Place<'_>>> {
             Node::HardLink(text) | Node::Symlink(text) => text,
             _ => b"",
         };
-        at += length(&header(&path, link, metadata, None), &mut scratch);
+        at = length(&header(&path, link, metadata, None), &mut scratch).checked_add(at)?;
         if *node == Node::File {
             places.extend(sum.as_ref().map(|sum| Place { path: &change.path, sum, size: stat.size, at }));
-            at += stat.size.next_multiple_of(BLOCK as u64);
+            // A table of contents may say anything, also of a sparse file in a layer of others.
+            at = stat.size.checked_next_multiple_of(BLOCK as u64)?.checked_add(at)?;
         }
     }
-    (at + 2 * BLOCK as u64 == size).then_some(places)
+    (at.checked_add(2 * BLOCK as u64)? == size).then_some(places)
 }
