@@ -1,8 +1,9 @@
 //! The context index: digests of the files of a build context, valid while their stat data is unchanged.
 //!
-//! Trees that did not change at all are known by the digest of their stat data alone. Otherwise: one row a directory, its entries packed: a context of twenty thousand files in four hundred directories is read in a
-//! millisecond, and a changed file rewrites its directory's row. The caller applies git's rule for racy files: a file whose
-//! mtime is not older than the scan is not put in.
+//! Trees that did not change at all are known by the digest of their stat data alone. For others there is one row a directory,
+//! its entries packed: a context of twenty thousand files in four hundred directories is read in a millisecond, and a changed
+//! file rewrites its directory's row. The caller applies git's rule for racy files: a file whose mtime is not older than the
+//! scan is not put in.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -83,8 +83,8 @@ impl Recipe {
         self.items.is_empty()
     }
 
-    /// Writes the layer's tar. A source that is not what it was when it was described is an error that names it; what was
-    /// written until then must be discarded.
+    /// Writes the layer's tar. A source that is read and is not what it was when it was described is an error that names it;
+    /// what was written until then must be discarded.
     pub fn write(&self, out: impl Write, options: &TarOptions) -> Result<TarStats> {
         let mut tar = TarWriter::new(out);
         tar.append_recipe(self, options)?;

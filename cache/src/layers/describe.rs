@@ -34,8 +34,8 @@ pub struct Known {
 }
 
 impl LayerStore {
-    /// Makes a layer of a recipe on `parent`: each file is read once, from where it is into the layer's tar, and hashed on
-    /// its way. No directory is made; that happens when somebody asks for the snapshot.
+    /// Makes a layer of a recipe on `parent`: each file is read once, from where it is or from the tar of the layer before into
+    /// the layer's tar, and hashed on its way. No directory is made; that happens when somebody asks for the snapshot.
     pub fn commit_recipe(
         &self,
         lease: &Lease,
