@@ -39,6 +39,14 @@ fn snapshots(store: &Store) -> usize {
     entries(store, "snapshots")
 }
 
+/// The chain of a layer whose snapshot was changed after it was made.
+fn tampered(store: &Store, lease: &Lease) -> Vec<DiffId> {
+    let chain = diff_ids(&[step(store, lease, &[], "file", "as built")]);
+    let name = name_of(&ChainId::of(&chain).unwrap());
+    fs::write(store.snapshots.layer_dir(&name).unwrap().join("file"), "tampered").unwrap();
+    chain
+}
+
 #[test]
 fn a_layer_comes_in_and_goes_out_again() {
     let store = place();
@@ -237,10 +245,7 @@ fn missing_layers_are_unpacked_from_blobs_once() {
 fn a_changed_snapshot_is_not_packed_as_what_it_was() {
     let store = place();
     let lease = store.leases.create().unwrap();
-    let made = step(&store, &lease, &[], "file", "as built");
-    let chain = diff_ids(std::slice::from_ref(&made));
-    let name = name_of(&ChainId::of(&chain).unwrap());
-    fs::write(store.snapshots.layer_dir(&name).unwrap().join("file"), "tampered").unwrap();
+    let chain = tampered(&store, &lease);
     let error = store.layers.blob_of(&lease, &chain, 0, Packing::of(Compression::Gzip)).unwrap_err();
     assert!(matches!(error, Error::WrongDiffId { .. }), "{error}");
     assert!(store.layers.blobs(&chain[0]).unwrap().is_empty());
@@ -316,10 +321,7 @@ fn who_asks_for_a_blob_that_is_being_packed_sees_it_grow_and_cannot_end_it() {
 fn a_blob_that_is_given_up_ends_in_an_error() {
     let store = place();
     let lease = store.leases.create().unwrap();
-    let made = step(&store, &lease, &[], "file", "as built");
-    let chain = diff_ids(std::slice::from_ref(&made));
-    let name = name_of(&ChainId::of(&chain).unwrap());
-    fs::write(store.snapshots.layer_dir(&name).unwrap().join("file"), "tampered").unwrap();
+    let chain = tampered(&store, &lease);
     let mut seen = None;
     let watch = |growing| seen = Some(growing);
     let gzip = Packing::of(Compression::Gzip);
