@@ -74,16 +74,9 @@ impl Tar {
 pub(super) fn copy_tar(tar: Tar, mut out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     match tar {
         Tar::Blob(file) => {
-            let mut tar = decompress(BufReader::with_capacity(PIECE, file));
-            let mut piece = vec![0; PIECE];
-            loop {
-                match tar.read(&mut piece) {
-                    Ok(0) => return Ok(()),
-                    Ok(count) => out.write_all(&piece[..count])?,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            let tar = decompress(BufReader::with_capacity(PIECE, file));
+            // Its buffer is what a copy goes by, and not one of a few thousand bytes.
+            io::copy(&mut BufReader::with_capacity(PIECE, tar), &mut out).map(drop)
         }
         Tar::Snapshot { snapshots, chain, options } => {
             let mut write = || {
