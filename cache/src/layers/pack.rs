@@ -99,13 +99,17 @@ impl LayerStore {
             None => {
                 let mut ingest = self.content.ingest()?;
                 let growing = ingest.growing()?;
-                lock(&self.growing).insert(key.clone(), growing.for_others());
+                let _announced = self.announce(&key, &growing);
                 watch(growing);
-                let packed = self.pack(lease, &chain[..=index], diff_id, packing, ingest);
-                lock(&self.growing).remove(&key);
-                packed
+                self.pack(lease, &chain[..=index], diff_id, packing, ingest)
             }
         })
+    }
+
+    /// Lets others who ask for the blob see it grow, as long as what comes back is there.
+    fn announce<'a>(&'a self, key: &'a str, growing: &Growing) -> Announced<'a> {
+        lock(&self.growing).insert(key.to_owned(), growing.for_others());
+        Announced { layers: self, key }
     }
 
     fn packed_as(
@@ -169,6 +173,18 @@ impl LayerStore {
         let compression = packing.compression();
         let descriptor = Descriptor::new(MediaType::layer(compression), info.digest, info.size);
         Ok(Packed { descriptor, compression, packing: Some(packing), verified: true })
+    }
+}
+
+/// That a blob is being packed, for those who ask for it meanwhile.
+struct Announced<'a> {
+    layers: &'a LayerStore,
+    key: &'a str,
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        lock(&self.layers.growing).remove(self.key);
     }
 }
 
