@@ -91,8 +91,10 @@ impl LayerStore {
     ) -> Result<Descriptor> {
         let diff_id = chain.get(index).ok_or_else(|| Error::not_found("layer", index))?;
         let key = format!("pack {packing:?} {diff_id}");
-        if let Some(growing) = lock(&self.growing).get(&key) {
-            watch(growing.clone());
+        // Whoever watches may take long, or ask for another blob: not under the lock.
+        let being_packed = lock(&self.growing).get(&key).cloned();
+        if let Some(growing) = being_packed {
+            watch(growing);
         }
         self.flights.run(&key, || match self.packed_as(lease, diff_id, &does)? {
             Some(descriptor) => Ok(descriptor),
