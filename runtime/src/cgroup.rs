@@ -308,7 +308,8 @@ impl Cgroup {
     }
 }
 
-const SIGKILL: i32 = 9;
+/// As signal(7) numbers it, on every architecture.
+pub(crate) const SIGKILL: i32 = 9;
 
 /// The session that a process belongs to, if it has not ended (proc_pid_stat(5)).
 fn session_of(pid: u32) -> Option<u32> {

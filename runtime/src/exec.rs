@@ -8,7 +8,7 @@ use kiln_sys::child::{Handle, InitPlan, Namespaces, Step};
 use kiln_sys::fs::Root;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, SIGKILL};
 use crate::error::{Preparing, Result};
 use crate::launch::{Running, Stdio, explain, keep};
 use crate::plan::{self, Program, user};
@@ -17,7 +17,6 @@ use crate::prepare::view::View;
 use crate::prepare::{cgroup_procs, environment, program};
 use crate::run_spec::{Process, Rlimit, Security};
 
-const SIGKILL: i32 = 9;
 const SIGSTOP: i32 = 19;
 
 /// What another process must know of a running container to join it.

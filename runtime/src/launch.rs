@@ -8,13 +8,11 @@ use kiln_sys::child::{InitPlan, StepError};
 use kiln_sys::process::{self, WaitStatus};
 pub use kiln_sys::pty::WindowSize;
 
-use crate::cgroup::{self, Cgroup, Devices};
+use crate::cgroup::{self, Cgroup, Devices, SIGKILL};
 use crate::error::{Error, Preparing, Result};
 use crate::plan;
 use crate::prepare::{self, program, stubs::Stubs};
 use crate::run_spec::{DeviceKind, DeviceNode, RunSpec};
-
-const SIGKILL: i32 = 9;
 
 /// Where a process reads and writes.
 #[derive(Debug, Default)]
