@@ -104,7 +104,8 @@ pub struct Draft {
     roots: Vec<Root>,
     copied: Vec<Copied>,
     items: Vec<Item>,
-    /// Which of `items` each path has, by its hash; keyed at random, so nobody can make two collide.
+    /// Which of `items` each path has, by its hash, or by the next number where another path has that; keyed at random, so nobody
+    /// can make many collide.
     at: HashMap<u64, u32>,
     hasher: RandomState,
     /// The directory that something was put in last: it and all above it are listed and have the time of now.
@@ -289,11 +290,10 @@ impl Draft {
     }
 
     fn set(&mut self, item: Item) {
-        let hash = self.hasher.hash_one(&item.path);
-        match self.at.get(&hash) {
-            Some(at) => self.items[*at as usize] = item,
-            None => {
-                self.at.insert(hash, self.items.len() as u32);
+        match self.find_item(&item.path) {
+            Ok(at) => self.items[at] = item,
+            Err(free) => {
+                self.at.insert(free, self.items.len() as u32);
                 self.items.push(item);
             }
         }
@@ -305,7 +305,19 @@ impl Draft {
 
     /// Where in `items` a path is.
     fn place(&self, path: &[u8]) -> Option<usize> {
-        self.at.get(&self.hasher.hash_one(path)).map(|at| *at as usize)
+        self.find_item(path).ok()
+    }
+
+    /// Where in `items` a path is; if it is not there, the number that it would have in `at`.
+    fn find_item(&self, path: &[u8]) -> Result<usize, u64> {
+        let mut hash = self.hasher.hash_one(path);
+        while let Some(&at) = self.at.get(&hash) {
+            if *self.items[at as usize].path == *path {
+                return Ok(at as usize);
+            }
+            hash = hash.wrapping_add(1);
+        }
+        Err(hash)
     }
 
     fn change_item(&mut self, path: &[u8], change: impl FnOnce(&mut Item)) {
