@@ -1,6 +1,5 @@
 //! A build as a graph: of a Dockerfile, or sent by somebody who made it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -94,8 +93,13 @@ impl Prepared {
             return Err(Error::invalid("a build of nothing"));
         };
         let mut whole = Prepared { multi_platform, platforms: parts.len(), ..(*first).clone() };
-        let graphs: BTreeSet<usize> = parts.iter().map(|(part, _)| address(part)).collect();
-        let graphs: Vec<usize> = graphs.into_iter().collect();
+        // In the order of the targets, so that the same parts make the same graph.
+        let mut graphs: Vec<&Arc<Definition>> = Vec::new();
+        for (part, _) in parts {
+            if number_of(&graphs, part).is_none() {
+                graphs.push(&part.definition);
+            }
+        }
         let target = |(part, number): &(&Prepared, usize)| {
             part.targets
                 .get(*number)
@@ -106,12 +110,10 @@ impl Prepared {
         if graphs.len() == 1 {
             return Ok(whole);
         }
-        let of = |graph: &usize| parts.iter().find(|(part, _)| address(part) == *graph);
-        let definitions: Vec<Definition> =
-            graphs.iter().filter_map(of).map(|(part, _)| (*part.definition).clone()).collect();
+        let definitions: Vec<Definition> = graphs.iter().map(|graph| (***graph).clone()).collect();
         let merged = Definition::merge(&definitions);
         for (target, (part, _)) in whole.targets.iter_mut().zip(parts) {
-            let number = graphs.iter().position(|graph| *graph == address(part)).unwrap_or_default();
+            let number = number_of(&graphs, part).unwrap_or_default();
             target.root = target.root.map(|edge| merged.edge(number, edge));
             whole.contexts.add(&part.contexts);
         }
@@ -120,9 +122,9 @@ impl Prepared {
     }
 }
 
-/// What tells graphs apart that may be equal.
-fn address(prepared: &Prepared) -> usize {
-    Arc::as_ptr(&prepared.definition) as usize
+/// Which of `graphs` is that of `part`; one that is equal is another.
+fn number_of(graphs: &[&Arc<Definition>], part: &Prepared) -> Option<usize> {
+    graphs.iter().position(|graph| Arc::ptr_eq(graph, &part.definition))
 }
 
 impl std::fmt::Debug for Prepared {
