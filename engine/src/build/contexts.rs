@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_builder::outside::{self, is_archive};
+use kiln_builder::session::Nothing;
 use kiln_builder::workspace::View;
 use kiln_builder::{ContextSource, Event, Layers, Session, SessionError, StepId, Wanted, pull};
 use kiln_cache::Lease;
@@ -57,8 +58,7 @@ impl Contexts {
         self.layers = layers.into_iter().chain(mine.layers).collect();
         self.names = names.into_iter().chain(mine.names).collect();
         self.leases = mine.leases;
-        self.given = mine.given;
-        self.given = self.given.take().or(given);
+        self.given = mine.given.or(given);
         self.leases.extend(leases);
     }
 }
@@ -81,10 +81,7 @@ impl ContextSource for Contexts {
     fn layout(&self, store: &str, digest: &Digest) -> std::result::Result<PathBuf, SessionError> {
         match &self.given {
             Some(given) => given.layout(store, digest),
-            None => Err(SessionError {
-                what: format!("OCI layout `{store}`"),
-                reason: "no such layout was given".to_owned(),
-            }),
+            None => Nothing.layout(store, digest),
         }
     }
 
