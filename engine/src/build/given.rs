@@ -22,15 +22,13 @@ const LOCAL: &str = "local:";
 pub(super) async fn dockerfile(outside: &Outside, context: &str, path: &Path) -> Result<Found> {
     let path = path.strip_prefix("/").unwrap_or(path);
     let (folder, names) = split(path);
-    let names = names.iter().map(|name| folder.join(name).display().to_string());
-    let follow = names.flat_map(|name| {
+    let follow = names.iter().flat_map(|name| {
+        let name = folder.join(name).display().to_string();
         let ignore = IGNORE_FILES.map(|suffix| format!("{name}{suffix}"));
         [name].into_iter().chain(ignore)
     });
     let root = fetch(outside, wanted(context, follow.collect(), "definition")).await?;
-    let root = open_folder(&root)?;
-    let (folder, names) = split(path);
-    read(&root, Path::new(""), folder, &borrowed(&names))
+    read(&open_folder(&root)?, Path::new(""), folder, &borrowed(&names))
 }
 
 /// The lines of the ignore file in their context `context`.
