@@ -11,6 +11,7 @@ use kiln_parser::{NamedContext, NamedContexts};
 use super::BuildRequest;
 use super::contexts::{Contexts, open_folder};
 use super::named::{LAYOUT, elsewhere};
+use super::oci_layout;
 use super::outside::Outside;
 use super::source::{Found, IGNORE_FILES, borrowed, read, read_ignore, split};
 use crate::{Engine, Error, ErrorKind, Result};
@@ -101,7 +102,8 @@ impl Engine {
                 digest.parse().map_err(|error| Error::invalid(format!("`{digest}`: {error}")))?;
             let (store, asked) = (store.to_owned(), digest.clone());
             let path = ask(outside, move |contexts| contexts.layout(&store, &asked)).await?;
-            return self.import_image(name, &path, &digest, contexts).map(NamedContext::Image);
+            let root = oci_layout::open(&path)?;
+            return self.import_image(name, &root, &digest, contexts).map(NamedContext::Image);
         }
         Err(Error::invalid(
             "it is none of `local:NAME`, a git or web URL, `docker-image://` and `oci-layout://`",

@@ -17,18 +17,16 @@ use crate::{Engine, Error, Result};
 const MAX_INDEX: u64 = 4 << 20;
 
 impl Engine {
-    /// Takes the image `digest` of the layout at `path` into the store, as long as `contexts` live; what it is called there.
+    /// Takes the image `digest` of the layout `root` into the store, as long as `contexts` live; what it is called there.
     pub(super) fn import_image(
         &self,
         name: &str,
-        path: &Path,
+        root: &Root,
         digest: &Digest,
         contexts: &mut Contexts,
     ) -> Result<Reference> {
-        let root =
-            Root::open(path).map_err(|error| Error::not_found("cannot open the layout").caused_by(error))?;
         let lease = self.store().leases.create()?;
-        let taken = layout::take(self.store(), &root, digest, &lease);
+        let taken = layout::take(self.store(), root, digest, &lease);
         taken.map_err(|cause| failure::of_cause(&cause))?;
         contexts.leases.push(Arc::new(lease));
         let reference = layout::reference(name, digest);
@@ -44,11 +42,15 @@ impl Engine {
         contexts: &mut Contexts,
     ) -> Result<Reference> {
         let (path, wanted) = split(place)?;
-        let root = Root::open(Path::new(path))
-            .map_err(|error| Error::not_found("cannot open the layout").caused_by(error))?;
+        let root = open(Path::new(path))?;
         let found = find(&root, &wanted)?;
-        self.import_image(name, Path::new(path), &found.digest, contexts)
+        self.import_image(name, &root, &found.digest, contexts)
     }
+}
+
+/// The folder of a layout.
+pub(super) fn open(path: &Path) -> Result<Root> {
+    Root::open(path).map_err(|error| Error::not_found("cannot open the layout").caused_by(error))
 }
 
 /// Which image of a layout.
