@@ -67,8 +67,8 @@ impl Engine {
         Ok(report)
     }
 
-    /// Removes what builds remember and nobody used since `before`, and contexts that were received; with `all` the
-    /// directories of cache mounts too. Bytes freed, and how many results are gone.
+    /// Removes what builds remember and nobody used since `before`; where that is not said, contexts that were received go
+    /// too. With `all` the directories of cache mounts as well. Bytes freed by the store, and how many results are gone.
     pub fn prune_build_cache(&self, all: bool, before: Option<SystemTime>) -> Result<(u64, usize)> {
         let pruned = self.store().prune(&StorePrune {
             images: ImagePrune::default(),
