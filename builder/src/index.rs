@@ -14,6 +14,8 @@ use kiln_oci::Digest;
 use kiln_snapshot::checksum::{Memo, Sum};
 use kiln_sys::fs::{Stat, Time};
 
+use crate::tree::nanoseconds;
+
 /// A file that changed so shortly before the context was read may change again without its times telling (git's racy rule):
 /// the kernel stamps files with the time of the last timer tick.
 const RACY: Duration = Duration::from_millis(20);
@@ -53,7 +55,7 @@ impl Index {
 
     /// Remembers the digest of what was listed with a stamp, and changed last at `newest`.
     pub(crate) fn put_tree(&self, stamp: &Digest, newest: Time, digest: &Digest) {
-        let is_racy = nanos(newest) >= self.racy_since;
+        let is_racy = nanoseconds(newest) >= self.racy_since;
         let (Some(stamp), Some(content), false) = (stamp.to_sha256(), digest.to_sha256(), is_racy) else {
             return;
         };
@@ -142,11 +144,8 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 fn stamp(stat: &Stat) -> Stamp {
     let device = (u64::from(stat.dev.0) << 32) | u64::from(stat.dev.1);
-    Stamp { device, inode: stat.ino, size: stat.size, mtime: nanos(stat.mtime), ctime: nanos(stat.ctime) }
-}
-
-fn nanos(time: Time) -> i64 {
-    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
+    let (mtime, ctime) = (nanoseconds(stat.mtime), nanoseconds(stat.ctime));
+    Stamp { device, inode: stat.ino, size: stat.size, mtime, ctime }
 }
 
 fn racy_since() -> i64 {

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use kiln_sys::fs::Time;
+
 /// One file of a tree, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
@@ -56,6 +58,11 @@ pub trait TakeTree: Send + Sync {
 /// The order in which a walk meets paths: what is in a directory directly behind it.
 pub fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     a.split(|byte| *byte == b'/').cmp(b.split(|byte| *byte == b'/'))
+}
+
+/// A file's time as an entry has it, in nanoseconds since 1970.
+pub fn nanoseconds(time: Time) -> i64 {
+    time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
 }
 
 #[cfg(test)]

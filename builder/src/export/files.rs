@@ -19,9 +19,9 @@ use crate::error::Cause;
 use crate::workspace::View;
 
 /// Permissions of the folder of a platform.
-const FOLDER_MODE: u32 = 0o755;
+pub(super) const FOLDER_MODE: u32 = 0o755;
 /// Permissions of a file with a statement, BuildKit's.
-const FILE_MODE: u32 = 0o600;
+pub(super) const FILE_MODE: u32 = 0o600;
 
 /// What both exporters may be told.
 pub(super) struct Options {

@@ -12,16 +12,11 @@ use kiln_snapshot::{Change, ChangeKind, Metadata, Node, diff_trees};
 use kiln_sys::fs::{Root, Time};
 
 use super::Built;
-use super::files::{Options, refuse_overlap, statements};
+use super::files::{FILE_MODE, FOLDER_MODE, Options, refuse_overlap, statements};
+use crate::context::join;
 use crate::error::Cause;
-use crate::tree::{TakeTree, Tree, TreeEntry, TreeNode, compare};
+use crate::tree::{TakeTree, Tree, TreeEntry, TreeNode, compare, nanoseconds};
 use crate::workspace::View;
-
-/// Permissions of the folder of a platform.
-const FOLDER_MODE: u32 = 0o755;
-/// Permissions of a file with a statement, BuildKit's.
-const FILE_MODE: u32 = 0o600;
-const NANOSECONDS: i64 = 1_000_000_000;
 
 /// Hands the files of the result over, those of each platform in a folder where `wanted` says so.
 pub(super) fn hand_over(
@@ -145,7 +140,6 @@ impl Tree for Listing {
 
 fn entry(folder: &[u8], path: &[u8], put: Metadata, epoch: Option<i64>) -> TreeEntry {
     let Metadata { node, stat, xattrs } = put;
-    let Time { seconds, nanoseconds } = stat.mtime;
     let node = match node {
         Node::File => TreeNode::File(stat.size),
         Node::HardLink(of) => TreeNode::HardLink(join(folder, &of)),
@@ -160,22 +154,19 @@ fn entry(folder: &[u8], path: &[u8], put: Metadata, epoch: Option<i64>) -> TreeE
         mode: stat.permissions(),
         uid: stat.uid,
         gid: stat.gid,
-        mtime: epoch.map_or_else(
-            || seconds.saturating_mul(NANOSECONDS).saturating_add(i64::from(nanoseconds)),
-            |epoch| epoch.saturating_mul(NANOSECONDS),
-        ),
+        mtime: epoch.map_or_else(|| nanoseconds(stat.mtime), of_seconds),
         xattrs,
     }
 }
 
 /// A file of the exporter's own.
 fn made(path: Vec<u8>, node: TreeNode, mode: u32, epoch: Option<i64>) -> TreeEntry {
-    let mtime = epoch.unwrap_or(0).saturating_mul(NANOSECONDS);
+    let mtime = epoch.map_or(0, of_seconds);
     TreeEntry { path, node, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new() }
 }
 
-fn join(folder: &[u8], path: &[u8]) -> Vec<u8> {
-    crate::context::join(folder, path)
+fn of_seconds(seconds: i64) -> i64 {
+    nanoseconds(Time { seconds, nanoseconds: 0 })
 }
 
 #[cfg(test)]

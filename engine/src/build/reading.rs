@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_builder::tree::{TreeEntry, TreeNode};
+use kiln_builder::tree::{TreeEntry, TreeNode, nanoseconds};
 use kiln_builder::workspace::View;
 use kiln_builder::{Layers, Silent, pull};
 use kiln_cache::Store;
@@ -107,7 +107,6 @@ fn missing(path: &str, error: kiln_sys::Error) -> Error {
 }
 
 fn entry(name: &[u8], stat: &Stat, link: Option<Vec<u8>>) -> TreeEntry {
-    const NANOSECONDS: i64 = 1_000_000_000;
     let node = match stat.file_type() {
         FileType::RegularFile => TreeNode::File(stat.size),
         FileType::Directory => TreeNode::Directory,
@@ -115,7 +114,6 @@ fn entry(name: &[u8], stat: &Stat, link: Option<Vec<u8>>) -> TreeEntry {
         FileType::Fifo => TreeNode::Fifo,
         _ => TreeNode::Special,
     };
-    let mtime = stat.mtime.seconds.saturating_mul(NANOSECONDS).saturating_add(stat.mtime.nanoseconds.into());
-    let (path, mode) = (name.to_vec(), stat.permissions());
+    let (path, mode, mtime) = (name.to_vec(), stat.permissions(), nanoseconds(stat.mtime));
     TreeEntry { path, node, mode, uid: stat.uid, gid: stat.gid, mtime, xattrs: Vec::new() }
 }

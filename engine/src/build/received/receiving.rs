@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use kiln_builder::context::join;
 use kiln_builder::tree::{TreeEntry, TreeNode, compare};
 use kiln_sys::fs::{self, FileType, Owner, Root, Stat, Time, statat};
 
@@ -267,10 +268,6 @@ fn time(nanoseconds: i64) -> Time {
 
 fn parent(path: &[u8]) -> Option<&[u8]> {
     path.iter().rposition(|byte| *byte == b'/').map(|at| &path[..at])
-}
-
-fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
 }
 
 fn refused(path: &[u8], error: kiln_sys::Error) -> Error {
