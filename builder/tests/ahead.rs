@@ -5,14 +5,11 @@ mod common;
 use std::sync::Arc;
 
 use common::stores;
-use kiln_builder::{
-    BuildJob, Builder, Entitlements, Export, ImageOptions, Place, Session, Silent, Stores, Target, push,
-};
+use kiln_builder::{BuildJob, Builder, Export, ImageOptions, Place, Silent, Stores, push};
 use kiln_graph::{ActionInput, Definition, FileAction, FileOp, Op, VertexMeta};
-use kiln_oci::{ImageConfig, Manifest, Platform, Reference};
+use kiln_oci::{Manifest, Reference};
 use kiln_test_support::registry::{Fault, Registry};
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 /// A build of a layer for each of these sizes, of bytes that cannot be compressed.
 fn job(sizes: &[usize], target: &Reference, place: Place) -> BuildJob {
@@ -26,24 +23,8 @@ fn job(sizes: &[usize], target: &Reference, place: Place) -> BuildJob {
         let inputs = below.into_iter().collect();
         below = Some(definition.add(file, inputs, VertexMeta::named("file")).unwrap().output());
     }
-    let platform = Platform::new("linux", "amd64", None);
-    let config = ImageConfig::empty(platform.clone());
-    BuildJob {
-        definition: Arc::new(definition),
-        targets: vec![Target { platform, root: below, config, base_layers: 0 }],
-        multi_platform: false,
-        exports: vec![Export::Image { image: ImageOptions::named(vec![target.clone()]), place }],
-        others: Vec::new(),
-        attest: kiln_builder::attest::Attest::default(),
-        session: Session::empty(),
-        allow: Entitlements::default(),
-        progress: Arc::new(|_| ()),
-        jobs: 2,
-        no_cache: false,
-        explain: false,
-        epoch: None,
-        cancel: CancellationToken::new(),
-    }
+    let image = ImageOptions::named(vec![target.clone()]);
+    common::job(definition, below, vec![Export::Image { image, place }])
 }
 
 fn noise(number: u64) -> u8 {

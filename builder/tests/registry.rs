@@ -8,8 +8,8 @@ use common::stores;
 use kiln_builder::export::image::{Writing, store_image};
 use kiln_builder::export::{Composed, Form, Reshape, compose, layers};
 use kiln_builder::{
-    BuildJob, Builder, Cause, Entitlements, Export, ImageOptions, Layers, Place, Reporter, Session, Silent,
-    Stores, Target, pull, push, workspace::Workspace,
+    Builder, Cause, Export, ImageOptions, Layers, Place, Reporter, Silent, Stores, pull, push,
+    workspace::Workspace,
 };
 use kiln_cache::{ImagePrune, Lease, PruneOptions, Store};
 use kiln_graph::{ActionInput, Definition, FileAction, FileOp, Op, SourceOp, VertexMeta};
@@ -17,7 +17,6 @@ use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Plat
 use kiln_sys::fs;
 use kiln_test_support::registry::Registry;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
 fn platform() -> Platform {
     Platform::new("linux", "amd64", None)
@@ -288,30 +287,8 @@ async fn a_base_whose_shape_is_known_is_not_downloaded_for_a_copy() {
     let file = Op::File(FileOp { actions: vec![file] });
     let root = definition.add(file, vec![below], VertexMeta::named("file")).unwrap().output();
     let app: Reference = format!("{}/app:1", registry.host()).parse().unwrap();
-    let job = BuildJob {
-        definition: Arc::new(definition),
-        targets: vec![Target {
-            platform: platform(),
-            root: Some(root),
-            config: ImageConfig::empty(platform()),
-            base_layers: 0,
-        }],
-        multi_platform: false,
-        exports: vec![Export::Image {
-            image: ImageOptions::named(vec![app.clone()]),
-            place: Place::default(),
-        }],
-        others: Vec::new(),
-        attest: kiln_builder::attest::Attest::default(),
-        session: Session::empty(),
-        allow: Entitlements::default(),
-        progress: Arc::new(|_| ()),
-        jobs: 2,
-        no_cache: false,
-        explain: false,
-        epoch: None,
-        cancel: CancellationToken::new(),
-    };
+    let image = ImageOptions::named(vec![app.clone()]);
+    let job = common::job(definition, Some(root), vec![Export::Image { image, place: Place::default() }]);
     let configs = registry.count("GET", "/blobs/") + 1;
     let built = Builder::new(stores.clone()).build(job).await.unwrap();
     let pushed = push::push(&stores, &built.images[0].manifest, &app, None, &reporter()).await.unwrap();
