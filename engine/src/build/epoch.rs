@@ -34,10 +34,11 @@ pub(super) fn of_stage(
     file: &SourceFile,
     contexts: &NamedContexts,
 ) -> Result<Option<SourceOp>> {
-    let Some(name) = name_in(&request.build_args).filter(|name| *name != CONTEXT) else { return Ok(None) };
+    let is_of_stage = |name: &&str| *name != CONTEXT && named(request).is_none();
+    let Some(name) = name_in(&request.build_args).filter(is_of_stage) else { return Ok(None) };
     let (dockerfile, diagnostics) = kiln_parser::parse(file);
     // What is wrong with the Dockerfile is told when it is planned.
-    if named(request).is_some() || diagnostics.iter().any(kiln_parser::Diagnostic::is_error) {
+    if diagnostics.iter().any(kiln_parser::Diagnostic::is_error) {
         return Ok(None);
     }
     let is_meant = |stage: &str| stage.eq_ignore_ascii_case(name);
