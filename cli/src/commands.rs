@@ -14,6 +14,7 @@ mod images;
 mod import;
 mod info;
 mod inspect;
+mod interruption;
 mod load;
 mod login;
 mod logs;

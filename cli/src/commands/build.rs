@@ -11,8 +11,8 @@ use kiln_engine::build::{
 };
 use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::interruption::Interruption;
 use super::{OK, verify};
 use crate::app::{App, block_on};
 use crate::args::build::{BuildArgs, Progress, SquashWhich, VerifyFormat};
@@ -81,19 +81,10 @@ fn kind(args: &BuildArgs, app: &App) -> Result<Progress> {
     Ok(if asked == Progress::Auto && app.traces() { Progress::Plain } else { asked })
 }
 
-/// The first Ctrl-C or SIGTERM gives the build up in order; a second one ends kiln at once.
+/// Gives the build up at a signal; where none can be listened to, kiln just ends.
 async fn cancel_on_signals(cancel: CancellationToken) {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
-    for code in [None, Some(130)] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        match code {
-            None => cancel.cancel(),
-            Some(code) => std::process::exit(code),
-        }
+    if let Ok(signals) = Interruption::listen() {
+        signals.cancel(cancel).await;
     }
 }
 

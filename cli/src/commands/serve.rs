@@ -5,9 +5,9 @@ use std::time::Duration;
 use kiln_engine::{CancellationToken, Engine, Error, Result};
 use kiln_service::buildkit;
 use kiln_service::server::{self, ServeError, ServeOptions, TlsFiles};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::OK;
+use super::interruption::Interruption;
 use crate::app::App;
 use crate::args::serve::ServeArgs;
 
@@ -36,34 +36,13 @@ pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
         .map_err(|error| Error::internal("start threads", error))?;
     let served = runtime.block_on(async {
         let stop = CancellationToken::new();
-        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-        let (Ok(interrupt), Ok(terminate)) = signals else {
-            return Err(Error::new(kiln_engine::ErrorKind::Internal, "cannot listen to signals"));
-        };
-        tokio::spawn(stop_on(interrupt, terminate, stop.clone()));
+        let signals = Interruption::listen().map_err(|error| Error::internal("listen to signals", error))?;
+        tokio::spawn(signals.cancel(stop.clone()));
         server::serve(engine, &options, stop).await.map_err(explained)
     });
     // Who follows a log or waits for a container does not keep us.
     runtime.shutdown_background();
     served.map(|()| OK)
-}
-
-/// The first signal ends the daemon in order; a second one at once.
-async fn stop_on(
-    mut interrupt: tokio::signal::unix::Signal,
-    mut terminate: tokio::signal::unix::Signal,
-    stop: CancellationToken,
-) {
-    for code in [None, Some(130)] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        match code {
-            None => stop.cancel(),
-            Some(code) => std::process::exit(code),
-        }
-    }
 }
 
 fn explained(error: ServeError) -> Error {
