@@ -46,6 +46,7 @@ pub use input::{Context, Input};
 pub use kiln_builder::attest::{Attest, Form as AttestForm, PROVENANCE_FILE, Provenance};
 pub use kiln_builder::export::annotations::{Annotation, AnnotationError, AnnotationLevel};
 pub use kiln_builder::export::attributes::{self as export_attributes, AttributeError, Streams};
+pub use kiln_builder::ops::git::PASSED as FETCHING_VARIABLES;
 pub use kiln_builder::provenance::{Mode as ProvenanceMode, Options as ProvenanceOptions, Origin};
 pub use kiln_builder::ssh::SshAgent;
 pub use kiln_builder::tree::{TakeTree, Tree, TreeEntry, TreeNode};

@@ -27,6 +27,7 @@ use crate::progress::Reporter;
 use crate::session::Session;
 use crate::stores::Stores;
 use crate::value::Value;
+pub use isolation::PASSED;
 use program::Git;
 use resolve::Pinned;
 

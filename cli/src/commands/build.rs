@@ -7,7 +7,8 @@ use std::sync::Arc;
 use clap::ValueEnum as _;
 use kiln_engine::build::verify::Verified;
 use kiln_engine::build::{
-    BuildRequest, BuildResult, BuiltImage, Entitlements, Export, OtherStage, Outside, Squash,
+    BuildRequest, BuildResult, BuiltImage, Entitlements, Export, FETCHING_VARIABLES, OtherStage, Outside,
+    Squash,
 };
 use kiln_engine::oci::Reference;
 use kiln_engine::{CancellationToken, Error, Result};
@@ -172,12 +173,8 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
 
 /// What `git` needs of the environment.
 pub(super) fn fetching() -> BTreeMap<String, String> {
-    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"];
-    let names = proxies.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_lowercase()]);
-    names
-        .chain(["PATH".to_owned()])
-        .filter_map(|name| Some((name.clone(), std::env::var(&name).ok()?)))
-        .collect()
+    let names = FETCHING_VARIABLES.into_iter().chain(["PATH"]);
+    names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
 }
 
 /// The values of ARGs. As with buildx, `SOURCE_DATE_EPOCH` of the environment is one of them.

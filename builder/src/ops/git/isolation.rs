@@ -15,8 +15,8 @@ use crate::session::Session;
 
 /// Where programs are where nobody says.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What reaches `git` of the session's environment: the way to the world.
-const PASSED: [&str; 8] = [
+/// What reaches `git` of the session's environment beside `PATH`: the way to the world.
+pub const PASSED: [&str; 8] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
