@@ -54,11 +54,6 @@ impl Prepared {
         }
     }
 
-    /// The graph of all targets.
-    pub fn definition(&self) -> &Arc<Definition> {
-        &self.definition
-    }
-
     /// What is made of the graph: one image, or one for each platform.
     pub fn targets(&self) -> &[Target] {
         &self.targets
@@ -80,11 +75,6 @@ impl Prepared {
     pub fn with_source(mut self, name: &str, text: &[u8]) -> Prepared {
         self.source = SourceFile::from_bytes(name.to_owned(), text);
         self
-    }
-
-    /// Replaces the time of what is new, in seconds since 1970, where none was found.
-    pub fn set_epoch(&mut self, epoch: Option<i64>) {
-        self.epoch = self.epoch.or(epoch);
     }
 
     /// One build of targets that were prepared, perhaps apart; each is a graph and the number of its target.
