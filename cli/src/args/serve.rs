@@ -12,7 +12,7 @@ Examples:
   kiln serve --addr fd://                         on the sockets of a systemd unit
   kiln serve --addr tcp://0.0.0.0:2376 --tlscacert ca.pem --tlscert cert.pem --tlskey key.pem";
 
-/// Serves the Docker Engine API, for `docker` and every other client of it.
+/// Serves the Docker Engine API and BuildKit's, for `docker`, `buildctl` and every other client of them.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ServeArgs {
