@@ -187,7 +187,7 @@ fn require(db: &Connection, name: &str, committed: bool) -> Step<Row> {
     find(db, name, committed)?.ok_or_else(|| Error::NotFound(name.to_owned()).into())
 }
 
-/// The ids from `parent` down to the bottom.
+/// The ids from `parent` down to the bottom. One that is not there fails: a shorter stack would be another filesystem.
 fn ancestors(db: &Connection, parent: Option<i64>) -> Step<Vec<u64>> {
     let Some(parent) = parent else { return Ok(Vec::new()) };
     let mut statement = db.prepare_cached(
@@ -195,7 +195,7 @@ fn ancestors(db: &Connection, parent: Option<i64>) -> Step<Vec<u64>> {
              SELECT ?1, 0
              UNION ALL SELECT parent, depth + 1 FROM snapshots JOIN below USING (id) WHERE parent IS NOT NULL
              ORDER BY 2
-         ) SELECT id FROM below",
+         ) SELECT snapshots.id FROM below LEFT JOIN snapshots USING (id) ORDER BY depth",
     )?;
     let ids = statement.query_map([parent], |row| row.get::<_, i64>(0))?;
     Ok(ids.map(|id| id.map(i64::cast_unsigned)).collect::<Result<_, _>>()?)

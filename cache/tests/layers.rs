@@ -354,3 +354,16 @@ fn what_was_compressed_before_is_taken_and_changes_no_byte() {
     store.layers.open_tar(&chain, 0).unwrap().read_to_end(&mut tar).unwrap();
     assert_eq!(packed.digest, Digest::of(&gzip(&tar)));
 }
+
+#[test]
+fn a_stack_with_a_hole_is_not_mounted() {
+    let store = place();
+    let lease = store.leases.create().unwrap();
+    let first = step(&store, &lease, &[], "a", "1");
+    let second = step(&store, &lease, &diff_ids(std::slice::from_ref(&first)), "b", "2");
+    let (below, top) = (ChainId::extend(None, &first.diff_id), diff_ids(&[first, second]));
+    let db = rusqlite::Connection::open(store.dir.path().join("kiln.db")).unwrap();
+    assert_eq!(db.execute("DELETE FROM snapshots WHERE name = ?1", [below.as_str()]).unwrap(), 1);
+    let (key, parent) = (kiln_snapshot::Key("hole".to_owned()), name_of(&ChainId::of(&top).unwrap()));
+    assert!(store.snapshots.prepare(&key, Some(&parent)).is_err(), "another filesystem under the same name");
+}
