@@ -100,9 +100,10 @@ impl Reader {
         }
     }
 
-    /// The next entry, when it is there; `None` when the container has ended and everything was read.
+    /// The next entry, when it is there; `None` when the container has ended and everything was read, or it is time to stop.
     fn wait_entry(&mut self) -> Option<Result<LogEntry>> {
-        loop {
+        // Before each, for there may always be another.
+        while !self.stop.is_cancelled() {
             // Looked at before reading, so that the last words are not missed.
             let lives = is_supervised(&lock_path(&self.directory));
             if let Some(entry) = self.next_entry() {
@@ -111,11 +112,12 @@ impl Reader {
             if self.find_newer() {
                 continue;
             }
-            if !lives || self.stop.is_cancelled() {
+            if !lives {
                 return None;
             }
             std::thread::sleep(PAUSE);
         }
+        None
     }
 
     /// A log that was full goes on in a new file.
