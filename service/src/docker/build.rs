@@ -31,7 +31,7 @@ pub(super) fn routes() -> Router<Daemon> {
 async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap, body: Body) -> Answer {
     let engine = auth::for_build(&daemon.engine, &headers)?;
     let quiet = params.is_on("q");
-    let request = request::of(&params, body)?;
+    let request = request::of(&params, body, daemon.environment.clone())?;
     let of_work = daemon.clone();
     messages::answer(&daemon, |messages, gone| async move {
         let progress = Arc::new(Progress::start(messages.clone(), quiet)?);

@@ -1,5 +1,6 @@
 //! What the routes share: the engine, what has happened, who waits for what.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Daemon(Arc<Inner>);
 pub struct Inner {
     pub(crate) engine: Engine,
     pub(crate) buildkit: BuildKit,
+    /// What programs that fetch for a build find in their environment.
+    pub(crate) environment: BTreeMap<String, String>,
     pub(crate) events: Events,
     pub(crate) runs: Runs,
     pub(crate) execs: Execs,
@@ -33,9 +36,11 @@ pub struct Inner {
 impl Daemon {
     /// A daemon on `engine`, whose builds are given up at `stop`.
     pub fn new(engine: Engine, buildkit: buildkit::Options, stop: CancellationToken) -> Daemon {
+        let environment = buildkit.environment.clone();
         let buildkit = BuildKit::new(engine.clone(), buildkit);
         let (events, runs, execs) = (Events::default(), Runs::default(), Execs::default());
-        Daemon(Arc::new(Inner { engine, buildkit, events, runs, execs, stop, work: TaskTracker::new() }))
+        let work = TaskTracker::new();
+        Daemon(Arc::new(Inner { engine, buildkit, environment, events, runs, execs, stop, work }))
     }
 
     /// Waits until nothing is done any more.

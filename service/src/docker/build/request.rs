@@ -27,18 +27,6 @@ const LACKING: [&str; 9] = [
 ];
 /// The Dockerfile that is meant where none is named.
 const DEFAULT: &str = "Dockerfile";
-/// What `git` and downloads need of our environment.
-const ENVIRONMENT: [&str; 9] = [
-    "PATH",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-];
 
 /// A resource limit.
 #[derive(Deserialize)]
@@ -49,8 +37,12 @@ struct Ulimit {
     hard: i64,
 }
 
-/// What a build is asked to do; its context is `body`, a tar.
-pub(super) fn of(params: &Params, body: Body) -> Result<BuildRequest, Failure> {
+/// What a build is asked to do; its context is `body`, a tar. `environment`: what `git` and downloads need of ours.
+pub(super) fn of(
+    params: &Params,
+    body: Body,
+    environment: BTreeMap<String, String>,
+) -> Result<BuildRequest, Failure> {
     refuse(params)?;
     let build_args = params.json::<BTreeMap<String, Option<String>>>("buildargs")?.unwrap_or_default();
     let ulimits = params.json::<Vec<Ulimit>>("ulimits")?.unwrap_or_default();
@@ -60,7 +52,6 @@ pub(super) fn of(params: &Params, body: Body) -> Result<BuildRequest, Failure> {
     });
     let squash = params.is_on("squash").then_some(Squash::New);
     let image = ImageOptions { names: names.collect::<Result<_, _>>()?, squash, ..ImageOptions::default() };
-    let given = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
     Ok(BuildRequest {
         context: match params.text("remote") {
             Some(url) => Context::Remote(url.to_owned()),
@@ -76,7 +67,7 @@ pub(super) fn of(params: &Params, body: Body) -> Result<BuildRequest, Failure> {
         pull: params.is_on("pull"),
         network: network(params.text("networkmode"))?,
         add_hosts: params.all("extrahosts").map(extra_host).collect::<Result<_, _>>()?,
-        environment: ENVIRONMENT.iter().filter_map(given).collect(),
+        environment,
         shm_size: params.number("shmsize")?.unwrap_or_default(),
         ulimits: ulimits
             .iter()
@@ -143,7 +134,7 @@ mod tests {
                      &buildargs=%7B%22A%22%3A%221%22%2C%22B%22%3Anull%7D&labels=%7B%22l%22%3A%22m%22%7D&target=t\
                      &ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Hard%22%3A2%2C%22Soft%22%3A1%7D%5D\
                      &platform=linux/arm64&extrahosts=h:1.2.3.4&memory=0&cpuquota=0&rm=1&cachefrom=%5B%5D&version=1&squash=1";
-        let request = of(&params(query), Body::empty()).unwrap();
+        let request = of(&params(query), Body::empty(), BTreeMap::new()).unwrap();
         assert_eq!(request.dockerfile, Some("sub/Dockerfile".into()));
         assert_eq!(request.build_args, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
         assert_eq!((request.labels["l"].as_str(), request.target.as_deref()), ("m", Some("t")));
@@ -156,7 +147,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_would_lead_to_this_machine_or_is_lacking_is_refused() {
-        let why = |query: &str| of(&params(query), Body::empty()).unwrap_err().status.as_u16();
+        let why =
+            |query: &str| of(&params(query), Body::empty(), BTreeMap::new()).unwrap_err().status.as_u16();
         assert_eq!(why("dockerfile=http://host/Dockerfile"), 400);
         assert_eq!(why("remote=/etc"), 400);
         assert_eq!(why("remote=client-session"), 501);
