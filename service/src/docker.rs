@@ -35,6 +35,7 @@ use serde::Serialize;
 
 pub use daemon::Daemon;
 pub use failure::Failure;
+pub use time::since;
 
 /// What a handler answers.
 pub(crate) type Answer = Result<Response, Failure>;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kiln_engine::Result;
+/// `3 minutes`, as lists show the time since a moment.
+pub(crate) use kiln_service::docker::since;
 
 use super::wrong;
 
@@ -59,32 +61,6 @@ fn duration(text: &str) -> Option<SignedDuration> {
         rest = &rest[letters..];
     }
     (!text.is_empty() && seconds < 1e12).then(|| SignedDuration::from_secs_f64(seconds))
-}
-
-/// `3 minutes`, as lists show the time since `then`; nothing where `then` is not a time.
-pub(crate) fn since(then: &str, now: Timestamp) -> Option<String> {
-    let then: Timestamp = then.parse().ok()?;
-    Some(rough(now.duration_since(then).as_secs().max(0)))
-}
-
-/// Docker's words for a length of time.
-fn rough(seconds: i64) -> String {
-    const MINUTE: i64 = 60;
-    const HOUR: i64 = 60 * MINUTE;
-    const DAY: i64 = 24 * HOUR;
-    match seconds {
-        0 => "Less than a second".to_owned(),
-        1 => "1 second".to_owned(),
-        s if s < MINUTE => format!("{s} seconds"),
-        s if s < 2 * MINUTE => "About a minute".to_owned(),
-        s if s < 46 * MINUTE => format!("{} minutes", s / MINUTE),
-        s if s < 2 * HOUR => "About an hour".to_owned(),
-        s if s < 2 * DAY => format!("{} hours", s / HOUR),
-        s if s < 14 * DAY => format!("{} days", s / DAY),
-        s if s < 60 * DAY => format!("{} weeks", s / DAY / 7),
-        s if s < 730 * DAY => format!("{} months", s / DAY / 30),
-        s => format!("{} years", s / DAY / 365),
-    }
 }
 
 /// Bytes as lists show them: units of 1000, three or four digits, as `12.3MB`.

@@ -12,10 +12,10 @@ pub(crate) fn seconds(rfc3339: &str) -> i64 {
     rfc3339.parse::<Timestamp>().map_or(0, Timestamp::as_second)
 }
 
-/// Docker's words for the time since an RFC 3339 moment; nothing where it is none.
-pub(crate) fn since(rfc3339: &str) -> String {
-    let Ok(then) = rfc3339.parse::<Timestamp>() else { return String::new() };
-    words(Timestamp::now().duration_since(then).as_secs().max(0))
+/// Docker's words for the time from `then`, in RFC 3339, until `now`: `3 minutes`; nothing where `then` is not a time.
+pub fn since(then: &str, now: Timestamp) -> Option<String> {
+    let then: Timestamp = then.parse().ok()?;
+    Some(words(now.duration_since(then).as_secs().max(0)))
 }
 
 fn words(seconds: i64) -> String {

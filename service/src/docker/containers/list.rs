@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use kiln_engine::Engine;
 use kiln_engine::containers::{Container, ListOptions, MountPoint, Status};
 
@@ -170,7 +171,10 @@ pub(super) fn mount(mount: &MountPoint) -> Mount {
 /// Docker's sentence: `Up 3 minutes (Paused)`, `Exited (0) 2 hours ago`.
 fn status(container: &Container) -> String {
     let state = &container.state;
-    let since = |moment: &Option<String>| moment.as_deref().map_or_else(String::new, time::since);
+    let now = Timestamp::now();
+    let since = |moment: &Option<String>| {
+        moment.as_deref().and_then(|moment| time::since(moment, now)).unwrap_or_default()
+    };
     match state.status {
         Status::Running => {
             let health = state.health.as_ref().map(|health| match health.status.as_str() {
