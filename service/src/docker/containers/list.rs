@@ -40,21 +40,22 @@ pub(super) async fn list(State(daemon): State<Daemon>, params: Params) -> Answer
     let before = filters.values("before").first().and_then(|name| created(name));
     let since = filters.values("since").first().and_then(|name| created(name));
     let wanted: Vec<Container> = containers
-        .iter()
+        .into_iter()
         .filter(|container| all || super::runs::is_active(container))
         .filter(|container| passes(container, &filters))
         .filter(|container| before.as_ref().is_none_or(|before| container.created < *before))
         .filter(|container| since.as_ref().is_none_or(|since| container.created > *since))
         .take(limit.unwrap_or(usize::MAX))
-        .cloned()
         .collect();
-    let (engine, with_sizes) = (daemon.engine.clone(), params.is_on("size"));
-    let wanted: Vec<Summary> = task::blocking(move || {
-        let line = |container| if with_sizes { measured(&engine, container) } else { summary(container) };
-        Ok(wanted.into_iter().map(line).collect())
-    })
-    .await?;
-    Ok(json(StatusCode::OK, &wanted))
+    let engine = daemon.engine.clone();
+    let lines: Vec<Summary> = match params.is_on("size") {
+        true => {
+            let measure = move |container| measured(&engine, container);
+            task::blocking(move || Ok(wanted.into_iter().map(measure).collect())).await?
+        }
+        false => wanted.into_iter().map(summary).collect(),
+    };
+    Ok(json(StatusCode::OK, &lines))
 }
 
 fn passes(container: &Container, filters: &Filters) -> bool {
