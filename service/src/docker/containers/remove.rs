@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use kiln_engine::containers::RemoveOptions;
 
+use super::runs::is_active;
 use super::{find, missing, tell};
 use crate::docker::events::Kind;
 use crate::docker::model::container::Pruned;
@@ -21,8 +22,11 @@ pub(super) async fn remove(State(daemon): State<Daemon>, Path(name): Path<String
     let (engine, id) = (daemon.engine.clone(), container.id.clone());
     let removed = task::run(move || engine.containers().remove(&id, options)).await;
     removed.map_err(|error| missing(error, &name))?;
-    // Who waited for a start that will never be is sent away.
-    drop(daemon.runs.take_viewers(&container.id));
+    // The end of one that ran is told by who looks after it.
+    match is_active(&container) {
+        true => drop(daemon.runs.take_viewers(&container.id)),
+        false => daemon.runs.forget(&container.id),
+    }
     tell(&daemon, "destroy", &container, []);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -36,7 +40,7 @@ pub(super) async fn prune(State(daemon): State<Daemon>, params: Params) -> Answe
     let engine = daemon.engine.clone();
     let report = task::blocking(move || engine.containers().prune()).await?;
     for id in &report.deleted {
-        drop(daemon.runs.take_viewers(id));
+        daemon.runs.forget(id);
         daemon.events.tell(Kind::Container, "destroy", id, []);
     }
     let answer = Pruned { containers_deleted: report.deleted, space_reclaimed: report.reclaimed };

@@ -20,13 +20,13 @@ const BEHIND: usize = 1024;
 /// The exit code of a container that was killed together with its supervisor.
 const KILLED: i32 = 137;
 
-/// A container's program ended.
+/// A container's program ended, or never will begin.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     /// The container's id.
     pub(crate) id: String,
-    /// The exit code.
-    pub(crate) code: i32,
+    /// The exit code; nothing where the container was removed and did not run.
+    pub(crate) code: Option<i32>,
 }
 
 /// Somebody who watches a container.
@@ -96,15 +96,27 @@ impl Runs {
 
     /// Tells that a run is over, or that there was none.
     pub(crate) fn tell(&self, id: &str, code: i32) {
-        let _ = self.ended.send(Ended { id: id.to_owned(), code });
+        let _ = self.ended.send(Ended { id: id.to_owned(), code: Some(code) });
     }
 
-    /// Has `viewer` watch from the next start on.
+    /// Sends those away who wait for a start that will never be: the container is removed, and did not run.
+    pub(crate) fn forget(&self, id: &str) {
+        drop(self.take_viewers(id));
+        let _ = self.ended.send(Ended { id: id.to_owned(), code: None });
+    }
+
+    /// Has `viewer` watch from the next start on. Those that have gone away meanwhile are not kept: who waits has a
+    /// connection, so there are no more than of those.
     pub(crate) fn watch(&self, id: &str, viewer: Viewer) {
-        self.state().waiting.entry(id.to_owned()).or_default().push(viewer);
+        let mut state = self.state();
+        state.waiting.retain(|_, viewers| {
+            viewers.retain(|viewer| !viewer.output.is_closed());
+            !viewers.is_empty()
+        });
+        state.waiting.entry(id.to_owned()).or_default().push(viewer);
     }
 
-    /// Who wants to watch from the start that comes now; also those whose container is gone.
+    /// Who wants to watch from the start that comes now.
     pub(crate) fn take_viewers(&self, id: &str) -> Vec<Viewer> {
         self.state().waiting.remove(id).unwrap_or_default()
     }

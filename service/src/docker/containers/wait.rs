@@ -65,7 +65,10 @@ pub(super) async fn wait(State(daemon): State<Daemon>, Path(name): Path<String>,
 async fn next_end(daemon: &Daemon, container: &Container, mut ends: Receiver<Ended>, runs: bool) -> i32 {
     loop {
         match ends.recv().await {
-            Ok(Ended { id, code }) if id == container.id => return code,
+            // One that ran when it was looked at has an end with a code.
+            Ok(Ended { id, code }) if id == container.id && (code.is_some() || !runs) => {
+                return code.unwrap_or(container.state.exit_code);
+            }
             Ok(_) => {}
             // Some ends were missed; perhaps this one.
             Err(RecvError::Lagged(_)) => match find(daemon, &container.id).await {
