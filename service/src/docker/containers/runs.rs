@@ -163,15 +163,15 @@ pub(crate) fn mind(
     started.inspect_err(|_| daemon.runs.end(&id))
 }
 
-/// Sees to it that the end of a running container will be told, whoever started it.
-pub(crate) fn see_to(daemon: &Daemon, container: &Container) -> kiln_engine::Result<()> {
+/// Sees to it that the end of a running container will be told, whoever started it. It will not where that has just ended.
+pub(crate) fn see_to(daemon: &Daemon, container: &Container) -> kiln_engine::Result<bool> {
     if daemon.runs.is_minded(&container.id) {
-        return Ok(());
+        return Ok(true);
     }
     match daemon.engine.containers().attach(&container.id, &AttachOptions::default()) {
-        Ok(attach) => mind(daemon, container.clone(), attach, Vec::new()),
-        // It has just ended, which is in its record.
-        Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
+        Ok(attach) => mind(daemon, container.clone(), attach, Vec::new()).map(|()| true),
+        // Its end is in its record.
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(false),
         Err(error) => Err(error),
     }
 }

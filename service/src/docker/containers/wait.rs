@@ -19,14 +19,19 @@ use crate::docker::model::container::Waited;
 use crate::docker::params::Params;
 use crate::docker::{Answer, Daemon, Failure, task};
 
-/// How often it is looked whether a container that ended is still there.
+/// How often it is looked whether a container has ended, or is still there.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// `POST /containers/{id}/wait`
 pub(super) async fn wait(State(daemon): State<Daemon>, Path(name): Path<String>, params: Params) -> Answer {
     // Heard before it is looked at, so that an end in between is not missed.
     let ends = daemon.runs.listen();
-    let container = find(&daemon, &name).await?;
+    let mut container = find(&daemon, &name).await?;
+    // One that ended since has nobody who would tell of it: that is in its record in a moment.
+    while is_active(&container) && !is_seen_to(&daemon, &container).await? {
+        tokio::time::sleep(LOOK).await;
+        container = find(&daemon, &container.id).await?;
+    }
     let condition = params.text("condition").unwrap_or("not-running");
     let runs = is_active(&container);
     let next = match condition {
@@ -36,10 +41,6 @@ pub(super) async fn wait(State(daemon): State<Daemon>, Path(name): Path<String>,
         "removed" => runs || container.state.finished_at.is_none(),
         other => return Err(Failure::bad_request(format!("invalid condition: \"{other}\""))),
     };
-    if next && runs {
-        let (minder, minded) = (daemon.clone(), container.clone());
-        task::blocking(move || see_to(&minder, &minded)).await?;
-    }
     let removed = condition == "removed";
     let stop = daemon.stop.clone();
     let code = async move {
@@ -59,6 +60,12 @@ pub(super) async fn wait(State(daemon): State<Daemon>, Path(name): Path<String>,
         }
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(stream::once(code))).into_response())
+}
+
+/// Sees to it that the end of a running container will be told; whether it will.
+async fn is_seen_to(daemon: &Daemon, container: &Container) -> Result<bool, Failure> {
+    let (daemon, container) = (daemon.clone(), container.clone());
+    task::blocking(move || see_to(&daemon, &container)).await
 }
 
 /// The code of the next end of a container.
