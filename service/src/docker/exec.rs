@@ -93,6 +93,11 @@ impl Execs {
         Ok(())
     }
 
+    /// Forgets those of a container that is removed and that nobody has started.
+    pub(crate) fn forget(&self, container: &str) {
+        self.all().retain(|_, exec| exec.container != container || !matches!(exec.life, Life::Made));
+    }
+
     /// Looks at one or changes it.
     fn with<T>(&self, id: &str, look: impl FnOnce(&mut Exec) -> T) -> Result<T, Failure> {
         let missing = || Failure::new(StatusCode::NOT_FOUND, format!("No such exec instance: {id}"));
@@ -123,14 +128,10 @@ pub(super) async fn create(
         }
     }
     let id = task::blocking(kiln_engine::new_id).await?;
-    tell(
-        &daemon,
-        &format!("exec_create: {}", create.cmd.join(" ")),
-        &container,
-        [("execID".to_owned(), id.clone())],
-    );
-    let exec = Exec { container: container.id, create, life: Life::Made, input: None };
+    let action = format!("exec_create: {}", create.cmd.join(" "));
+    let exec = Exec { container: container.id.clone(), create, life: Life::Made, input: None };
     daemon.execs.add(id.clone(), exec)?;
+    tell(&daemon, &action, &container, [("execID".to_owned(), id.clone())]);
     Ok(json(StatusCode::CREATED, &Created { id }))
 }
 
@@ -154,6 +155,7 @@ async fn start(
         _ => Err(Failure::new(StatusCode::CONFLICT, format!("exec {id} was started already"))),
     });
     let (container, create) = begun??;
+    let begun = Begun { daemon: &daemon, id: &id };
     let options = options(&create, asked);
     let (engine, wanted) = (daemon.engine.clone(), container.clone());
     let started = task::run(move || engine.containers().exec(&wanted, &options)).await;
@@ -179,14 +181,33 @@ async fn start(
         &container,
         [("execID".to_owned(), id.clone())],
     );
-    let Some(attach) = started else {
-        daemon.execs.with(&id, |exec| exec.life = Life::Detached(Instant::now()))?;
-        return Ok(StatusCode::OK.into_response());
-    };
+    // One that runs for nobody is let go.
+    let Some(attach) = started else { return Ok(StatusCode::OK.into_response()) };
     daemon.execs.with(&id, |exec| exec.input = Some(Arc::clone(&attach.input)))?;
     let (response, duplex) = hijack(rest, hijack::content_type(!create.tty, version));
     connect(&daemon, &id, &create, attach, duplex)?;
+    // Its thread remembers how it ends.
+    std::mem::forget(begun);
     Ok(response)
+}
+
+/// An exec that was begun. One that nobody comes to look after, as its client has gone away, does not run for ever.
+struct Begun<'a> {
+    daemon: &'a Daemon,
+    id: &'a str,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let let_go = self.daemon.execs.with(self.id, |exec| {
+            if matches!(exec.life, Life::Runs) {
+                exec.life = Life::Detached(Instant::now());
+                exec.input = None;
+            }
+        });
+        // Forgotten already is as good.
+        drop(let_go);
+    }
 }
 
 /// A program that cannot be run says so on its own standard error; clients ask for its exit code then.

@@ -27,6 +27,7 @@ pub(super) async fn remove(State(daemon): State<Daemon>, Path(name): Path<String
         true => drop(daemon.runs.take_viewers(&container.id)),
         false => daemon.runs.forget(&container.id),
     }
+    daemon.execs.forget(&container.id);
     tell(&daemon, "destroy", &container, []);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -41,6 +42,7 @@ pub(super) async fn prune(State(daemon): State<Daemon>, params: Params) -> Answe
     let report = task::blocking(move || engine.containers().prune()).await?;
     for id in &report.deleted {
         daemon.runs.forget(id);
+        daemon.execs.forget(id);
         daemon.events.tell(Kind::Container, "destroy", id, []);
     }
     let answer = Pruned { containers_deleted: report.deleted, space_reclaimed: report.reclaimed };

@@ -189,7 +189,10 @@ fn look_after(daemon: &Daemon, container: &Container, attach: Attach, viewers: V
                 let again = containers.attach(&container.id, &AttachOptions::default()).ok();
                 next = again.map(|attach| (attach, Vec::new()));
             }
-            Err(error) if error.kind == ErrorKind::NotFound => tell(daemon, "destroy", container, []),
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                daemon.execs.forget(&container.id);
+                tell(daemon, "destroy", container, []);
+            }
             _ => {}
         }
         daemon.runs.tell(&container.id, code);
