@@ -36,7 +36,7 @@ pub(super) async fn attach(
     let wanted = [params.is_on("stdout"), params.is_on("stderr")];
     let (response, Duplex { output, input, over }) = hijack(request, hijack::content_type(!tty, version));
     if params.is_on("logs") {
-        logs::replay(&daemon, &container, output.clone(), wanted)?;
+        logs::replay(&daemon, &container, output.clone(), wanted).await?;
     }
     if !params.is_on("stream") {
         return Ok(response);

@@ -62,15 +62,17 @@ pub(super) async fn logs(
 const DEPTH: usize = 16;
 
 /// Sends what was logged before, to somebody who attaches.
-pub(super) fn replay(
+pub(super) async fn replay(
     daemon: &Daemon,
     container: &Container,
     sender: mpsc::Sender<io::Result<Bytes>>,
     wanted: [bool; 2],
 ) -> Result<(), Failure> {
     let form = Form { wanted, timestamps: false, framed: !container.options.tty, at_once: false };
-    let stop = CancellationToken::new();
-    let entries = daemon.engine.containers().logs_until(&container.id, &LogOptions::default(), stop)?;
+    let (engine, id) = (daemon.engine.clone(), container.id.clone());
+    let all = LogOptions::default();
+    let entries =
+        task::blocking(move || engine.containers().logs_until(&id, &all, CancellationToken::new())).await?;
     Ok(task::thread("logs", move || write(entries, form, sender))?)
 }
 

@@ -49,9 +49,9 @@ pub(super) async fn save(daemon: &Daemon, names: Vec<String>, params: &Params) -
 
 /// Layers that no step of a build needed may still be at their registry.
 async fn complete(daemon: &Daemon, name: &str, platform: Option<&str>) -> Result<(), Failure> {
-    let images = daemon.engine.images();
-    if !images.is_complete(name, platform)? {
-        images.complete(name, platform, &kiln_engine::progress::Silent).await?;
+    let (engine, wanted, of_platform) = (daemon.engine.clone(), name.to_owned(), platform.map(str::to_owned));
+    if !task::blocking(move || engine.images().is_complete(&wanted, of_platform.as_deref())).await? {
+        daemon.engine.images().complete(name, platform, &kiln_engine::progress::Silent).await?;
     }
     Ok(())
 }
