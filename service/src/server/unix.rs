@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ use super::ServeError;
 
 /// Owner and group may connect.
 const MODE: u32 = 0o660;
+/// Whoever can open the lock can hold it, and keep us from starting.
+const LOCK_MODE: u32 = 0o600;
 /// A folder that is made for the socket lets everybody through to it, and shows nobody what is in it.
 const FOLDER_MODE: u32 = 0o711;
 /// Connections that wait to be accepted.
@@ -75,7 +77,7 @@ pub(super) fn listen(path: &Path) -> Result<Socket, ServeError> {
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = File::options().write(true).create(true).truncate(false).open(name)?;
+    let file = File::options().write(true).create(true).truncate(false).mode(LOCK_MODE).open(name)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),
