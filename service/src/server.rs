@@ -51,9 +51,7 @@ pub enum ServeError {
     #[error("there is no address to listen on")]
     NoAddress,
     /// TCP without certificates was asked for.
-    #[error(
-        "`tcp://{0}`: whoever reaches the API is root on this machine, so TCP is served with mutual TLS alone"
-    )]
+    #[error("`{0}`: whoever reaches the API is root on this machine, so TCP is served with mutual TLS alone")]
     Plain(String),
     /// Another daemon has the socket.
     #[error("another daemon listens at `{}`", .0.display())]
@@ -151,16 +149,17 @@ async fn open(options: &ServeOptions) -> Result<Listeners, ServeError> {
                 listeners._files.push(file);
             }
             Address::Tcp(address) => {
-                let tls = tls(options, address)?;
+                let shown = format!("tcp://{address}");
+                let tls = tls(options, &shown)?;
                 let bound = TcpListener::bind(address).await;
-                let bound = bound.map_err(|source| listen_error(&format!("tcp://{address}"), source))?;
+                let bound = bound.map_err(|source| listen_error(&shown, source))?;
                 listeners.all.push(Listener::Tcp(bound, tls));
             }
             Address::Inherited => {
                 for socket in inherited::take()? {
                     listeners.all.push(match socket {
                         inherited::Socket::Unix(listener) => of_unix(listener, "fd://")?,
-                        inherited::Socket::Tcp(listener) => of_tcp(listener, tls(options, "fd")?)?,
+                        inherited::Socket::Tcp(listener) => of_tcp(listener, tls(options, "fd://")?)?,
                     });
                 }
             }
