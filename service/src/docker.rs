@@ -60,7 +60,7 @@ pub fn routes(daemon: Daemon) -> Router {
 }
 
 async fn page_not_found() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "page not found")
+    Failure::no_page()
 }
 
 /// A value as the JSON body of an answer.

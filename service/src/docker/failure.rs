@@ -30,6 +30,11 @@ impl Failure {
         Failure::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// Nobody has such a path.
+    pub(crate) fn no_page() -> Failure {
+        Failure::new(StatusCode::NOT_FOUND, "page not found")
+    }
+
     /// kiln does not have `what`.
     pub(crate) fn lacking(what: impl fmt::Display) -> Failure {
         Failure::new(StatusCode::NOT_IMPLEMENTED, format!("kiln does not have {what}"))

@@ -7,18 +7,22 @@ mod pull;
 mod push;
 mod remove;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use kiln_engine::Error;
 
 use super::events::Kind;
 use super::params::Params;
+use super::version::ApiVersion;
 use super::{Answer, Daemon, Failure, json, task};
 pub(super) use list::summary;
+
+/// The first version that does not say a size twice.
+const WITHOUT_VIRTUAL_SIZE: ApiVersion = ApiVersion::one(44);
 
 pub(super) fn routes() -> Router<Daemon> {
     Router::new()
@@ -35,15 +39,15 @@ pub(super) fn routes() -> Router<Daemon> {
 async fn look(
     State(daemon): State<Daemon>,
     Path(rest): Path<String>,
+    Extension(version): Extension<ApiVersion>,
     params: Params,
-    request: Request,
 ) -> Answer {
     match rest.rsplit_once('/') {
-        Some((name, "json")) => inspect::inspect(&daemon, name, &params, request.extensions()).await,
+        Some((name, "json")) => inspect::inspect(&daemon, name, &params, version).await,
         Some((name, "history")) => inspect::history(&daemon, name, &params).await,
         Some((name, "get")) => archive::save(&daemon, vec![name.to_owned()], &params).await,
         Some((_, "attestations")) => Err(Failure::lacking("`attestations` of images in this API")),
-        _ => Err(Failure::new(StatusCode::NOT_FOUND, "page not found")),
+        _ => Err(Failure::no_page()),
     }
 }
 
@@ -57,7 +61,7 @@ async fn change(
     match rest.rsplit_once('/') {
         Some((name, "push")) => push::push(&daemon, name, &params, &headers).await,
         Some((name, "tag")) => tag(&daemon, name, &params).await,
-        _ => Err(Failure::new(StatusCode::NOT_FOUND, "page not found")),
+        _ => Err(Failure::no_page()),
     }
 }
 
@@ -78,7 +82,7 @@ async fn tag(daemon: &Daemon, name: &str, params: &Params) -> Answer {
 /// `GET /distribution/{name}/json`
 async fn distribution(State(daemon): State<Daemon>, Path(rest): Path<String>, headers: HeaderMap) -> Answer {
     let Some(name) = rest.strip_suffix("/json") else {
-        return Err(Failure::new(StatusCode::NOT_FOUND, "page not found"));
+        return Err(Failure::no_page());
     };
     pull::distribution(&daemon, name, &headers).await
 }

@@ -1,26 +1,21 @@
 //! `GET /images/{name}/json` and `GET /images/{name}/history`
 
-use axum::http::Extensions;
 use kiln_engine::images::{HistoryLine, ImageDetails, Listed};
 use serde_json::{Value, json};
 
 use super::list::{digests, tags};
-use super::{missing, ok, platform};
+use super::{WITHOUT_VIRTUAL_SIZE, missing, ok, platform};
 use crate::docker::model::image::{GraphDriver, History, ImageData, Inspect, Manifest, Metadata, RootFs};
 use crate::docker::params::Params;
 use crate::docker::version::ApiVersion;
 use crate::docker::{Answer, Daemon, task, time};
 
-/// The first version that does not say a size twice.
-const WITHOUT_VIRTUAL_SIZE: ApiVersion = ApiVersion::one(44);
-
 /// `GET /images/{name}/json`
-pub(super) async fn inspect(daemon: &Daemon, name: &str, params: &Params, extensions: &Extensions) -> Answer {
+pub(super) async fn inspect(daemon: &Daemon, name: &str, params: &Params, version: ApiVersion) -> Answer {
     let (engine, wanted, platform) = (daemon.engine.clone(), name.to_owned(), platform(params)?);
     let details = task::run(move || engine.images().inspect(&wanted, platform.as_deref())).await;
     let details = details.map_err(|error| missing(error, name))?;
-    let is_old = extensions.get::<ApiVersion>().is_some_and(|version| *version < WITHOUT_VIRTUAL_SIZE);
-    ok(&answer(details, is_old, params.is_on("manifests")))
+    ok(&answer(details, version < WITHOUT_VIRTUAL_SIZE, params.is_on("manifests")))
 }
 
 fn answer(details: ImageDetails, is_old: bool, with_manifests: bool) -> Inspect {

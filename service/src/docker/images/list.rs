@@ -5,7 +5,7 @@ use axum::extract::State;
 use kiln_engine::images::ImageSummary;
 use kiln_engine::oci::Reference;
 
-use super::ok;
+use super::{WITHOUT_VIRTUAL_SIZE, ok};
 use crate::docker::filters::Filters;
 use crate::docker::model::image::Summary;
 use crate::docker::params::Params;
@@ -13,8 +13,6 @@ use crate::docker::version::ApiVersion;
 use crate::docker::{Answer, Daemon, task, time};
 
 const FILTERS: [&str; 7] = ["reference", "dangling", "label", "label!", "before", "since", "until"];
-/// The first version that does not say a size twice.
-const WITHOUT_VIRTUAL_SIZE: ApiVersion = ApiVersion::one(44);
 
 /// `GET /images/json`
 pub(super) async fn list(
