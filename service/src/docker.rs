@@ -35,6 +35,7 @@ use serde::Serialize;
 
 pub use daemon::Daemon;
 pub use failure::Failure;
+pub use images::{digests, tags, with_all_keys};
 pub use time::since;
 
 /// What a handler answers.

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use kiln_engine::images::{HistoryLine, ImageDetails, ImageSummary, Listed, StatementInfo};
-use kiln_engine::oci::{Digest, Reference};
+use kiln_engine::oci::Digest;
+use kiln_service::docker::{digests, tags, with_all_keys};
 use serde_json::{Value, json};
 
 use crate::values::time;
@@ -64,15 +65,10 @@ fn cut(text: &str, no_trunc: bool) -> String {
 /// Everything about an image.
 pub(crate) fn inspect(image: &ImageDetails) -> Value {
     let (summary, config) = (&image.summary, &image.config);
-    let tags: Vec<String> =
-        summary.names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
-    let mut digests: Vec<String> =
-        summary.names.iter().map(|name| format!("{}@{}", name.familiar_name(), summary.digest)).collect();
-    digests.dedup();
     let mut value = json!({
         "Id": summary.id,
-        "RepoTags": tags,
-        "RepoDigests": digests,
+        "RepoTags": tags(summary),
+        "RepoDigests": digests(summary),
         "Parent": "",
         "Comment": config.history.last().and_then(|entry| entry.comment.as_deref()).unwrap_or_default(),
         "Created": config.created,
@@ -109,23 +105,9 @@ fn listed(entry: &Listed) -> Value {
 
 /// The image's own configuration with the keys that Docker always has.
 fn container_config(image: &ImageDetails) -> Value {
-    let config = &image.config.config;
-    let mut value = serde_json::to_value(config).unwrap_or_default();
+    let mut value = serde_json::to_value(&image.config.config).unwrap_or_default();
     if let Value::Object(map) = &mut value {
-        let defaults = [
-            ("User", json!("")),
-            ("ExposedPorts", Value::Null),
-            ("Env", json!([])),
-            ("Cmd", Value::Null),
-            ("Volumes", Value::Null),
-            ("WorkingDir", json!("")),
-            ("Entrypoint", Value::Null),
-            ("OnBuild", Value::Null),
-            ("Labels", Value::Null),
-        ];
-        for (key, default) in defaults {
-            map.entry(key).or_insert(default);
-        }
+        map.entry("ExposedPorts").or_insert(Value::Null);
     }
-    value
+    with_all_keys(value)
 }

@@ -19,7 +19,9 @@ use super::events::Kind;
 use super::params::Params;
 use super::version::ApiVersion;
 use super::{Answer, Daemon, Failure, json, task};
+pub use inspect::with_all_keys;
 pub(super) use list::summary;
+pub use list::{digests, tags};
 
 /// The first version that does not say a size twice.
 const WITHOUT_VIRTUAL_SIZE: ApiVersion = ApiVersion::one(44);

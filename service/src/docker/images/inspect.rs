@@ -47,8 +47,8 @@ fn answer(details: ImageDetails, is_old: bool, with_manifests: bool) -> Inspect 
     }
 }
 
-/// Documents leave out what is empty; Docker's clients expect these.
-fn with_all_keys(mut config: Value) -> Value {
+/// An image's own configuration with the keys that Docker's clients expect; documents leave out what is empty.
+pub fn with_all_keys(mut config: Value) -> Value {
     let defaults = [
         ("User", json!("")),
         ("Env", json!([])),

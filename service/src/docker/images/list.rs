@@ -65,13 +65,13 @@ pub(crate) fn summary(image: &ImageSummary, is_old: bool) -> Summary {
     }
 }
 
-/// Its names with a tag.
-pub(super) fn tags(image: &ImageSummary) -> Vec<String> {
+/// The names of an image that have a tag.
+pub fn tags(image: &ImageSummary) -> Vec<String> {
     image.names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect()
 }
 
-/// Its names with the digest that they mean.
-pub(super) fn digests(image: &ImageSummary) -> Vec<String> {
+/// The names of an image with the digest that they mean.
+pub fn digests(image: &ImageSummary) -> Vec<String> {
     let mut all: Vec<String> =
         image.names.iter().map(|name| format!("{}@{}", name.familiar_name(), image.digest)).collect();
     all.dedup();
