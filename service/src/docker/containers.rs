@@ -19,6 +19,7 @@ use kiln_engine::containers::{Container, NetworkMode, Protocol};
 use super::events::Kind;
 use super::{Daemon, Failure, exec, task};
 pub(super) use attach::size;
+pub(super) use create::extra_host;
 pub(super) use lifecycle::not_started as exec_failed;
 
 pub(super) fn routes() -> Router<Daemon> {

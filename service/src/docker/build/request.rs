@@ -10,6 +10,7 @@ use kiln_engine::oci::Reference;
 use serde::Deserialize;
 
 use crate::docker::Failure;
+use crate::docker::containers::extra_host;
 use crate::docker::params::Params;
 use crate::docker::stream::BodyReader;
 
@@ -111,15 +112,6 @@ fn network(mode: Option<&str>) -> Result<NetworkMode, Failure> {
         "host" => Ok(NetworkMode::Host),
         "none" => Ok(NetworkMode::None),
         other => Err(Failure::lacking(format!("the network `{other}` for builds"))),
-    }
-}
-
-fn extra_host(text: &str) -> Result<(String, String), Failure> {
-    match text.split_once([':', '=']) {
-        Some((name, address)) if !name.is_empty() && !address.is_empty() => {
-            Ok((name.to_owned(), address.trim_matches(['[', ']']).to_owned()))
-        }
-        _ => Err(Failure::bad_request(format!("bad format for add-host: {text:?}"))),
     }
 }
 

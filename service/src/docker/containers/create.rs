@@ -62,7 +62,7 @@ const FIXED: [(&str, &[&str]); 5] = [
     ("Isolation", &["", "default"]),
 ];
 /// The size of `/dev/shm` that every container has.
-const SHM_SIZE: u64 = 64 << 20;
+pub(super) const SHM_SIZE: u64 = 64 << 20;
 
 /// `POST /containers/create`
 pub(super) async fn create(State(daemon): State<Daemon>, params: Params, body: Json<Create>) -> Answer {
@@ -194,7 +194,8 @@ fn network<'a>(mode: &str, endpoints: impl Iterator<Item = &'a String>) -> Resul
     one(mode)
 }
 
-fn extra_host(text: &str) -> Result<(String, String), Failure> {
+/// `name:address` of `--add-host`.
+pub(crate) fn extra_host(text: &str) -> Result<(String, String), Failure> {
     match text.split_once([':', '=']) {
         Some((name, address)) if !name.is_empty() && !address.is_empty() => {
             Ok((name.to_owned(), address.trim_matches(['[', ']']).to_owned()))

@@ -10,6 +10,7 @@ use kiln_engine::containers::{
     Container, ContainerOptions, Healthcheck as Check, MountKind, RestartPolicy as Restart, Status,
 };
 
+use super::create::SHM_SIZE;
 use super::list::{endpoint, mount};
 use super::{find, network, port};
 use crate::docker::model::Empty;
@@ -18,9 +19,6 @@ use crate::docker::model::container::{
     RestartPolicy, State as Shown,
 };
 use crate::docker::{Answer, Daemon, json, time};
-
-/// The size of `/dev/shm` that every container has.
-const SHM_SIZE: u64 = 64 << 20;
 
 /// `GET /containers/{id}/json`
 pub(super) async fn inspect(State(daemon): State<Daemon>, Path(name): Path<String>) -> Answer {
