@@ -20,9 +20,6 @@ use super::params::Params;
 use super::{Answer, Daemon, Failure, auth, json, task};
 use progress::Progress;
 
-/// Characters of an id that people see.
-const SHORT_ID: usize = 12;
-
 pub(super) fn routes() -> Router<Daemon> {
     Router::new().route("/build", post(build)).route("/build/prune", post(prune))
 }
@@ -69,8 +66,7 @@ fn say_result(daemon: &Daemon, messages: &Messages, built: &BuildResult, quiet: 
     if quiet {
         return messages.send(&Message::stream(format!("{id}\n")));
     }
-    let short = id.hex().get(..SHORT_ID).unwrap_or_default();
-    messages.send(&Message::stream(format!("Successfully built {short}\n")));
+    messages.send(&Message::stream(format!("Successfully built {}\n", id.short())));
     for name in &image.names {
         messages.send(&Message::stream(format!("Successfully tagged {}\n", name.familiar())));
         daemon.events.tell(Kind::Image, "tag", id.as_str(), [("name".to_owned(), name.familiar())]);
@@ -78,7 +74,7 @@ fn say_result(daemon: &Daemon, messages: &Messages, built: &BuildResult, quiet: 
     daemon.events.tell(Kind::Builder, "build", id.as_str(), []);
 }
 
-/// `POST /build/prune`
+/// What a prune of the build cache took away.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Pruned {
@@ -86,6 +82,7 @@ struct Pruned {
     space_reclaimed: u64,
 }
 
+/// `POST /build/prune`
 async fn prune(State(daemon): State<Daemon>, params: Params) -> Answer {
     const LACKING: [&str; 5] =
         ["filters", "keep-storage", "reserved-space", "max-used-space", "min-free-space"];

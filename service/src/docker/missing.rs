@@ -1,7 +1,6 @@
 //! What the Docker API has and kiln does not: told by name, so that nobody looks for the mistake elsewhere.
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::routing::{any, get, post};
 
@@ -36,7 +35,7 @@ async fn no_plugins() -> Answer {
     Ok(json(StatusCode::OK, &Vec::<Empty>::new()))
 }
 
-async fn no_swarm(_request: Request) -> Failure {
+async fn no_swarm() -> Failure {
     let message = "This node is not a swarm manager. kiln does not have swarm.";
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
 }
