@@ -1,6 +1,8 @@
 //! The engine's blocking calls, beside the threads that answer.
 
 use kiln_engine::{Error, Result};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::Failure;
 
@@ -20,6 +22,23 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Se
         Ok(result) => result,
         Err(error) => Err(Error::internal("answer the request", error)),
     }
+}
+
+/// The same for what takes as long as a client or a container wants, on a thread of its own: see [`thread`].
+pub(crate) async fn long<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (told, done) = oneshot::channel();
+    let runtime = Handle::current();
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    let started = builder.spawn(move || {
+        let _entered = runtime.enter();
+        // Whoever asked may be gone.
+        let _ = told.send(work());
+    });
+    started.map(drop).map_err(|error| Error::internal("start a thread", error))?;
+    done.await.map_err(|error| Error::internal("answer the request", error))?
 }
 
 /// Runs something that may take as long as a container lives on a thread of its own: many of them must not keep the pool

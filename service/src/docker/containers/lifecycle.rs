@@ -88,7 +88,7 @@ pub(super) async fn restart(
     let container = find(&daemon, &name).await?;
     let (signal, timeout) = signal_and_time(&params)?;
     let (starter, id) = (daemon.clone(), container.id.clone());
-    let restarted = task::run(move || {
+    let restarted = task::long("restart", move || {
         starter.engine.containers().stop(&id, signal.as_deref(), timeout)?;
         let container = starter.engine.containers().inspect(&id)?;
         run(&starter, &container)
@@ -138,7 +138,8 @@ async fn act(
     work: impl FnOnce(Containers<'_>, &str) -> Result<()> + Send + 'static,
 ) -> Answer {
     let (engine, id) = (daemon.engine.clone(), container.id.clone());
-    let done = task::run(move || work(engine.containers(), &id)).await;
+    // A stop takes as long as its client says.
+    let done = task::long(action, move || work(engine.containers(), &id)).await;
     done.map_err(|error| missing(error, &container.id))?;
     tell(daemon, action, container, []);
     Ok(StatusCode::NO_CONTENT.into_response())

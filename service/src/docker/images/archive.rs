@@ -60,7 +60,7 @@ async fn complete(daemon: &Daemon, name: &str, platform: Option<&str>) -> Result
 pub(super) async fn load(State(daemon): State<Daemon>, body: Body) -> Answer {
     let (engine, reader, events) = (daemon.engine.clone(), BodyReader::new(body), daemon.clone());
     messages::answer(&daemon, |messages, _gone| async move {
-        for (names, id) in task::blocking(move || engine.images().load(reader)).await? {
+        for (names, id) in task::long("load", move || engine.images().load(reader)).await? {
             if names.is_empty() {
                 messages.send(&Message::stream(format!("Loaded image ID: {id}\n")));
             }

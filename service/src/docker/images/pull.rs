@@ -62,7 +62,7 @@ async fn import(daemon: &Daemon, params: &Params, body: Body) -> Answer {
     };
     let (engine, reader, events) = (daemon.engine.clone(), BodyReader::new(body), daemon.clone());
     messages::answer(daemon, |messages, _gone| async move {
-        let id = task::blocking(move || engine.images().import(reader, &options)).await?;
+        let id = task::long("import", move || engine.images().import(reader, &options)).await?;
         messages.send(&Message::status(id.to_string()));
         events.events.tell(Kind::Image, "import", id.as_str(), []);
         Ok(())
