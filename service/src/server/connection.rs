@@ -48,7 +48,17 @@ impl Door {
             let (uid, gid, pid) = (credentials.uid(), credentials.gid(), credentials.pid());
             let peer = Peer::new(Who::Process { uid, gid, pid }, slot);
             let door = self.clone();
-            self.tasks.spawn(async move { door.serve(stream, peer, None).await });
+            self.tasks.spawn(async move {
+                // Which HTTP it is shows in its first bytes; until then there is no other limit.
+                let spoken = tokio::time::timeout(HEAD_TIMEOUT, stream.readable());
+                let speaks = tokio::select! {
+                    spoken = spoken => matches!(spoken, Ok(Ok(()))),
+                    () = door.stop.cancelled() => false,
+                };
+                if speaks {
+                    door.serve(stream, peer, None).await;
+                }
+            });
         }
     }
 
