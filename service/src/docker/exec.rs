@@ -115,6 +115,8 @@ pub(super) async fn create(
     if create.cmd.is_empty() {
         return Err(Failure::bad_request("No exec command specified"));
     }
+    // Not only when the program runs already.
+    keys(&create)?;
     let container = find(&daemon, &name).await?;
     match container.state.status {
         Status::Running => {}
@@ -228,10 +230,7 @@ fn connect(
     attach: Attach,
     duplex: Duplex,
 ) -> Result<(), Failure> {
-    let keys = match create.tty {
-        true => DetachKeys::parse(Some(create.detach_keys.as_str()).filter(|keys| !keys.is_empty()))?,
-        false => DetachKeys::none(),
-    };
+    let keys = keys(create)?;
     let Duplex { output, input, .. } = duplex;
     if let Some(input) = input.filter(|_| create.attach_stdin) {
         // Not a way to the client by itself: the stream ends with the process.
@@ -253,6 +252,14 @@ fn connect(
         show_until_end(attach, viewer, remember);
     })?;
     Ok(())
+}
+
+/// The keys by which an exec with a terminal is left.
+fn keys(create: &Create) -> Result<DetachKeys, Failure> {
+    match create.tty {
+        true => DetachKeys::parse(Some(create.detach_keys.as_str()).filter(|keys| !keys.is_empty())),
+        false => Ok(DetachKeys::none()),
+    }
 }
 
 /// The client asks for the code when its stream has ended, so the code comes first.
