@@ -10,7 +10,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use kiln_engine::build::{AttributeError, BuildResult, BuiltImage, Export, export_attributes};
 use kiln_engine::{Error, Result};
 
-use super::filesend::{Streams, TreeSender};
+use super::filesend::Streams;
 use super::session::Session;
 
 /// The most exporters of one build.
@@ -85,7 +85,7 @@ fn export(
     });
     match export? {
         Export::Local { split, epoch, prefix, .. } => {
-            let to = Box::new(TreeSender::new(session()?.clone(), number)?);
+            let to = Box::new(streams.tree(session()?, number)?);
             Ok(Export::Files { to, split, epoch, prefix })
         }
         export => Ok(export),

@@ -10,7 +10,7 @@ use bollard_buildkit_proto::moby::filesync::v1::BytesMessage;
 use bollard_buildkit_proto::moby::filesync::v1::file_send_client::FileSendClient as BytesClient;
 use futures_util::Stream;
 use kiln_engine::build::{TakeTree, Tree};
-use kiln_engine::{Error, ErrorKind, Result};
+use kiln_engine::{CancellationToken, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,25 +31,57 @@ const MESSAGES: usize = 16;
 /// The streams of one build to its client, and how they end.
 #[derive(Default)]
 pub(super) struct Streams {
+    /// Gives the build up.
+    cancel: CancellationToken,
     ends: Mutex<Vec<JoinHandle<std::result::Result<(), Status>>>>,
 }
 
 impl Streams {
+    /// Of a build that `cancel` gives up.
+    pub(super) fn of(cancel: CancellationToken) -> Streams {
+        Streams { cancel, ends: Mutex::default() }
+    }
+
+    /// Sends files to the client's output number `exporter`; to be used on a thread that may wait.
+    pub(super) fn tree(&self, session: &Arc<Session>, exporter: usize) -> Result<TreeSender> {
+        check(session)?;
+        let (session, cancel) = (session.clone(), self.cancel.clone());
+        Ok(TreeSender { session, exporter, cancel, runtime: Handle::current() })
+    }
+
     /// A stream to the client's output number `exporter`. What is written is whole only when [`Streams::finish`] says so.
-    pub(super) fn open(&self, session: &Session, exporter: usize) -> Result<Box<dyn Write + Send + Sync>> {
+    pub(super) fn open(
+        &self,
+        session: &Arc<Session>,
+        exporter: usize,
+    ) -> Result<Box<dyn Write + Send + Sync>> {
         check(session)?;
         let (sender, receiver) = mpsc::channel(MESSAGES);
         let mut request = Request::new(Messages(receiver));
         request.metadata_mut().insert(EXPORTER, exporter.into());
         let mut client = BytesClient::new(session.channel());
+        let (there, cancel) = (session.clone(), self.cancel.clone());
         let end = tokio::spawn(async move {
-            let mut answers = client.diff_copy(request).await?.into_inner();
-            // The client closes its side when it has everything.
-            while answers.message().await?.is_some() {}
-            Ok(())
+            let sent = async {
+                let mut answers = client.diff_copy(request).await?.into_inner();
+                // The client closes its side when it has everything.
+                while answers.message().await?.is_some() {}
+                Ok::<(), Status>(())
+            };
+            tokio::select! {
+                biased;
+                sent = sent => sent,
+                why = there.gone(&cancel) => Err(Status::cancelled(why)),
+            }
         });
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).push(end);
-        Ok(Box::new(Writer { sender, buffer: Vec::with_capacity(CHUNK) }))
+        Ok(Box::new(Writer {
+            sender,
+            buffer: Vec::with_capacity(CHUNK),
+            session: session.clone(),
+            cancel: self.cancel.clone(),
+            runtime: Handle::current(),
+        }))
     }
 
     /// Waits until the client has what was written; the writers must be gone.
@@ -92,6 +124,9 @@ impl<T> Stream for Messages<T> {
 struct Writer {
     sender: mpsc::Sender<BytesMessage>,
     buffer: Vec<u8>,
+    session: Arc<Session>,
+    cancel: CancellationToken,
+    runtime: Handle,
 }
 
 impl Write for Writer {
@@ -109,8 +144,13 @@ impl Write for Writer {
             return Ok(());
         }
         let data = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client does not take it");
-        self.sender.blocking_send(BytesMessage { data }).map_err(gone)
+        let Writer { sender, session, cancel, runtime, .. } = &*self;
+        runtime.block_on(async {
+            tokio::select! {
+                sent = put(sender, BytesMessage { data }) => sent,
+                why = session.gone(cancel) => Err(io::Error::new(io::ErrorKind::BrokenPipe, why)),
+            }
+        })
     }
 }
 
@@ -118,24 +158,17 @@ impl Write for Writer {
 pub(super) struct TreeSender {
     session: Arc<Session>,
     exporter: usize,
+    cancel: CancellationToken,
     runtime: Handle,
-}
-
-impl TreeSender {
-    /// To be used on a thread that may wait.
-    pub(super) fn new(session: Arc<Session>, exporter: usize) -> Result<TreeSender> {
-        check(&session)?;
-        Ok(TreeSender { session, exporter, runtime: Handle::current() })
-    }
 }
 
 impl TakeTree for TreeSender {
     fn take(self: Box<Self>, tree: &dyn Tree) -> io::Result<()> {
-        let TreeSender { session, exporter, runtime } = *self;
+        let TreeSender { session, exporter, cancel, runtime } = *self;
         runtime.block_on(async {
             tokio::select! {
                 sent = send(&session, exporter, tree) => sent,
-                () = session.closed() => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away")),
+                why = session.gone(&cancel) => Err(io::Error::new(io::ErrorKind::BrokenPipe, why)),
             }
         })
     }
@@ -214,7 +247,7 @@ async fn content(sender: &mpsc::Sender<Packet>, id: u32, tree: &dyn Tree) -> io:
     }
 }
 
-async fn put(sender: &mpsc::Sender<Packet>, packet: Packet) -> io::Result<()> {
+async fn put<T>(sender: &mpsc::Sender<T>, message: T) -> io::Result<()> {
     let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client does not take it");
-    sender.send(packet).await.map_err(gone)
+    sender.send(message).await.map_err(gone)
 }

@@ -65,9 +65,15 @@ impl Offer {
         let mut request = Request::new(stream::pending::<BytesMessage>());
         request.metadata_mut().insert("urlhost", word(host)?);
         request.metadata_mut().insert("urlpath", word(path)?);
-        let answers = UploadClient::new(self.session.channel()).pull(request).await;
+        let (session, cancel) = (self.session.clone(), self.contexts.cancel.clone());
+        let mut client = UploadClient::new(session.channel());
+        let answers = tokio::select! {
+            answers = client.pull(request) => answers,
+            why = session.gone(&cancel) => Err(Status::cancelled(why)),
+        };
         let answers = answers.map_err(|status| failed(&status))?.into_inner();
-        Ok(Input::new(Reader { answers, rest: Vec::new(), at: 0, runtime: Handle::current() }))
+        let runtime = Handle::current();
+        Ok(Input::new(Reader { answers, rest: Vec::new(), at: 0, session, cancel, runtime }))
     }
 }
 
@@ -170,13 +176,21 @@ struct Reader {
     answers: Streaming<BytesMessage>,
     rest: Vec<u8>,
     at: usize,
+    session: Arc<Session>,
+    cancel: CancellationToken,
     runtime: Handle,
 }
 
 impl std::io::Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         while self.at == self.rest.len() {
-            let next = self.runtime.block_on(self.answers.message());
+            let Reader { answers, session, cancel, runtime, .. } = &mut *self;
+            let next = runtime.block_on(async {
+                tokio::select! {
+                    next = answers.message() => next,
+                    why = session.gone(cancel) => Err(Status::cancelled(why)),
+                }
+            });
             match next.map_err(|status| std::io::Error::other(status.message().to_owned()))? {
                 Some(message) => (self.rest, self.at) = (message.data, 0),
                 None => return Ok(0),

@@ -158,6 +158,14 @@ impl Session {
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;
     }
+
+    /// Waits until nothing more comes of a build with it, because the client is gone or `cancel` gave the build up; why.
+    pub(super) async fn gone(&self, cancel: &CancellationToken) -> &'static str {
+        tokio::select! {
+            () = self.closed() => "the client went away",
+            () = cancel.cancelled() => "the build was cancelled",
+        }
+    }
 }
 
 /// Looks after a session until its connection or its client is gone.

@@ -92,7 +92,7 @@ async fn solve(
     check_policy(!request.source_policy_session.is_empty(), request.source_policy.as_slice())
         .map_err(told)?;
     let work = Arc::new(Work::begin(server, job, &request).await.map_err(told)?);
-    let streams = Streams::default();
+    let streams = Streams::of(job.cancel.clone());
     let session = work.offer.as_ref().map(|offer| &offer.session);
     let exports = exports::exports(exporters, session, &streams).map_err(told)?;
     let returned = match (request.frontend.as_str(), &request.definition) {
