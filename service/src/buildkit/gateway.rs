@@ -89,7 +89,7 @@ impl Gateway {
                 {
                     let state = self.state();
                     if state.closed {
-                        return Err(Status::failed_precondition("the build is over"));
+                        return Err(over());
                     }
                     if let Some(work) = &state.work {
                         return Ok(work.clone());
@@ -103,12 +103,20 @@ impl Gateway {
     }
 
     fn give(&self, returned: Result<Returned, Status>) {
-        self.state().returned.get_or_insert(returned);
+        let mut state = self.state();
+        // What nobody takes any more would be kept as long as the build is remembered.
+        if !state.closed {
+            state.returned.get_or_insert(returned);
+        }
+        drop(state);
         self.changed.notify_waiters();
     }
 
     fn keep(&self, reference: Reference) -> Result<String, Status> {
         let mut state = self.state();
+        if state.closed {
+            return Err(over());
+        }
         if state.references.len() >= MAX_REFERENCES {
             return Err(Status::resource_exhausted("the build has too many results"));
         }
@@ -125,6 +133,10 @@ impl Gateway {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn over() -> Status {
+    Status::failed_precondition("the build is over")
 }
 
 /// `moby.buildkit.v1.frontend.LLBBridge`.
