@@ -96,9 +96,13 @@ impl Control for Service {
         &self,
         request: Request<wire::PruneRequest>,
     ) -> Result<Response<Self::PruneStream>, Status> {
-        let wire::PruneRequest { all, keep_duration, filter, .. } = request.into_inner();
+        let wire::PruneRequest { filter, all, keep_duration, reserved_space, max_used_space, min_free_space } =
+            request.into_inner();
         if let Some(filter) = filter.first() {
             return Err(Status::unimplemented(format!("prune with the filter `{}`", filter.escape_debug())));
+        }
+        if [reserved_space, max_used_space, min_free_space].iter().any(|space| *space != 0) {
+            return Err(Status::unimplemented("prune with a limit of space: leave it out to free all"));
         }
         let keep = u64::try_from(keep_duration).ok().filter(|nanoseconds| *nanoseconds > 0);
         let before = keep.and_then(|keep| SystemTime::now().checked_sub(Duration::from_nanos(keep)));
