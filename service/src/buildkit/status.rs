@@ -13,6 +13,7 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use kiln_engine::oci::Digest;
 use kiln_engine::progress::{Event, EventKind, LogStream, ProgressSink, StepId, Transfer, Warning};
+use prost::Message as _;
 use tokio::sync::Notify;
 use tonic::Status;
 
@@ -21,6 +22,9 @@ use super::errors::LANGUAGE;
 /// The most bytes of output that are kept of one build, and what is said where there was more.
 const MAX_LOGS: usize = 32 << 20;
 const CLIPPED: &[u8] = b"[output clipped, log limit of the build reached]\n";
+/// The most bytes of warnings that are kept of one build, each with the text that it is about; less than one message may
+/// have. More are counted and not told.
+const MAX_WARNINGS: usize = 12 << 20;
 /// The most bytes of output that are told at once.
 const MAX_CHUNK: usize = 1 << 20;
 /// What clients take for an end without a failure.
@@ -40,6 +44,7 @@ struct State {
     vertexes: HashMap<String, Vertex>,
     statuses: HashMap<(String, String), Timestamp>,
     log_bytes: usize,
+    warning_bytes: usize,
     clipped: bool,
     ended: bool,
     counts: Counts,
@@ -77,10 +82,7 @@ impl Recorder {
 
     /// A warning that a client gives about one of its vertexes.
     pub(super) fn warn(&self, warning: VertexWarning) {
-        let mut state = self.state();
-        state.counts.warnings += 1;
-        state.told.push(Told::Warning(warning));
-        drop(state);
+        self.state().warning(warning);
         self.more.notify_waiters();
     }
 
@@ -90,9 +92,10 @@ impl Recorder {
         self.more.notify_waiters();
     }
 
-    /// How many bytes of output are kept.
+    /// How many bytes of output and warnings are kept.
     pub(super) fn output(&self) -> usize {
-        self.state().log_bytes
+        let state = self.state();
+        state.log_bytes + state.warning_bytes
     }
 
     /// The numbers so far.
@@ -133,7 +136,10 @@ impl Recorder {
                     bytes += log.msg.len();
                     response.logs.push(log.clone());
                 }
-                Told::Warning(warning) => response.warnings.push(warning.clone()),
+                Told::Warning(warning) => {
+                    bytes += warning.encoded_len();
+                    response.warnings.push(warning.clone());
+                }
             }
             bytes += 128;
             *next += 1;
@@ -175,10 +181,7 @@ impl Recorder {
                 state.log(VertexLog { vertex, timestamp: Some(at), stream: 1, msg });
             }
             EventKind::Transfer(transfer) => state.transfer(vertex, at, transfer),
-            EventKind::Warning(told) => {
-                state.counts.warnings += 1;
-                state.told.push(Told::Warning(warning(vertex, *told)));
-            }
+            EventKind::Warning(told) => state.warning(warning(vertex, *told)),
         }
         drop(state);
         self.more.notify_waiters();
@@ -227,7 +230,16 @@ impl State {
         self.told.push(Told::Log(log));
     }
 
-    /// How far a piece of work has come. Only the newest word about a piece is kept where nobody heard the older one yet.
+    fn warning(&mut self, warning: VertexWarning) {
+        self.counts.warnings += 1;
+        let bytes = warning.encoded_len();
+        if self.warning_bytes + bytes <= MAX_WARNINGS {
+            self.warning_bytes += bytes;
+            self.told.push(Told::Warning(warning));
+        }
+    }
+
+    /// How far a piece of work has come.
     fn transfer(&mut self, vertex: String, at: Timestamp, transfer: Transfer) {
         let Transfer { item, action, current, total, done } = transfer;
         let id = if action == "downloading" { item } else { format!("{action} {item}") };
