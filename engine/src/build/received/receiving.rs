@@ -19,6 +19,8 @@ const MAX_FILES: usize = 4_000_000;
 /// The longest path and the longest name in it, as in Linux.
 const MAX_PATH: usize = 4095;
 const MAX_NAME: usize = 255;
+/// The most bytes of all paths, links and attributes together, which are in memory until the transfer ends.
+const MAX_NAMED: usize = 1 << 30;
 /// The most bytes of a link's text.
 const MAX_LINK: usize = 4095;
 const NANOSECONDS: i64 = 1_000_000_000;
@@ -28,6 +30,8 @@ const NANOSECONDS: i64 = 1_000_000_000;
 pub struct Receiving<'a> {
     root: &'a Root,
     last: Vec<u8>,
+    /// The bytes of what was named so far.
+    bytes: usize,
     named: HashSet<Vec<u8>>,
     directories: HashMap<Vec<u8>, TreeEntry>,
     files: HashSet<Vec<u8>>,
@@ -48,6 +52,7 @@ impl<'a> Receiving<'a> {
         Receiving {
             root,
             last: Vec::new(),
+            bytes: 0,
             named: HashSet::new(),
             directories: HashMap::new(),
             files: HashSet::new(),
@@ -61,6 +66,7 @@ impl Receiving<'_> {
     /// Takes note of the next file; whether its content is wanted. Blocking.
     pub fn entry(&mut self, entry: &TreeEntry) -> Result<bool> {
         self.check(entry)?;
+        self.bytes = self.bytes.saturating_add(size(entry));
         self.last.clone_from(&entry.path);
         if entry.node == TreeNode::Special {
             return Ok(false);
@@ -127,7 +133,7 @@ impl Receiving<'_> {
         if !self.last.is_empty() && compare(&self.last, path) != std::cmp::Ordering::Less {
             return wrong("is out of order");
         }
-        if self.named.len() >= MAX_FILES {
+        if self.named.len() >= MAX_FILES || self.bytes >= MAX_NAMED {
             return wrong("is one too many");
         }
         if let Some(parent) = parent(path)
@@ -264,6 +270,16 @@ fn time(nanoseconds: i64) -> Time {
         seconds: nanoseconds.div_euclid(NANOSECONDS),
         nanoseconds: nanoseconds.rem_euclid(NANOSECONDS) as u32,
     }
+}
+
+/// The bytes of what is said about a file.
+fn size(entry: &TreeEntry) -> usize {
+    let text = match &entry.node {
+        TreeNode::Symlink(text) | TreeNode::HardLink(text) => text.len(),
+        _ => 0,
+    };
+    let attributes = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    entry.path.len() + text + attributes
 }
 
 fn parent(path: &[u8]) -> Option<&[u8]> {
