@@ -10,6 +10,9 @@ use tonic::Status;
 use super::jobs::{Job, Jobs, News};
 use super::status::timestamp;
 
+/// The most records that are kept however many come after them.
+const MAX_PINNED: usize = 50;
+
 /// The records that a client asks for, then what happens unless it wants no more.
 pub(super) fn listen(
     jobs: &Jobs,
@@ -63,6 +66,9 @@ pub(super) fn update(jobs: &Jobs, request: &wire::UpdateBuildHistoryRequest) -> 
     match (delete, finalize) {
         (true, _) if !jobs.forget(r#ref) => Err(Status::failed_precondition("the build runs")),
         (true, _) | (_, true) => Ok(()),
+        _ if *pinned && jobs.all().iter().filter(|job| job.is_pinned()).count() >= MAX_PINNED => {
+            Err(Status::resource_exhausted(format!("{MAX_PINNED} builds are pinned already: unpin one")))
+        }
         (false, false) => {
             job.pin(*pinned);
             Ok(())
