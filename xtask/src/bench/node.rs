@@ -63,8 +63,8 @@ fn context(bench: &Bench<'_>, who: Who<'_>) -> Result<PathBuf> {
     let timed = format!("RUN echo {BEGIN} $(date +%s%N) && ");
     let text = text.replace(&format!("FROM {BASE}"), &format!("FROM {}", who.base(BASE)));
     let text = text.replacen("RUN ", &timed, 1).replacen(
-        "nodejs\n",
-        &format!("nodejs && echo {END} $(date +%s%N)\n"),
+        "lists/*\n",
+        &format!("lists/* && echo {END} $(date +%s%N)\n"),
         1,
     );
     let folder = bench.dockerfile("node", &text)?;
