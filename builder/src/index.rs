@@ -111,7 +111,13 @@ impl Memo for Index {
         let entry = Entry { name: name.into(), stamp, content: *sum };
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         match learned.get_mut(dir) {
-            Some(entries) => entries.push(entry),
+            Some(entries) => {
+                // By an eighth and not by half: of a hundred thousand files the unused part counts.
+                if entries.len() == entries.capacity() {
+                    entries.reserve_exact(entries.len() / 8 + 4);
+                }
+                entries.push(entry);
+            }
             None => drop(learned.insert(dir.to_vec(), vec![entry])),
         }
     }

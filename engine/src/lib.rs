@@ -38,6 +38,9 @@ pub use kiln_registry_client::auth::credentials::{CredentialsError, DockerConfig
 pub use kiln_registry_client::{Credential, Credentials};
 pub use tokio_util::sync::CancellationToken;
 
+/// Heaps of the allocator: a build has a dozen threads, few of which ask for memory at the same time.
+const HEAPS: u16 = 2;
+
 /// What a prune took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PruneReport {
@@ -76,6 +79,7 @@ impl Engine {
 
     /// The same with credentials for registries. What talks to registries is made when it is first needed.
     pub fn open_with(config: Config, credentials: Arc<dyn Credentials>) -> Result<Engine> {
+        kiln_sys::memory::limit_heaps(HEAPS);
         let store = Arc::new(Store::open(&config.root, &store_options())?);
         let inner = Inner { config, store, credentials, client: OnceLock::new() };
         Ok(Engine { inner: Arc::new(inner), builder: Arc::default() })

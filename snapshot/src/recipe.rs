@@ -289,6 +289,12 @@ impl Draft {
         Ok(())
     }
 
+    /// Makes room for so many paths more, and not for twice as many.
+    fn reserve(&mut self, count: usize) {
+        self.items.reserve_exact(count);
+        self.at.reserve(count);
+    }
+
     fn set(&mut self, item: Item) {
         match self.find_item(&item.path) {
             Ok(at) => self.items[at] = item,

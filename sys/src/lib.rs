@@ -13,6 +13,7 @@ pub mod child;
 pub mod error;
 pub mod fd;
 pub mod fs;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

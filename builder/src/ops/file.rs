@@ -64,44 +64,47 @@ impl File {
         (0..inputs.len()).filter(is_source).filter_map(|input| inputs[input].layers()).collect()
     }
 
-    /// The layers without a copied file; `None` if that cannot be. The base is unpacked only where nobody knows its shape.
+    /// The layers without a copied file; the listings back if that cannot be. The base is unpacked only where nobody knows its
+    /// shape.
     async fn describe(
         &self,
         base: &Layers,
         inputs: &[Value],
-        listings: &Arc<Listings>,
+        listings: Listings,
         crowd: &Crowd,
-    ) -> Result<Option<Layers>, Cause> {
+    ) -> Result<Result<Layers, Listings>, Cause> {
         if !describe::is_describable(&self.op) {
-            return Ok(None);
+            return Ok(Err(listings));
         }
         let known = match self.known(base).await? {
             Some(known) => known,
             None => {
                 pull::unpack(&self.stores, base, crowd).await?;
-                let Some(known) = self.known(base).await? else { return Ok(None) };
+                let Some(known) = self.known(base).await? else { return Ok(Err(listings)) };
                 known
             }
         };
         let (store, op, cancel) = (self.stores.store.clone(), self.op.clone(), crowd.cancel().clone());
-        let (base, inputs, listings) = (base.clone(), inputs.to_vec(), listings.clone());
+        let (base, inputs) = (base.clone(), inputs.to_vec());
         blocking(move || {
             let known = describe::Base::of(&store, &base, known)?;
             let mut opened = Vec::new();
             let recipe = describe::describe(&store, &op, known, &inputs, &listings, &mut opened)?;
-            let Some(mut recipe) = recipe else { return Ok(None) };
+            let Some(mut recipe) = recipe else { return Ok(Err(listings)) };
+            // Of many files each of the two takes memory, and the recipe says all that counts from here on.
+            drop(listings);
             if cancel.is_cancelled() {
                 return Err(Cause::Cancelled);
             }
             let lease = Arc::new(store.leases.create()?);
             let layer = store.layers.commit_recipe(&lease, &mut recipe, base.chain_id().as_ref())?;
-            Ok(Some(base.push_packed(layer, lease)))
+            Ok(Ok(base.push_packed(layer, lease)))
         })
         .await
     }
 
     /// What was listed for a key, read where the key did not take that.
-    async fn listings(&self, inputs: &[Value]) -> Result<Arc<Listings>, Cause> {
+    async fn listings(&self, inputs: &[Value]) -> Result<Listings, Cause> {
         let mut listings = std::mem::take(&mut *self.listings.lock().unwrap_or_else(PoisonError::into_inner));
         let (store, op, inputs) = (self.stores.store.clone(), self.op.clone(), inputs.to_vec());
         blocking(move || {
@@ -113,7 +116,7 @@ impl File {
                     select::read(Opened::new(&store, value)?.source(), copy, found)?;
                 }
             }
-            Ok(Arc::new(listings))
+            Ok(listings)
         })
         .await
     }
@@ -196,9 +199,10 @@ impl Op for File {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
             let listings = self.listings(&inputs).await?;
-            if let Some(layers) = self.describe(&base, &inputs, &listings, crowd).await? {
-                return Ok(vec![Value::Layers(layers)]);
-            }
+            let listings = match self.describe(&base, &inputs, listings, crowd).await? {
+                Ok(layers) => return Ok(vec![Value::Layers(layers)]),
+                Err(listings) => listings,
+            };
             pull::unpack(&self.stores, &base, crowd).await?;
             let (stores, op, cancel) = (self.stores.clone(), self.op.clone(), crowd.cancel().clone());
             let layers = blocking(move || {

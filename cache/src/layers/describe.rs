@@ -11,7 +11,8 @@ use kiln_oci::compression::Packing;
 use kiln_oci::{ChainId, Compression, Descriptor, DiffId, chain_ids};
 use kiln_snapshot::contents::{self, Listed};
 use kiln_snapshot::{Recipe, TarOptions};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::blob::ZeroBlob;
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 
 use super::counts::count;
 use super::restack::alone;
@@ -119,8 +120,15 @@ impl LayerStore {
 
 /// Remembers a layer's table of contents; one that was made from its sources says most and stays.
 pub(super) fn insert_contents(db: &Connection, diff_id: &DiffId, contents: &[u8]) -> Result<()> {
-    db.prepare_cached("INSERT OR IGNORE INTO contents (diff_id, entries) VALUES (?1, ?2)")?
-        .execute(params![diff_id.as_str(), contents])?;
+    let inserted = db
+        .prepare_cached("INSERT OR IGNORE INTO contents (diff_id, entries) VALUES (?1, ?2)")?
+        .execute(params![diff_id.as_str(), ZeroBlob(contents.len() as u64)])?;
+    if inserted == 0 {
+        return Ok(());
+    }
+    let mut blob = db.blob_open(MAIN_DB, c"contents", c"entries", db.last_insert_rowid(), false)?;
+    // As a parameter it would be in memory three times.
+    blob.write_all_at(contents, 0)?;
     Ok(())
 }
 

@@ -36,6 +36,7 @@ impl Draft {
             self.make_top(listing, &to, options)?;
         }
         let copied = self.add_copied(source, path);
+        self.reserve(listing.stats().count());
         let mut copying = Copying { draft: self, copied, from: path, to, options, firsts: HashMap::new() };
         listing.entries().skip(usize::from(keep_top)).try_for_each(|entry| copying.entry(&entry))
     }

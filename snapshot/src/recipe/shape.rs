@@ -144,7 +144,6 @@ pub(crate) fn blank(mode: u32, (uid, gid): (u32, u32), mtime: Time) -> Stat {
         rdev: (0, 0),
         mtime,
         ctime: mtime,
-        atime: mtime,
     }
 }
 

@@ -49,8 +49,6 @@ pub struct Stat {
     pub mtime: Time,
     /// Last change of the metadata.
     pub ctime: Time,
-    /// Last access.
-    pub atime: Time,
 }
 
 impl Stat {
@@ -95,7 +93,6 @@ impl From<Statx> for Stat {
             rdev: (s.stx_rdev_major, s.stx_rdev_minor),
             mtime: time(s.stx_mtime),
             ctime: time(s.stx_ctime),
-            atime: time(s.stx_atime),
         }
     }
 }

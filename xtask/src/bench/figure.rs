@@ -55,13 +55,14 @@ pub(super) struct Used {
     pub(super) peak: u64,
 }
 
-/// Runs a command that must succeed, looking at its memory every millisecond.
+/// Runs a command that must succeed, looking at its memory every millisecond; pages of files, as of the program itself, do not
+/// count.
 pub(super) fn watched(command: &mut Command) -> Result<Used> {
     let start = Instant::now();
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let mut peak = 0;
     let status = loop {
-        peak = peak.max(high_water_kib(child.id()).unwrap_or(0));
+        peak = peak.max(own_kib(child.id()).unwrap_or(0));
         if let Some(status) = child.try_wait()? {
             break status;
         }
@@ -73,7 +74,7 @@ pub(super) fn watched(command: &mut Command) -> Result<Used> {
     Ok(Used { time: start.elapsed(), peak: peak << 10 })
 }
 
-fn high_water_kib(pid: u32) -> Option<u64> {
+fn own_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()
+    status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?.trim().strip_suffix(" kB")?.parse().ok()
 }
