@@ -46,10 +46,13 @@ impl Directories {
         Ok(())
     }
 
-    /// Removes one part of a directory.
-    pub(crate) fn remove_part(&self, id: u64, part: &str) -> Result<()> {
-        let dir = fs::open_dir(self.root.as_fd(), id.to_string())?;
-        Ok(fs::remove_tree(dir.as_fd(), part)?)
+    /// Removes a part that nobody uses of these directories, of those that are still there. What stays goes with its directory.
+    pub(crate) fn remove_parts(&self, ids: Vec<u64>, part: &str) {
+        for id in ids {
+            if let Ok(dir) = fs::open_dir(self.root.as_fd(), id.to_string()) {
+                drop(fs::remove_tree(dir.as_fd(), part));
+            }
+        }
     }
 
     /// Removes the directory of `id`: gone at once under its own name, then piece by piece.

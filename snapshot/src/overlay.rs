@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_sys::fs;
 use kiln_sys::mount::{Mount, MountFlags, MountOption};
@@ -20,18 +20,23 @@ const PLAIN: [&str; 3] = ["index", "redirect_dir", "metacopy"];
 
 const FS: &str = "fs";
 const WORK: &str = "work";
+/// Work directories that nobody needs are removed many at once: a filesystem may look at each inode that was freed in the last
+/// seconds before it gives out another (ext4 does), and each step of a build takes some.
+const MANY: usize = 1024;
 
 /// Keeps snapshots in `<root>/<id>/{fs,work}` and mounts them with overlayfs.
 #[derive(Debug)]
 pub struct OverlaySnapshotter {
     dirs: Directories,
     meta: Arc<dyn MetaStore>,
+    /// Committed snapshots whose work directories are still there.
+    worked: Mutex<Vec<u64>>,
 }
 
 impl OverlaySnapshotter {
     /// Opens the snapshots below `root`, whose rows are in `meta`.
     pub fn open(root: &Path, meta: Arc<dyn MetaStore>) -> Result<Self> {
-        Ok(Self { dirs: Directories::open(root)?, meta })
+        Ok(Self { dirs: Directories::open(root)?, meta, worked: Mutex::default() })
     }
 
     fn begin(&self, key: &Key, kind: Kind, parent: Option<&Name>) -> Result<Vec<Mount>> {
@@ -83,6 +88,13 @@ impl OverlaySnapshotter {
     fn changes_of(&self, id: u64) -> Result<Changes> {
         let root = self.dirs.open_part(id, FS)?;
         Ok(Changes { list: diff_upper(&root)?, root })
+    }
+}
+
+impl Drop for OverlaySnapshotter {
+    fn drop(&mut self) {
+        let worked = self.worked.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.dirs.remove_parts(std::mem::take(worked), WORK);
     }
 }
 
@@ -144,7 +156,12 @@ impl Snapshotter for OverlaySnapshotter {
 
     fn commit(&self, name: &Name, key: &Key) -> Result<()> {
         let id = self.meta.commit(name, key)?;
-        self.dirs.remove_part(id, WORK)
+        let mut worked = self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        worked.push(id);
+        if worked.len() >= MANY {
+            self.dirs.remove_parts(std::mem::take(&mut *worked), WORK);
+        }
+        Ok(())
     }
 
     fn remove_active(&self, key: &Key) -> Result<()> {

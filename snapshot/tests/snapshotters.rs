@@ -45,11 +45,12 @@ mod overlay {
     }
 
     #[test]
-    fn a_committed_layer_has_no_work_directory() {
+    fn committed_layers_have_no_work_directory_when_the_work_is_over() {
         let dir = tempfile::tempdir().unwrap();
         let snapshots = OverlaySnapshotter::open(dir.path(), Arc::new(MemoryMeta::new())).unwrap();
         chain(&snapshots, 2);
         let layer = snapshots.layer_dir(&Name("n1".into())).unwrap();
+        drop(snapshots);
         let names: Vec<_> = std::fs::read_dir(layer.parent().unwrap())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

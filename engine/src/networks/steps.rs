@@ -1,4 +1,4 @@
-//! The network of build steps: places on the bridge, each used by one step after the other.
+//! The network of build steps: places on the bridge and files, each used by one step after the other.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use crate::{Error, Result};
 
 /// The beginning of the names of the directories of steps, beside those of containers.
 const PREFIX: &str = "step-";
-/// Places kept for later steps; more are given back when their step ends.
-const IDLE_PLACES: usize = 8;
+/// What is kept for later steps of each kind; more is given back when its step ends.
+const MOST_IDLE: usize = 8;
 
 /// Gives build steps a place on the bridge.
 ///
@@ -26,8 +26,13 @@ const IDLE_PLACES: usize = 8;
 /// because a confined step cannot change the interfaces, addresses, rules or settings of its namespace.
 pub(crate) struct StepNetwork {
     store: Arc<Store>,
-    idle: Arc<Mutex<Vec<Place>>>,
+    places: Idle<Place>,
+    /// For steps without a place.
+    files: Idle<StepFiles>,
 }
+
+/// What steps left for the next ones.
+type Idle<T> = Arc<Mutex<Vec<T>>>;
 
 /// A place on the bridge with the lease of its address, and the files that say so.
 struct Place {
@@ -40,7 +45,7 @@ impl StepNetwork {
     /// The network of builds in this store. Removes what those of dead processes left.
     pub(crate) fn new(store: &Arc<Store>) -> StepNetwork {
         remove_stale(&store.root().join("containers"));
-        StepNetwork { store: Arc::clone(store), idle: Arc::default() }
+        StepNetwork { store: Arc::clone(store), places: Arc::default(), files: Arc::default() }
     }
 
     fn sandbox(&self, request: &SandboxRequest<'_>) -> Result<Sandbox> {
@@ -58,23 +63,20 @@ impl StepNetwork {
         };
         let etc = place.files.write(request, Some(&place.joined))?;
         let network = NetworkSetup::Namespace(place.joined.ns.clone());
-        let guard: Box<dyn std::any::Any + Send + Sync> = match request.is_confined {
-            true => Box::new(Borrowed { place: Some(place), idle: Arc::clone(&self.idle) }),
-            false => Box::new(place),
-        };
-        Ok(Sandbox { network, etc, guard })
+        Ok(Sandbox { network, etc, guard: Borrowed::guard(request, place, &self.places) })
     }
 
     fn without_place(&self, request: &SandboxRequest<'_>, network: NetworkSetup) -> Result<Sandbox> {
-        let mut files = StepFiles::create(self.store.root())?;
+        let idle = lock(&self.files).pop();
+        let mut files = idle.map_or_else(|| StepFiles::create(self.store.root()), Ok)?;
         let etc = files.write(request, None)?;
-        Ok(Sandbox { network, etc, guard: Box::new(files) })
+        Ok(Sandbox { network, etc, guard: Borrowed::guard(request, files, &self.files) })
     }
 
     /// A place that an earlier step left, if the bridge still has it.
     fn idle_place(&self) -> Option<Place> {
         loop {
-            let place = lock(&self.idle).pop()?;
+            let place = lock(&self.places).pop()?;
             if place.joined.is_connected() {
                 return Some(place);
             }
@@ -101,23 +103,33 @@ impl fmt::Debug for StepNetwork {
     }
 }
 
-/// A place in use; dropping it leaves it to the next step.
-struct Borrowed {
-    place: Option<Place>,
-    idle: Arc<Mutex<Vec<Place>>>,
+/// Something in use; dropping it leaves it to the next step.
+struct Borrowed<T> {
+    thing: Option<T>,
+    idle: Idle<T>,
 }
 
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        let mut idle = lock(&self.idle);
-        if idle.len() < IDLE_PLACES {
-            idle.extend(self.place.take());
+impl<T: Send + Sync + 'static> Borrowed<T> {
+    /// What a step holds of `thing`. One that is not confined may have changed it, and nobody has it after that.
+    fn guard(request: &SandboxRequest<'_>, thing: T, idle: &Idle<T>) -> Box<dyn std::any::Any + Send + Sync> {
+        match request.is_confined {
+            true => Box::new(Borrowed { thing: Some(thing), idle: Arc::clone(idle) }),
+            false => Box::new(thing),
         }
     }
 }
 
-fn lock(places: &Mutex<Vec<Place>>) -> std::sync::MutexGuard<'_, Vec<Place>> {
-    places.lock().unwrap_or_else(PoisonError::into_inner)
+impl<T> Drop for Borrowed<T> {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MOST_IDLE {
+            idle.extend(self.thing.take());
+        }
+    }
+}
+
+fn lock<T>(idle: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A step's files for `/etc` in a directory of their own, removed with this value.
