@@ -13,7 +13,7 @@ use kiln_parser::{
 use super::failure;
 use super::findings::Findings;
 use super::platforms::Platforms;
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ErrorKind, Result};
 
 /// Steps of kiln itself are numbered from here, far from vertices and exports.
 pub(super) const FIRST_INTERNAL: u32 = 1 << 30;
@@ -23,16 +23,16 @@ pub(super) const DEFINITION_STEP: StepId = StepId(FIRST_INTERNAL);
 /// Rounds of `ONBUILD` triggers that name further images.
 const MAX_ROUNDS: usize = 16;
 
-/// A step of kiln itself, as people see it; failed unless somebody says that it is done.
+/// A step of kiln itself, as people see it; given up unless somebody says how it ended.
 pub(super) struct Internal<'a> {
     progress: &'a dyn ProgressSink,
     id: StepId,
-    done: bool,
+    ended: bool,
 }
 
 impl<'a> Internal<'a> {
     pub(super) fn start(progress: &'a dyn ProgressSink, number: u32, name: String) -> Self {
-        let step = Internal { progress, id: StepId(FIRST_INTERNAL + number), done: false };
+        let step = Internal { progress, id: StepId(FIRST_INTERNAL + number), ended: false };
         step.tell(EventKind::Registered { name, digest: None, inputs: Vec::new(), stage: None });
         step.tell(EventKind::Started);
         step
@@ -42,9 +42,15 @@ impl<'a> Internal<'a> {
         self.id
     }
 
-    pub(super) fn done(mut self) {
-        self.done = true;
-        self.tell(EventKind::Done);
+    /// Tells how it ended.
+    pub(super) fn end<T>(mut self, result: Result<T>) -> Result<T> {
+        self.ended = true;
+        self.tell(match &result {
+            Ok(_) => EventKind::Done,
+            Err(error) if error.kind == ErrorKind::Cancelled => EventKind::Cancelled,
+            Err(error) => EventKind::Failed(error.chain()),
+        });
+        result
     }
 
     fn tell(&self, kind: EventKind) {
@@ -54,7 +60,7 @@ impl<'a> Internal<'a> {
 
 impl Drop for Internal<'_> {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.ended {
             self.tell(EventKind::Cancelled);
         }
     }
@@ -147,8 +153,7 @@ impl<'a> Resolver<'a> {
         let reporter = StepReporter { sink: self.progress, step: step.id };
         let stores = self.engine.builder().stores();
         let found = pull::resolve(stores, &image.reference, &image.platform, &reporter).await;
-        let found = found.map_err(|cause| here.explain(failure::of_cause(&cause)))?;
-        step.done();
+        let found = step.end(found.map_err(|cause| here.explain(failure::of_cause(&cause))))?;
         Ok(ResolvedBase { reference: found.reference, config: found.config })
     }
 

@@ -47,8 +47,8 @@ impl Engine {
             let mut error = failure::of_cause(&cause);
             error.message = format!("cannot get the image `{}`: {}", reference.familiar(), error.message);
             error
-        })?;
-        step.done();
+        });
+        let found = step.end(found)?;
         Ok(FoundImage { reference: found.reference, config: found.config })
     }
 }

@@ -67,20 +67,7 @@ impl Engine {
         let shown = display_name(request);
         let step =
             Internal::start(progress.as_ref(), 0, format!("[internal] load build definition from {shown}"));
-        let found = match dockerfile {
-            Some(_) if request.dockerfile.is_some() || request.dockerfile_input.is_some() => {
-                return Err(Error::invalid("the context is a Dockerfile, and `-f` names another one"));
-            }
-            Some(bytes) => Found { name: shown, bytes, ignore: None },
-            None => match (given_dockerfile(request), remote_dockerfile(request)) {
-                (Some(context), _) => {
-                    given::dockerfile(&request.outside, context, &wanted_name(request)).await?
-                }
-                (None, Some(url)) => self.download_dockerfile(url, request, progress).await?,
-                (None, None) => self.dockerfile(request, &place)?,
-            },
-        };
-        step.done();
+        let found = step.end(self.found(request, &place, dockerfile, shown, progress).await)?;
         let ignore = match (&place, found.ignore) {
             // Whoever sends files has left out what is not needed.
             (Place::Layers(_), _) => Vec::new(),
@@ -102,6 +89,28 @@ impl Engine {
             None => time,
         };
         Ok(Source { file, ignore, contexts, named, origin, time })
+    }
+
+    /// The Dockerfile; `given` where the context brought it, which people know as `shown`.
+    async fn found(
+        &self,
+        request: &BuildRequest,
+        place: &Place,
+        given: Option<Vec<u8>>,
+        shown: String,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<Found> {
+        match (given, given_dockerfile(request), remote_dockerfile(request)) {
+            (Some(_), ..) if request.dockerfile.is_some() || request.dockerfile_input.is_some() => {
+                Err(Error::invalid("the context is a Dockerfile, and `-f` names another one"))
+            }
+            (Some(bytes), ..) => Ok(Found { name: shown, bytes, ignore: None }),
+            (None, Some(context), _) => {
+                given::dockerfile(&request.outside, context, &wanted_name(request)).await
+            }
+            (None, None, Some(url)) => self.download_dockerfile(url, request, progress).await,
+            (None, None, None) => self.dockerfile(request, place),
+        }
     }
 
     /// The Dockerfile of `-f URL`. No ignore file goes with it but the context's.
