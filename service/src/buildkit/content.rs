@@ -85,6 +85,14 @@ pub(super) async fn bring(session: &Session, store: &str, digest: &Digest, folde
     std::fs::write(folder.join(INDEX_FILE), b"{\"schemaVersion\":2,\"manifests\":[]}").map_err(failed)
 }
 
+/// A store's name; a client may say the tag of an image after it.
+fn without_tag(store: &str) -> &str {
+    match store.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => store,
+    }
+}
+
 struct Source<'a> {
     session: &'a Session,
     store: &'a str,
@@ -127,7 +135,7 @@ impl Source<'_> {
         let mut client = tonic::client::Grpc::new(self.session.channel());
         client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut request = Request::new(ReadContentRequest { digest: digest.to_string(), offset: 0, size: 0 });
-        let store = format!("{CONTEXTS}{}", self.store).parse();
+        let store = format!("{CONTEXTS}{}", without_tag(self.store)).parse();
         let store = store.map_err(|_| Status::invalid_argument("the store's name is no word"))?;
         request.metadata_mut().insert(STORE, store);
         let codec: ProstCodec<ReadContentRequest, ReadContentResponse> = ProstCodec::default();

@@ -98,7 +98,8 @@ impl Control for Service {
     ) -> Result<Response<Self::PruneStream>, Status> {
         let wire::PruneRequest { filter, all, keep_duration, reserved_space, max_used_space, min_free_space } =
             request.into_inner();
-        if let Some(filter) = filter.first() {
+        // `buildx prune` sends an empty one where it has none.
+        if let Some(filter) = filter.iter().find(|filter| !filter.is_empty()) {
             return Err(Status::unimplemented(format!("prune with the filter `{}`", filter.escape_debug())));
         }
         if [reserved_space, max_used_space, min_free_space].iter().any(|space| *space != 0) {

@@ -21,7 +21,7 @@ const MAX_TEXT: usize = 1 << 20;
 
 /// What is told of an error.
 pub(super) fn status(error: &Error) -> Status {
-    let code = Code::from(wire(error.kind).grpc as i32);
+    let code = code(error.kind);
     let hint = error.hint.as_deref().map(|hint| format!("\n{hint}")).unwrap_or_default();
     let message = match error.kind {
         // A client that hears this shows the build as given up and not as failed.
@@ -34,6 +34,16 @@ pub(super) fn status(error: &Error) -> Status {
     let detail = Any { type_url: SOURCE.to_owned(), value: source(place).into_bytes() };
     let told = rpc::Status { code: code.into(), message: message.clone(), details: vec![detail] };
     Status::with_details(code, message, told.encode_to_vec().into())
+}
+
+/// A code only where clients act on it. They show it before the text, and BuildKit has none for what is wrong with a build.
+fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Cancelled | ErrorKind::NotImplemented | ErrorKind::Internal => {
+            Code::from(wire(kind).grpc as i32)
+        }
+        _ => Code::Unknown,
+    }
 }
 
 /// An error that a client told, as it is told on.
@@ -62,6 +72,16 @@ fn source(place: &WarningPlace) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_build_is_shown_without_a_code() {
+        let code = |kind| status(&Error::new(kind, "x")).code();
+        for kind in [ErrorKind::InvalidInput, ErrorKind::NotFound, ErrorKind::Forbidden, ErrorKind::Build] {
+            assert_eq!(code(kind), Code::Unknown, "{kind:?}");
+        }
+        assert_eq!(code(ErrorKind::Cancelled), Code::Cancelled);
+        assert_eq!(code(ErrorKind::NotImplemented), Code::Unimplemented);
+    }
 
     #[test]
     fn an_error_has_its_lines_with_it() {

@@ -16,7 +16,8 @@ use super::session::Session;
 /// The most exporters of one build.
 const MAX_EXPORTERS: usize = 32;
 /// Attributes that are for clients, or for nobody any more; `dest` most of all: it would be a path of this machine.
-const NOT_OURS: [&str; 5] = ["dest", "context", "buildinfo", "buildinfo-attrs", "tar"];
+/// `prefer-image-digest` is what Docker's clients say to stores that know images by their manifests too, as ours does.
+const NOT_OURS: [&str; 6] = ["dest", "context", "buildinfo", "buildinfo-attrs", "tar", "prefer-image-digest"];
 /// The type of images for the daemon's own store, as Docker's daemon calls it.
 const MOBY: &str = "moby";
 
@@ -146,7 +147,9 @@ mod tests {
     #[test]
     fn images_are_for_the_store_whatever_their_type_is_called() {
         for kind in ["image", MOBY] {
-            let export = of(kind, &[("name", "app:1,app:2"), ("context", "x")]).unwrap();
+            let export =
+                of(kind, &[("name", "app:1,app:2"), ("context", "x"), ("prefer-image-digest", "true")])
+                    .unwrap();
             let Export::Image { image, place } = export else { panic!("{kind} is no image") };
             assert_eq!((image.names.len(), place.push), (2, false));
         }
