@@ -44,6 +44,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use kiln_engine::Engine;
+use kiln_engine::build::Input;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::Status;
 use tonic::service::Routes;
@@ -60,6 +61,11 @@ const MAX_MESSAGE: usize = 16 << 20;
 pub const STREAM_WINDOW: u32 = 128 << 10;
 /// See [`STREAM_WINDOW`].
 pub const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// What a client is told of its build, and what it is answered at the end.
+pub type Told = Result<StatusResponse, Status>;
+/// See [`Told`].
+pub type Answer = Result<HashMap<String, String>, Status>;
 
 /// What a server of the BuildKit API is told at its start.
 #[derive(Debug, Clone, Default)]
@@ -104,23 +110,39 @@ impl BuildKit {
             .into_axum_router()
     }
 
-    /// Builds what a client asked for in other words (`POST /build?version=2`); what it is answered. The build is given up
-    /// when this is dropped.
+    /// Builds what a client asked for; what it is answered. The build is given up when this is dropped.
     pub async fn solve(&self, request: SolveRequest) -> Result<HashMap<String, String>, Status> {
-        let exporters = exports::exporters(&request);
-        let job = self.server.jobs.begin(&request, &exporters)?;
-        // A client that goes away gives its build up.
-        let _gone = job.cancel.clone().drop_guard();
-        solve::run(self.server.clone(), job, request, exporters).await
+        let (_, answer) = self.begin(request, None)?;
+        answer.await
     }
 
-    /// What is told of a build, all from the start; it may be about to begin.
-    pub async fn watch(
+    /// Begins a build that a client asked for, in other words perhaps (`POST /build?version=2`); what is told of it, all from
+    /// the start, and what it is answered. The build is given up when the latter is dropped. `context` is the build's where
+    /// it is none that the request names.
+    pub fn begin(
         &self,
-        reference: &str,
-    ) -> Result<impl Stream<Item = Result<StatusResponse, Status>> + Send + use<>, Status> {
-        let job = self.server.jobs.get(reference).await?;
-        Ok(job.recorder.clone().watch())
+        request: SolveRequest,
+        context: Option<Input>,
+    ) -> Result<(impl Stream<Item = Told> + Send + use<>, impl Future<Output = Answer> + Send + use<>), Status>
+    {
+        let exporters = exports::exporters(&request);
+        let job = self.server.jobs.begin(&request, &exporters)?;
+        job.bring(context);
+        let told = job.recorder.clone().watch();
+        // A client that goes away gives its build up.
+        let gone = job.cancel.clone().drop_guard();
+        let server = self.server.clone();
+        let answer = async move {
+            let answer = solve::run(server, job, request, exporters).await;
+            drop(gone);
+            answer
+        };
+        Ok((told, answer))
+    }
+
+    /// Gives the build `reference` up, if it runs.
+    pub fn cancel(&self, reference: &str) {
+        self.server.jobs.cancel(reference);
     }
 
     /// Serves the same on a connection that was taken over (`POST /grpc`), until it ends.

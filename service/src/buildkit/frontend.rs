@@ -42,9 +42,10 @@ pub(super) async fn prepare(
 async fn request(work: &Work, parsed: Attributes) -> Result<BuildRequest> {
     let Attributes { request, remote, context, dockerfile: (dockerfile, is_said), .. } = parsed;
     let mut request = work.fill(request);
-    request.context = match remote {
-        None => Context::Given(context),
-        Some(url) => match url.strip_prefix(SESSION) {
+    request.context = match (work.job.brought(), remote) {
+        (Some(brought), _) => Context::Stream(brought),
+        (None, None) => Context::Given(context),
+        (None, Some(url)) => match url.strip_prefix(SESSION) {
             None => Context::Remote(url),
             Some(path) => {
                 let no_session = || Error::invalid("a context from a stream needs a session of the client");

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use kiln_engine::CancellationToken;
+use kiln_engine::build::Input;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
@@ -42,6 +43,8 @@ pub(super) struct Job {
     /// Whether it is remembered.
     pub(super) internal: bool,
     pub(super) began: SystemTime,
+    /// The context where it comes with the request.
+    context: Mutex<Option<Input>>,
     ended: Mutex<Option<Ended>>,
     pinned: Mutex<bool>,
 }
@@ -111,6 +114,7 @@ impl Jobs {
             gateway: Gateway::default(),
             internal: request.internal,
             began: SystemTime::now(),
+            context: Mutex::default(),
             ended: Mutex::default(),
             pinned: Mutex::default(),
         });
@@ -133,6 +137,7 @@ impl Jobs {
         let answer = answer.clone().map_err(|status| errors::to_message(&status));
         *job.ended() = Some(Ended { at: SystemTime::now(), answer });
         job.gateway.close();
+        job.bring(None);
         job.recorder.end();
         let mut state = self.state();
         state.running.remove(&job.reference);
@@ -162,6 +167,13 @@ impl Jobs {
                 let shown: String = reference.escape_debug().take(MAX_REFERENCE).collect();
                 return Err(Status::not_found(format!("no such job {shown}")));
             }
+        }
+    }
+
+    /// Gives a build up, if it runs.
+    pub(super) fn cancel(&self, reference: &str) {
+        if let Some(job) = self.state().running.get(reference) {
+            job.cancel.cancel();
         }
     }
 
@@ -215,6 +227,16 @@ impl State {
 }
 
 impl Job {
+    /// Gives it the context that came with its request.
+    pub(super) fn bring(&self, context: Option<Input>) {
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = context;
+    }
+
+    /// The context that came with its request, for whoever asks first.
+    pub(super) fn brought(&self) -> Option<Input> {
+        self.context.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// How it ended, if it did.
     pub(super) fn outcome(&self) -> Option<Ended> {
         self.ended().clone()

@@ -1,7 +1,10 @@
-//! `POST /build`: a build as the classic builder's clients ask for it.
+//! `POST /build`: a build as the classic builder's clients ask for it, or BuildKit's (`session`).
 
 mod progress;
 mod request;
+mod session;
+mod solve_request;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -19,13 +22,20 @@ use super::messages::{self, Message, Messages};
 use super::params::Params;
 use super::{Answer, Daemon, Failure, auth, json, task};
 use progress::Progress;
+pub(crate) use uploads::Uploads;
 
 pub(super) fn routes() -> Router<Daemon> {
-    Router::new().route("/build", post(build)).route("/build/prune", post(prune))
+    Router::new()
+        .route("/build", post(build))
+        .route("/build/cancel", post(cancel))
+        .route("/build/prune", post(prune))
 }
 
 /// `POST /build`
 async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+    if session::is_meant(&params) {
+        return session::build(daemon, &params, body).await;
+    }
     let engine = auth::for_build(&daemon.engine, &headers)?;
     let quiet = params.is_on("q");
     let request = request::of(&params, body, daemon.environment.clone())?;
@@ -72,6 +82,11 @@ fn say_result(daemon: &Daemon, messages: &Messages, built: &BuildResult, quiet: 
         daemon.events.tell(Kind::Image, "tag", id.as_str(), [("name".to_owned(), name.familiar())]);
     }
     daemon.events.tell(Kind::Builder, "build", id.as_str(), []);
+}
+
+/// `POST /build/cancel`
+async fn cancel(State(daemon): State<Daemon>, params: Params) -> Answer {
+    session::cancel(&daemon, &params)
 }
 
 /// What a prune of the build cache took away.

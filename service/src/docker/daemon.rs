@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::buildkit::{self, BuildKit};
 
+use super::build::Uploads;
 use super::containers::runs::Runs;
 use super::events::Events;
 use super::exec::Execs;
@@ -27,6 +28,7 @@ pub struct Inner {
     pub(crate) events: Events,
     pub(crate) runs: Runs,
     pub(crate) execs: Execs,
+    pub(crate) uploads: Uploads,
     /// Cancelled when it is time to stop.
     pub(crate) stop: CancellationToken,
     /// Builds and other work that goes on for a moment when its client has gone away.
@@ -39,8 +41,8 @@ impl Daemon {
         let environment = buildkit.environment.clone();
         let buildkit = BuildKit::new(engine.clone(), buildkit);
         let (events, runs, execs) = (Events::default(), Runs::default(), Execs::default());
-        let work = TaskTracker::new();
-        Daemon(Arc::new(Inner { engine, buildkit, environment, events, runs, execs, stop, work }))
+        let (uploads, work) = (Uploads::default(), TaskTracker::new());
+        Daemon(Arc::new(Inner { engine, buildkit, environment, events, runs, execs, uploads, stop, work }))
     }
 
     /// Waits until nothing is done any more.

@@ -69,6 +69,11 @@ impl Message {
         Message { aux: serde_json::to_value(value).ok(), ..Message::default() }
     }
 
+    /// The same with what clients know it by.
+    pub(crate) fn called(id: &str, value: &impl Serialize) -> Message {
+        Message { id: Some(id.to_owned()), ..Message::aux(value) }
+    }
+
     fn error(failure: &Failure) -> Message {
         let message = failure.message.clone();
         Message {

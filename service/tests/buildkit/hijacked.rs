@@ -38,9 +38,10 @@ async fn what_was_http_becomes_grpc_and_a_session() {
     }
     let server = kit.clone();
     let session = tokio::spawn(async move { server.serve_session(&headers, ours).await });
-    kit.solve(solve("r", "s", &[], vec![exporter("local", &[])])).await.unwrap();
+    let (told, answer) = kit.begin(solve("r", "s", &[], vec![exporter("local", &[])]), None).unwrap();
+    answer.await.unwrap();
     assert_eq!(offered.received().trees[&0]["a"], b"one");
-    assert!(kit.watch("r").await.unwrap().count().await > 0);
+    assert!(told.count().await > 0);
     client.abort();
     session.await.unwrap().unwrap();
 }

@@ -32,10 +32,17 @@ const DEFAULT: &str = "Dockerfile";
 /// A resource limit.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Ulimit {
+pub(super) struct Ulimit {
     name: String,
     soft: i64,
     hard: i64,
+}
+
+impl Ulimit {
+    /// `name=soft:hard`
+    pub(super) fn text(&self) -> String {
+        format!("{}={}:{}", self.name, self.soft, self.hard)
+    }
 }
 
 /// What a build is asked to do; its context is `body`, a tar. `environment`: what `git` and downloads need of ours.
@@ -70,20 +77,23 @@ pub(super) fn of(
         add_hosts: params.all("extrahosts").map(extra_host).collect::<Result<_, _>>()?,
         environment,
         shm_size: params.number("shmsize")?.unwrap_or_default(),
-        ulimits: ulimits
-            .iter()
-            .map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard))
-            .collect(),
+        ulimits: ulimits.iter().map(Ulimit::text).collect(),
         exports: vec![Export::Image { image, place: Place::default() }],
         ..BuildRequest::default()
     })
 }
 
-fn refuse(params: &Params) -> Result<(), Failure> {
+/// Limits of resources that nobody would keep are not taken.
+pub(super) fn refuse_limits(params: &Params) -> Result<(), Failure> {
     let says = |name: &&&str| params.text(name).is_some_and(|text| !matches!(text, "0" | "[]" | "null"));
     if let Some(lacking) = LACKING.iter().find(says) {
         return Err(Failure::lacking(format!("`{lacking}` of a build")));
     }
+    Ok(())
+}
+
+fn refuse(params: &Params) -> Result<(), Failure> {
+    refuse_limits(params)?;
     if params.text("outputs").is_some_and(|outputs| !matches!(outputs, "[]" | "null")) {
         return Err(Failure::lacking("`outputs` of `POST /build`; `docker buildx build` has them"));
     }
@@ -98,7 +108,7 @@ fn refuse(params: &Params) -> Result<(), Failure> {
 }
 
 /// The Dockerfile, always one of the context: an absolute path begins there.
-fn dockerfile(path: Option<&str>) -> Result<Option<PathBuf>, Failure> {
+pub(super) fn dockerfile(path: Option<&str>) -> Result<Option<PathBuf>, Failure> {
     let path = path.unwrap_or_default().trim_start_matches('/');
     if path.contains("://") {
         return Err(Failure::bad_request("`dockerfile` is a path in the context"));
