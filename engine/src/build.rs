@@ -56,7 +56,7 @@ pub use kiln_builder::{
 };
 pub use outside::Outside;
 pub use prepared::Prepared;
-pub use reading::BuiltFiles;
+pub use reading::{BuiltBase, BuiltFiles};
 pub use resolve_image::FoundImage;
 pub use secrets::{SecretSource, SecretValue};
 pub use ssh::SshSource;

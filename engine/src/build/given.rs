@@ -13,11 +13,14 @@ use super::contexts::{Contexts, open_folder};
 use super::named::{LAYOUT, elsewhere};
 use super::oci_layout;
 use super::outside::Outside;
+use super::reading::BuiltBase;
 use super::source::{Found, IGNORE_FILES, borrowed, read, read_ignore, split};
 use crate::{Engine, Error, ErrorKind, Result};
 
 /// How local contexts of whoever asked are named.
 const LOCAL: &str = "local:";
+/// How what other builds made is.
+const INPUT: &str = "input:";
 
 /// The Dockerfile `path` of their context `context`.
 pub(super) async fn dockerfile(outside: &Outside, context: &str, path: &Path) -> Result<Found> {
@@ -105,8 +108,21 @@ impl Engine {
             let root = oci_layout::open(&path)?;
             return self.import_image(name, &root, &digest, contexts).map(NamedContext::Image);
         }
+        if let Some(key) = text.strip_prefix(INPUT) {
+            let found = outside.inputs.get(key).cloned();
+            let found = found.ok_or_else(|| Error::invalid("there is no such input"))?;
+            return Ok(found.map_or(NamedContext::Scratch, |built| input(name, built, contexts)));
+        }
         Err(Error::invalid(
             "it is none of `local:NAME`, a git or web URL, `docker-image://` and `oci-layout://`",
         ))
     }
+}
+
+/// What another build made, as a context that is there as layers.
+fn input(name: &str, built: BuiltBase, contexts: &mut Contexts) -> NamedContext {
+    let BuiltBase { layers, config } = built;
+    contexts.layers.insert(name.to_owned(), layers);
+    let (name, include, exclude, follow) = (name.to_owned(), Vec::new(), Vec::new(), Vec::new());
+    NamedContext::Built(SourceOp::Local { name, include, exclude, follow }, Box::new(config))
 }

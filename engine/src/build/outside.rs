@@ -1,11 +1,13 @@
 //! What a build has from whoever asked for it and is not on this machine.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use kiln_builder::{ContextSource, Secrets, SshAgents};
 
 use super::BuildRequest;
+use super::reading::BuiltBase;
 use crate::{Error, Result};
 
 /// Contexts, secrets and agents of somebody else. Where contexts are, nothing that the request names is looked for on
@@ -16,6 +18,8 @@ pub struct Outside {
     pub contexts: Option<Arc<dyn ContextSource>>,
     /// Which of them has the Dockerfile, where that is not in the build's own context.
     pub dockerfile: Option<String>,
+    /// What other builds made, by what named contexts call it after `input:`; nothing is the empty filesystem.
+    pub inputs: BTreeMap<String, Option<BuiltBase>>,
     /// The secrets.
     pub secrets: Option<Arc<dyn Secrets>>,
     /// The agents.

@@ -10,6 +10,7 @@ use kiln_builder::tree::{TreeEntry, TreeNode, nanoseconds};
 use kiln_builder::workspace::View;
 use kiln_builder::{Layers, Silent, pull};
 use kiln_cache::Store;
+use kiln_oci::ImageConfig;
 use kiln_sys::fs::{self, FileType, Root, Stat, statat};
 
 use super::{BuildRequest, Prepared, failure};
@@ -23,7 +24,15 @@ const MAX_READ: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct BuiltFiles {
     root: Root,
+    layers: Layers,
     _view: View,
+}
+
+/// What a build made, for another to begin with or to copy from.
+#[derive(Debug, Clone)]
+pub struct BuiltBase {
+    pub(super) layers: Layers,
+    pub(super) config: ImageConfig,
 }
 
 impl Engine {
@@ -54,7 +63,13 @@ impl BuiltFiles {
     fn open(store: &Arc<Store>, layers: &Layers) -> Result<BuiltFiles> {
         let failed = |cause| failure::of_cause(&cause);
         let view = View::of(store, layers).map_err(failed)?;
-        Ok(BuiltFiles { root: view.root().map_err(failed)?, _view: view })
+        Ok(BuiltFiles { root: view.root().map_err(failed)?, layers: layers.clone(), _view: view })
+    }
+
+    /// The same for other builds, which take it for an image with this configuration.
+    pub fn base(&self, mut config: ImageConfig) -> BuiltBase {
+        config.rootfs.diff_ids = self.layers.diff_ids();
+        BuiltBase { layers: self.layers.clone(), config }
     }
 
     /// `length` bytes of a file from `offset` on, fewer at its end. Blocking.

@@ -34,6 +34,7 @@ impl<'a> Constants<'a> {
         };
         match &stage.base {
             Base::Scratch | Base::Files(_) => new(&[], true),
+            Base::Built(_, config) => new(&config.config.env, true),
             Base::Stage(index) => earlier.get(*index).cloned().unwrap_or_else(|| new(&[], true)),
             Base::Image(image) => match bases.get(image) {
                 Some(found) => new(&found.config.config.env, true),

@@ -21,6 +21,15 @@ impl Lowerer<'_> {
         self.source(source.clone(), meta)
     }
 
+    /// What another build made, which steps work on as it is.
+    pub(super) fn built_context(&mut self, source: &SourceOp, stage: &StagePlan) -> Result<Edge, Diagnostic> {
+        let meta = VertexMeta {
+            span: Some((stage.span.first, stage.span.last)),
+            ..VertexMeta::named(format!("[context {0}] FROM {0}", stage.image))
+        };
+        self.source(source.clone(), meta)
+    }
+
     /// A context that steps work on. A folder is read in place, so that it has to be copied first.
     pub(super) fn context_as_base(
         &mut self,
@@ -46,7 +55,7 @@ impl Lowerer<'_> {
 #[cfg(test)]
 mod tests {
     use kiln_graph::render;
-    use kiln_oci::Platform;
+    use kiln_oci::{ImageConfig, Platform};
 
     use crate::{BaseConfigs, Lowering, NamedContext, Plan, PlanOptions, SourceFile, parse, remote};
 
@@ -95,6 +104,19 @@ mod tests {
         assert_eq!(replaced, "docker.io/library/other:1\n");
         let nothing = graph(TEXT, &[("base", NamedContext::Scratch), ("docs", NamedContext::Scratch)]);
         assert!(nothing.contains("copy scratch:[\"/x\"]"), "{nothing}");
+    }
+
+    #[test]
+    fn what_another_build_made_is_a_base_with_its_configuration() {
+        let mut config = ImageConfig::empty(Platform::new("linux", "amd64", None));
+        config.config.env = vec!["K=v".to_owned()];
+        config.config.on_build = vec!["RUN triggered".to_owned()];
+        let NamedContext::Files(source) = folder("base") else { panic!() };
+        let built = NamedContext::Built(source, Box::new(config));
+        let made = graph("FROM base\nRUN echo $K\nCOPY --from=base /a$K /b\n", &[("base", built)]);
+        assert!(made.contains("triggered") && made.contains("/av"), "{made}");
+        assert!(!made.contains("onto scratch"), "{made}");
+        assert_eq!(made.matches("local base").count(), 1, "{made}");
     }
 
     #[test]

@@ -80,6 +80,7 @@ fn triggers(plan: &Plan, bases: &BaseConfigs) -> Result<Vec<Vec<Node>>, Diagnost
             // What stands for a stage is what the stage would have become.
             _ if stage.is_context => Vec::new(),
             Base::Stage(index) => own_triggers(&plan.stages[*index]),
+            Base::Built(_, config) => config.config.on_build.iter().map(String::as_str).collect(),
             Base::Image(image) => bases
                 .get(image)
                 .iter()
@@ -139,7 +140,7 @@ fn links(plan: &Plan, bases: &BaseConfigs, triggers: &[Vec<Node>]) -> Result<Vec
 
 fn base_link(stage: &StagePlan) -> Option<Link> {
     let from = match &stage.base {
-        Base::Scratch | Base::Files(_) => return None,
+        Base::Scratch | Base::Files(_) | Base::Built(..) => return None,
         Base::Image(image) => From::Image(image.clone()),
         Base::Stage(index) => From::Stage(*index),
     };
@@ -170,7 +171,9 @@ pub(super) fn resolve(plan: &Plan, stage: &StagePlan, text: &str, span: Span) ->
         Some(found) => Ok(From::Stage(found.index)),
         None if text == SCRATCH => Ok(From::Nothing),
         None => match plan.options.contexts.get(text, &plan.options.platform) {
-            Some(NamedContext::Files(source)) => Ok(From::Files(source.clone())),
+            Some(NamedContext::Files(source) | NamedContext::Built(source, _)) => {
+                Ok(From::Files(source.clone()))
+            }
             Some(NamedContext::Image(image)) => Ok(From::Image(context_image(image, &plan.options.platform))),
             Some(NamedContext::Scratch) => Ok(From::Nothing),
             None => base_image(text, &plan.options.platform, span).map(From::Image),

@@ -89,7 +89,7 @@ impl Lowerer<'_> {
         let Some(state) = &self.states[index] else { return (known, used) };
         let inherited = match self.plan.stages[index].base {
             Base::Stage(base) => self.states[base].as_ref().map_or(0, |base| base.build_args.len()),
-            Base::Scratch | Base::Image(_) | Base::Files(_) => 0,
+            Base::Scratch | Base::Image(_) | Base::Files(_) | Base::Built(..) => 0,
         };
         let own = state.build_args.get(inherited..).unwrap_or_default();
         let written = own_arguments(&self.plan.stages[index].nodes);
@@ -148,7 +148,7 @@ impl Lowerer<'_> {
     fn with_bases(&self, index: usize) -> impl Iterator<Item = usize> {
         std::iter::successors(Some(index), |index| match self.plan.stages[*index].base {
             Base::Stage(base) => Some(base),
-            Base::Scratch | Base::Image(_) | Base::Files(_) => None,
+            Base::Scratch | Base::Image(_) | Base::Files(_) | Base::Built(..) => None,
         })
     }
 

@@ -86,6 +86,14 @@ impl StageState {
         }
     }
 
+    /// The state of a stage on an image.
+    fn over_image(edge: Edge, config: ImageConfig, platform: &Platform) -> Self {
+        let mut state = StageState::over(Some(edge), config, platform);
+        state.config.created = None;
+        state.base_history = state.config.history.len();
+        state
+    }
+
     /// The shell of shell-form instructions.
     pub(super) fn shell(&self) -> Vec<String> {
         let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
@@ -142,6 +150,12 @@ impl Lowerer<'_> {
                 state.edge = Some(self.context_as_base(source, stage)?);
                 state
             }
+            Base::Built(source, config) => {
+                let edge = self.built_context(source, stage)?;
+                self.check_image(stage.span, &stage.image, &stage.platform, config);
+                let platform = super::platform::of_stage(self.plan, stage, config);
+                StageState::over_image(edge, (**config).clone(), &platform)
+            }
             Base::Image(image) => {
                 let found = self.bases.get(image).cloned();
                 let reference =
@@ -157,11 +171,7 @@ impl Lowerer<'_> {
                     found.map_or_else(|| ImageConfig::empty(stage.platform.clone()), |found| found.config);
                 self.check_image(stage.span, &stage.image, &stage.platform, &config);
                 let platform = super::platform::of_stage(self.plan, stage, &config);
-                let mut state = StageState::over(Some(edge), config, &platform);
-                state.config.created = None;
-                state.base_history = state.config.history.len();
-                state.base = Some(reference);
-                state
+                StageState { base: Some(reference), ..StageState::over_image(edge, config, &platform) }
             }
         };
         state.config.config.on_build.clear();

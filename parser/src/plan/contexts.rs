@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_graph::SourceOp;
-use kiln_oci::{Platform, Reference};
+use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::{Base, BaseImage, SCRATCH};
 
@@ -14,6 +14,8 @@ pub enum NamedContext {
     Files(SourceOp),
     /// An image with its configuration.
     Image(Reference),
+    /// What another build made, with the configuration that its image would have.
+    Built(SourceOp, Box<ImageConfig>),
     /// Nothing: the empty image.
     Scratch,
 }
@@ -59,6 +61,7 @@ impl NamedContext {
         match self {
             NamedContext::Files(source) => Base::Files(source.clone()),
             NamedContext::Image(reference) => Base::Image(image(reference, platform)),
+            NamedContext::Built(source, config) => Base::Built(source.clone(), config.clone()),
             NamedContext::Scratch => Base::Scratch,
         }
     }

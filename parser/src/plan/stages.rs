@@ -1,7 +1,7 @@
 //! Stages with their bases known.
 
 use kiln_graph::SourceOp;
-use kiln_oci::{Platform, Reference};
+use kiln_oci::{ImageConfig, Platform, Reference};
 
 use super::{BaseImage, GlobalArgs, Plan, PlanOptions};
 use crate::ast::{Dockerfile, Stage};
@@ -38,6 +38,8 @@ pub(crate) enum Base {
     Image(BaseImage),
     /// A context with files and no configuration.
     Files(SourceOp),
+    /// A context that was built, with its configuration.
+    Built(SourceOp, Box<ImageConfig>),
     Stage(usize),
 }
 
@@ -158,7 +160,7 @@ impl Scope<'_> {
             Base::Stage(index) => earlier[index].platform.clone(),
             // Nothing is for every platform.
             Base::Scratch => self.options.platform.clone(),
-            Base::Image(_) | Base::Files(_) => platform,
+            Base::Image(_) | Base::Files(_) | Base::Built(..) => platform,
         };
         Ok(StagePlan {
             index: earlier.len(),

@@ -1,9 +1,8 @@
 //! The Dockerfile frontend: attributes, and where the files that they name come from, to a graph.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use bollard_buildkit_proto::pb;
-use kiln_engine::build::{BuildRequest, Context};
+use kiln_engine::build::{BuildRequest, BuiltBase, Context};
 use kiln_engine::{Error, ErrorKind, Result};
 
 use super::attributes::Attributes;
@@ -19,17 +18,15 @@ pub(super) async fn prepare(
     work: &Work,
     frontend: &str,
     attributes: HashMap<String, String>,
-    inputs: &HashMap<String, pb::Definition>,
+    inputs: BTreeMap<String, Option<BuiltBase>>,
 ) -> Result<Part> {
     check_frontend(frontend, &attributes)?;
-    if let Some(name) = inputs.keys().next() {
-        return Err(Error::not_implemented(format!("a graph as the input `{name}` of a Dockerfile")));
-    }
     let parsed = Attributes::parse(&attributes)?;
     if let Some(question) = &parsed.question {
         return Err(Error::new(ErrorKind::NotImplemented, format!("unsupported request {question}")));
     }
-    let request = request(work, parsed).await?;
+    let mut request = request(work, parsed).await?;
+    request.outside.inputs = inputs;
     let sink = work.sink(Vec::new());
     let cancel = work.job.cancel.clone();
     let prepared = tokio::select! {

@@ -4,6 +4,7 @@ mod answers;
 mod caps;
 mod files;
 mod images;
+pub(super) mod inputs;
 mod returned;
 
 use std::collections::HashMap;
@@ -181,7 +182,8 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let work = self.work(&request).await?;
         let request = request.into_inner();
-        let solved = on_own_thread(move || async move { solve(&work, request).await });
+        let server = self.0.clone();
+        let solved = on_own_thread(move || async move { solve(&server, &work, request).await });
         solved.await?.map(Response::new)
     }
 
@@ -328,7 +330,11 @@ fn no_containers() -> Status {
 }
 
 /// Understands a graph or a Dockerfile; it is carried out when somebody wants to see what comes of it.
-async fn solve(work: &Work, request: wire::SolveRequest) -> Result<wire::SolveResponse, Status> {
+async fn solve(
+    server: &Server,
+    work: &Work,
+    request: wire::SolveRequest,
+) -> Result<wire::SolveResponse, Status> {
     let told = |error| errors::status(&error);
     check_policy(false, &request.source_policies).map_err(told)?;
     let wire::SolveRequest { definition, frontend, frontend_opt, frontend_inputs, evaluate, .. } = request;
@@ -344,7 +350,8 @@ async fn solve(work: &Work, request: wire::SolveRequest) -> Result<wire::SolveRe
         let id = work.job.gateway.keep(reference)?;
         return Ok(answers::of_graph(id, definition));
     }
-    let part = frontend::prepare(work, &frontend, frontend_opt, &frontend_inputs).await.map_err(told)?;
+    let inputs = inputs::bring(server, work, &frontend_opt, &frontend_inputs).await?;
+    let part = frontend::prepare(work, &frontend, frontend_opt, inputs).await.map_err(told)?;
     let count = part.prepared.targets().len();
     let references: Vec<Reference> = (0..count).map(|number| Reference::new(part.clone(), number)).collect();
     if evaluate {
@@ -354,5 +361,5 @@ async fn solve(work: &Work, request: wire::SolveRequest) -> Result<wire::SolveRe
     }
     let ids = references.into_iter().map(|reference| work.job.gateway.keep(reference));
     let ids = ids.collect::<Result<Vec<String>, Status>>()?;
-    Ok(answers::of_targets(&part.prepared, ids))
+    Ok(answers::of_targets(&work.job.reference, &part.prepared, ids))
 }

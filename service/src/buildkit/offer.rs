@@ -1,6 +1,6 @@
 //! What a build's client offers it, as the engine's traits: contexts, secrets, agents, credentials.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,6 +46,7 @@ impl Offer {
         Outside {
             contexts: Some(self.contexts.clone()),
             dockerfile: None,
+            inputs: BTreeMap::new(),
             secrets: Some(Arc::new(SessionSecrets { session: session.clone(), runtime: runtime.clone() })),
             ssh: Some(Arc::new(SessionAgents { session, runtime })),
         }

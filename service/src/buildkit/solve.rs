@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::attributes::{self, Attributes};
 use super::filesend::Streams;
-use super::gateway::{Part, Returned};
+use super::gateway::{Part, Returned, inputs};
 use super::jobs::{Job, Jobs};
 use super::offer::{Nobody, Offer};
 use super::{Server, errors, exports, frontend, llb};
@@ -106,7 +106,8 @@ async fn solve(
         }
         (frontend, _) => {
             let attributes = request.frontend_attrs.clone();
-            let part = frontend::prepare(&work, frontend, attributes, &request.frontend_inputs).await;
+            let inputs = inputs::bring(server, &work, &attributes, &request.frontend_inputs).await?;
+            let part = frontend::prepare(&work, frontend, attributes, inputs).await;
             Returned::of_part(part.map_err(told)?)
         }
     };

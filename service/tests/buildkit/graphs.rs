@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::client::{Daemon, Files, solve};
 use super::{exporter, folder};
 
-fn push(definition: &mut pb::Definition, op: &pb::Op) -> pb::Input {
+pub(crate) fn push(definition: &mut pb::Definition, op: &pb::Op) -> pb::Input {
     let bytes = op.encode_to_vec();
     let digest = Digest::of(&bytes).to_string();
     definition.def.push(bytes);
@@ -16,7 +16,7 @@ fn push(definition: &mut pb::Definition, op: &pb::Op) -> pb::Input {
 }
 
 /// A file written onto a copy of a folder.
-fn graph() -> pb::Definition {
+pub(crate) fn graph() -> pb::Definition {
     let mut definition = pb::Definition::default();
     let source = pb::SourceOp { identifier: "local://src".to_owned(), ..Default::default() };
     let source = pb::Op { op: Some(pb::op::Op::Source(source)), ..Default::default() };

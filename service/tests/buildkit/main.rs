@@ -4,6 +4,7 @@ mod client;
 mod files;
 mod graphs;
 mod hijacked;
+mod inputs;
 
 use std::collections::HashMap;
 

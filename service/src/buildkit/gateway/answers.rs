@@ -8,6 +8,8 @@ use bollard_buildkit_proto::pb;
 use kiln_engine::build::Prepared;
 use serde_json::json;
 
+use super::inputs;
+
 /// The key of an image's configuration, and of the list of platforms.
 pub(super) const CONFIG: &str = "containerimage.config";
 pub(super) const PLATFORMS: &str = "refs.platforms";
@@ -22,10 +24,10 @@ pub(super) fn of_graph(id: String, definition: pb::Definition) -> wire::SolveRes
     answer(result::Result::Ref(wire::Ref { id, def: Some(definition) }), HashMap::new())
 }
 
-/// The results of a Dockerfile, one or one for each platform.
-pub(super) fn of_targets(prepared: &Prepared, ids: Vec<String>) -> wire::SolveResponse {
+/// The results of a Dockerfile of the build `job`, one or one for each platform.
+pub(super) fn of_targets(job: &str, prepared: &Prepared, ids: Vec<String>) -> wire::SolveResponse {
     let targets = prepared.targets();
-    let reference = |id| wire::Ref { id, def: None };
+    let reference = |id: String| wire::Ref { def: Some(inputs::definition(job, &id)), id };
     if !prepared.is_multi_platform() {
         let metadata = targets.iter().map(|target| (CONFIG.to_owned(), target.config.to_bytes()));
         let id = ids.into_iter().next().unwrap_or_default();

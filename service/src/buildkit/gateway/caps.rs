@@ -10,6 +10,7 @@ const FRONTEND: &[&str] = &[
     "readfile",
     "readdir",
     "statfile",
+    "reference.output",
     "return",
     "returnmap",
     "importcaches",
