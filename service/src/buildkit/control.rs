@@ -17,6 +17,9 @@ use super::{BuildKit, errors, history, session, tunnel, workers};
 const CACHE: &str = "kiln-build-cache";
 const RECORD_TYPE: &str = "regular";
 
+/// By which clients know the time of this machine.
+const NOW: &str = "buildkit-current-timestamp";
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
@@ -51,7 +54,7 @@ impl Control for Service {
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<Self::StatusStream>, Status> {
         let job = self.0.server.jobs.get(&request.into_inner().r#ref).await?;
-        Ok(Response::new(Box::pin(job.recorder.clone().watch())))
+        Ok(dated(Box::pin(job.recorder.clone().watch())))
     }
 
     type SessionStream = Answers<wire::BytesMessage>;
@@ -121,7 +124,7 @@ impl Control for Service {
         &self,
         request: Request<wire::BuildHistoryRequest>,
     ) -> Result<Response<Self::ListenBuildHistoryStream>, Status> {
-        Ok(Response::new(Box::pin(history::listen(&self.0.server.jobs, &request.into_inner())?)))
+        Ok(dated(Box::pin(history::listen(&self.0.server.jobs, &request.into_inner())?)))
     }
 
     async fn update_build_history(
@@ -131,6 +134,16 @@ impl Control for Service {
         history::update(&self.0.server.jobs, &request.into_inner())?;
         Ok(Response::new(wire::UpdateBuildHistoryResponse {}))
     }
+}
+
+/// An answer that says what time it is here: clients compare the times of builds with that, and some do not ask whether it
+/// was said.
+fn dated<T>(answers: Answers<T>) -> Response<Answers<T>> {
+    let mut response = Response::new(answers);
+    if let Ok(now) = jiff::Timestamp::now().to_string().parse() {
+        response.metadata_mut().insert(NOW, now);
+    }
+    response
 }
 
 fn record(size: u64) -> wire::UsageRecord {

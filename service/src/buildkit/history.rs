@@ -1,5 +1,7 @@
 //! The builds of this process, those that run and those that ran, as records for clients.
 
+mod filter;
+
 use std::sync::Arc;
 
 use bollard_buildkit_proto::moby::buildkit::v1 as wire;
@@ -9,6 +11,7 @@ use tonic::Status;
 
 use super::jobs::{Job, Jobs, News};
 use super::status::timestamp;
+use filter::Filter;
 
 /// The most records that are kept however many come after them.
 const MAX_PINNED: usize = 50;
@@ -19,7 +22,11 @@ pub(super) fn listen(
     request: &wire::BuildHistoryRequest,
 ) -> Result<impl Stream<Item = Result<wire::BuildHistoryEvent, Status>> + use<>, Status> {
     let wire::BuildHistoryRequest { active_only, r#ref, early_exit, filter, limit } = request;
-    let filters = filter.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>, Status>>()?;
+    let filters = filter
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| Filter::parse(text))
+        .collect::<Result<Vec<_>, Status>>()?;
     let (reference, active_only) = (r#ref.clone(), *active_only);
     let wanted = move |job: &Arc<Job>| {
         !job.internal
@@ -72,32 +79,6 @@ pub(super) fn update(jobs: &Jobs, request: &wire::UpdateBuildHistoryRequest) -> 
         (false, false) => {
             job.pin(*pinned);
             Ok(())
-        }
-    }
-}
-
-/// `key=value` of `buildctl` and `buildx`.
-enum Filter {
-    Reference(String),
-    Status(String),
-}
-
-impl Filter {
-    fn parse(text: &str) -> Result<Filter, Status> {
-        match text.split_once("==").or_else(|| text.split_once('=')) {
-            Some(("ref", value)) => Ok(Filter::Reference(value.to_owned())),
-            Some(("status", value)) => Ok(Filter::Status(value.to_owned())),
-            _ => Err(Status::invalid_argument(format!("the filter `{}` is not known", text.escape_debug()))),
-        }
-    }
-
-    fn takes(&self, job: &Job) -> bool {
-        match self {
-            Filter::Reference(reference) => job.reference == *reference,
-            Filter::Status(status) => match job.outcome() {
-                None => status == "running",
-                Some(ended) => status == if ended.answer.is_ok() { "completed" } else { "error" },
-            },
         }
     }
 }
