@@ -91,6 +91,27 @@ pub struct Target {
 pub struct BuildOutput {
     /// The images among the exports, in order.
     pub images: Vec<Exported>,
+    /// What was said of the images that were made, whatever became of them.
+    pub statements: Vec<Said>,
+}
+
+/// Something that a build says of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What the image is for.
+    pub platform: Platform,
+    /// What the predicate is: a URI.
+    pub predicate_type: &'static str,
+    /// What is said, as JSON.
+    pub predicate: String,
+}
+
+fn said(image: &Image) -> impl Iterator<Item = Said> {
+    image.attestations.iter().map(|attestation| Said {
+        platform: image.platform.clone(),
+        predicate_type: attestation.predicate_type,
+        predicate: attestation.predicate.get().to_owned(),
+    })
 }
 
 impl Builder {
@@ -138,7 +159,7 @@ impl Builder {
             attestations: Vec::new(),
         };
         let mut steps = (definition.len()..).map(|number| StepId(u32::try_from(number).unwrap_or(u32::MAX)));
-        let mut images = Vec::new();
+        let (mut images, mut statements) = (Vec::new(), Vec::new());
         for Product { targets, exports } in std::iter::once(Product { targets, exports }).chain(others) {
             let mut built: Vec<Image> = targets.iter().zip(layers.by_ref()).map(image).collect();
             let attest = attest.named_by(&exports);
@@ -149,13 +170,14 @@ impl Builder {
                 self.attest(saying, &targets, &mut built, &StepReporter { sink: progress.as_ref(), step })
                     .await?;
             }
+            statements.extend(built.iter().flat_map(said));
             let result = Built::new(&self.stores.store, built, multi_platform, epoch, attest, &exports);
             let result = Arc::new(result.map_err(|cause| BuildError::of("exporting", cause))?);
             for (export, step) in exports.into_iter().zip(steps.by_ref()) {
                 images.extend(self.export(&result, export, step, &progress).await?);
             }
         }
-        Ok(BuildOutput { images })
+        Ok(BuildOutput { images, statements })
     }
 
     /// The cache keys by definition of what the job needs, without building it.

@@ -38,7 +38,7 @@ pub mod tree;
 pub mod value;
 pub mod workspace;
 
-pub use build::{BuildJob, BuildOutput, Builder, Product, Target};
+pub use build::{BuildJob, BuildOutput, Builder, Product, Said, Target};
 pub use entitlements::{Entitlements, UnknownGrant};
 pub use error::{BuildError, Cause, Failure};
 pub use export::options::{ImageOptions, LocalMode, Place, Squash};

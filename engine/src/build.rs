@@ -50,7 +50,9 @@ pub use kiln_builder::ops::git::PASSED as FETCHING_VARIABLES;
 pub use kiln_builder::provenance::{Mode as ProvenanceMode, Options as ProvenanceOptions, Origin};
 pub use kiln_builder::ssh::SshAgent;
 pub use kiln_builder::tree::{TakeTree, Tree, TreeEntry, TreeNode};
-pub use kiln_builder::{ContextSource, Secrets, SessionError, SshAgents, Target as GraphTarget, Wanted};
+pub use kiln_builder::{
+    ContextSource, Said, Secrets, SessionError, SshAgents, Target as GraphTarget, Wanted,
+};
 pub use kiln_builder::{
     Destination, Entitlements, Export, ImageOptions, LocalMode, Place, Squash, UnknownGrant,
 };
@@ -144,6 +146,8 @@ pub struct OtherStage {
 pub struct BuildResult {
     /// The images among the exports, in order. Exports that agree on how they are made have the same.
     pub images: Vec<BuiltImage>,
+    /// What was said of the images that were made, whatever became of them.
+    pub statements: Vec<Said>,
 }
 
 /// An image that a build made.
@@ -360,7 +364,7 @@ fn result(built: BuildOutput) -> BuildResult {
         names: image.names,
         pushed: image.pushed,
     });
-    BuildResult { images: images.collect() }
+    BuildResult { images: images.collect(), statements: built.statements }
 }
 
 /// What the request offers to a build, contexts aside.

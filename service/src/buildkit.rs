@@ -8,6 +8,7 @@
 
 mod attributes;
 mod auth;
+mod blobs;
 mod content;
 mod control;
 mod errors;
@@ -105,6 +106,7 @@ impl BuildKit {
         let bridge = LlbBridgeServer::new(gateway::Service(self.server.clone()));
         Routes::new(control.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
             .add_service(bridge.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+            .add_service(blobs::Blobs(self.server.clone()))
             .add_service(HealthServer::new(health::Service))
             .prepare()
             .into_axum_router()

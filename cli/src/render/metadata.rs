@@ -42,7 +42,10 @@ mod tests {
             names: vec!["a:1".parse().unwrap(), "r.example/b".parse().unwrap()],
             pushed,
         };
-        let built = BuildResult { images: vec![image(false, b"here"), image(true, b"there")] };
+        let built = BuildResult {
+            images: vec![image(false, b"here"), image(true, b"there")],
+            statements: Vec::new(),
+        };
         let document: Value = serde_json::from_str(&render(&built, None)).unwrap();
         assert_eq!(document["containerimage.digest"], Digest::of(b"there").as_str());
         assert_eq!(document["containerimage.descriptor"]["size"], 5);

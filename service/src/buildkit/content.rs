@@ -16,7 +16,7 @@ use tonic_prost::ProstCodec;
 use super::session::Session;
 
 /// What is read with, and where the store is named.
-const READ: &str = "/containerd.services.content.v1.Content/Read";
+pub(super) const READ: &str = "/containerd.services.content.v1.Content/Read";
 const STORE: &str = "buildkit-attachable-store-id";
 /// What images that are contexts are called among a client's stores.
 const CONTEXTS: &str = "oci:";
@@ -26,22 +26,22 @@ const MAX_BLOB: u64 = 64 << 30;
 
 /// `containerd.services.content.v1.ReadContentRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct ReadContentRequest {
+pub(super) struct ReadContentRequest {
     #[prost(string, tag = "1")]
-    digest: String,
+    pub(super) digest: String,
     #[prost(int64, tag = "2")]
-    offset: i64,
+    pub(super) offset: i64,
     #[prost(int64, tag = "3")]
-    size: i64,
+    pub(super) size: i64,
 }
 
 /// `containerd.services.content.v1.ReadContentResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct ReadContentResponse {
+pub(super) struct ReadContentResponse {
     #[prost(int64, tag = "1")]
-    offset: i64,
+    pub(super) offset: i64,
     #[prost(bytes = "vec", tag = "2")]
-    data: Vec<u8>,
+    pub(super) data: Vec<u8>,
 }
 
 /// Brings the image or index `digest` of the client's store into the layout `folder`, of an index what the client has.

@@ -9,6 +9,7 @@ use futures_util::stream::{Stream, StreamExt as _, iter, unfold};
 use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
+use super::blobs;
 use super::jobs::{Job, Jobs, News};
 use super::status::timestamp;
 use filter::Filter;
@@ -99,7 +100,7 @@ fn record(job: &Job) -> wire::BuildHistoryRecord {
         Some(Err(error)) => (std::collections::HashMap::new(), Some(error)),
         None => Default::default(),
     };
-    wire::BuildHistoryRecord {
+    let mut record = wire::BuildHistoryRecord {
         r#ref: job.reference.clone(),
         frontend: job.asked.frontend.clone(),
         frontend_attrs: job.asked.attributes.clone(),
@@ -114,5 +115,7 @@ fn record(job: &Job) -> wire::BuildHistoryRecord {
         num_completed_steps: counts.completed,
         num_warnings: counts.warnings,
         ..wire::BuildHistoryRecord::default()
-    }
+    };
+    blobs::describe(job, &mut record);
+    record
 }

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
+use super::blobs::Blob;
 use super::errors;
 use super::gateway::Gateway;
 use super::status::Recorder;
@@ -21,7 +22,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// The most builds at once, and those that are remembered.
 const MAX_RUNNING: usize = 256;
 const MAX_REMEMBERED: usize = 100;
-/// The most bytes of output that are kept of builds that are over.
+/// The most bytes of what else is kept of one build.
+const MAX_BLOBS: usize = 4 << 20;
+/// The most bytes of output and else that are kept of builds that are over.
 const MAX_OUTPUT: usize = 64 << 20;
 /// The longest reference.
 const MAX_REFERENCE: usize = 256;
@@ -45,6 +48,8 @@ pub(super) struct Job {
     pub(super) began: SystemTime,
     /// The context where it comes with the request.
     context: Mutex<Option<Input>>,
+    /// What is kept of it besides its record.
+    blobs: Mutex<Vec<Arc<Blob>>>,
     ended: Mutex<Option<Ended>>,
     pinned: Mutex<bool>,
 }
@@ -115,6 +120,7 @@ impl Jobs {
             internal: request.internal,
             began: SystemTime::now(),
             context: Mutex::default(),
+            blobs: Mutex::default(),
             ended: Mutex::default(),
             pinned: Mutex::default(),
         });
@@ -135,6 +141,11 @@ impl Jobs {
     /// Ends a build: it is remembered, and the oldest that nobody pinned may be forgotten for it.
     pub(super) fn end(&self, job: &Arc<Job>, answer: &Result<HashMap<String, String>, Status>) {
         let answer = answer.clone().map_err(|status| errors::to_message(&status));
+        if let Err(failure) = &answer
+            && !failure.details.is_empty()
+        {
+            job.keep(Blob::of_failure(failure));
+        }
         *job.ended() = Some(Ended { at: SystemTime::now(), answer });
         job.gateway.close();
         job.bring(None);
@@ -216,7 +227,8 @@ impl Jobs {
 
 impl State {
     fn is_full(&self) -> bool {
-        let output: usize = self.over.iter().map(|job| job.recorder.output()).sum();
+        let kept = |job: &Arc<Job>| job.recorder.output() + job.kept();
+        let output: usize = self.over.iter().map(kept).sum();
         self.over.len() > MAX_REMEMBERED || output > MAX_OUTPUT
     }
 
@@ -235,6 +247,28 @@ impl Job {
     /// The context that came with its request, for whoever asks first.
     pub(super) fn brought(&self) -> Option<Input> {
         self.context.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps something of it, unless that is too much.
+    pub(super) fn keep(&self, blob: Blob) {
+        let mut blobs = self.all_blobs();
+        if blobs.iter().map(|blob| blob.len()).sum::<usize>() + blob.len() <= MAX_BLOBS {
+            blobs.push(Arc::new(blob));
+        }
+    }
+
+    /// What is kept of it besides its record.
+    pub(super) fn blobs(&self) -> Vec<Arc<Blob>> {
+        self.all_blobs().clone()
+    }
+
+    /// How many bytes that is.
+    fn kept(&self) -> usize {
+        self.all_blobs().iter().map(|blob| blob.len()).sum()
+    }
+
+    fn all_blobs(&self) -> MutexGuard<'_, Vec<Arc<Blob>>> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it ended, if it did.

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tonic::Status;
 
 use super::attributes::{self, Attributes};
+use super::blobs::Blob;
 use super::filesend::Streams;
 use super::gateway::{Part, Returned, inputs};
 use super::jobs::{Job, Jobs};
@@ -140,6 +141,9 @@ async fn build(
     let sink = returned.sink(work);
     let cancel = work.job.cancel.clone();
     let result = work.engine.build_prepared(&prepared, request, sink, cancel).await?;
+    for said in &result.statements {
+        work.job.keep(Blob::of_statement(said, prepared.is_multi_platform()));
+    }
     let mut response = exports::response(&result);
     response.extend(returned.texts());
     Ok(response)

@@ -5,6 +5,7 @@ mod files;
 mod graphs;
 mod hijacked;
 mod inputs;
+mod remembered;
 
 use std::collections::HashMap;
 
