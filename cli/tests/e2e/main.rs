@@ -18,6 +18,8 @@ mod build_run_cache;
 mod build_run_secrets;
 mod build_safety;
 mod build_verify;
+mod buildkit_clients;
+mod buildx;
 mod checks;
 mod conformance;
 mod crash;

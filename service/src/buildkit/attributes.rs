@@ -15,6 +15,10 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 const CONTEXT: &str = "context";
 const DOCKERFILE: &str = "dockerfile";
 
+/// Limits of steps that nobody would keep.
+const LACKING: [&str; 8] =
+    ["cgroup-parent", "memory", "memswap", "cpushares", "cpuperiod", "cpuquota", "cpusetcpus", "cpusetmems"];
+
 /// What the attributes say, but for where files come from.
 #[derive(Debug)]
 pub(super) struct Attributes {
@@ -31,9 +35,12 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    /// Reads `attributes`. Those that no frontend has are left alone, as BuildKit does.
+    /// Reads `attributes`. Those that no frontend has are left alone, as BuildKit does; limits are refused.
     pub(super) fn parse(attributes: &HashMap<String, String>) -> Result<Attributes> {
         let given = |key: &str| attributes.get(key).map(String::as_str).filter(|value| !value.is_empty());
+        if let Some(lacking) = LACKING.iter().find(|key| given(key).is_some_and(|value| value != "0")) {
+            return Err(Error::not_implemented(format!("`{lacking}` of a build")));
+        }
         let with = |prefix: &str| -> BTreeMap<String, String> {
             let of = |(key, value): (&String, &String)| {
                 Some((key.strip_prefix(prefix)?.to_owned(), value.clone()))
@@ -218,7 +225,8 @@ mod tests {
             ("shm-size", "1024"),
             ("ulimit", "nofile=1:2,nproc=3"),
             ("context:base", "docker-image://busybox"),
-            ("cgroup-parent", "x"),
+            ("memory", "0"),
+            ("vcs:source", "x"),
         ])
         .unwrap();
         assert_eq!(request.dockerfile.unwrap().to_str(), Some("build/Dockerfile"));
@@ -243,6 +251,8 @@ mod tests {
             ("build-arg:SOURCE_DATE_EPOCH", "yesterday"),
             ("attest:provenance", "mode=some"),
             ("attest:provenance", "filename=../x"),
+            ("memory", "1048576"),
+            ("cgroup-parent", "x"),
         ] {
             assert!(parse(&[bad]).is_err(), "{bad:?}");
         }
