@@ -58,7 +58,8 @@ impl Entitlements {
         Ok(())
     }
 
-    fn check_exec(&self, exec: &ExecOp, cdi_dirs: &[PathBuf]) -> Result<(), Cause> {
+    /// The same of a process alone.
+    pub fn check_exec(&self, exec: &ExecOp, cdi_dirs: &[PathBuf]) -> Result<(), Cause> {
         match exec.network {
             Network::Host if !self.network_host => {
                 return Err(denied("the network of the host", NETWORK_HOST));

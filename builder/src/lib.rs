@@ -8,6 +8,7 @@
 pub mod attest;
 pub mod build;
 pub mod cdi;
+pub mod container;
 pub mod context;
 mod early;
 pub mod entitlements;

@@ -14,7 +14,7 @@ use kiln_runtime::{MountKind, Propagation, Rlimit, UserMount};
 use kiln_sys::fs::Root;
 use kiln_sys::mount::{MountFlags, MountOption};
 
-pub use secret::MAX_SECRET;
+pub use secret::{MAX_SECRET, variable};
 
 use crate::error::Cause;
 use crate::session::Session;
@@ -35,7 +35,7 @@ pub struct Prepared {
 }
 
 /// What must live as long as a mount.
-type Guard = Box<dyn Any + Send>;
+type Guard = Box<dyn Any + Send + Sync>;
 
 impl Prepared {
     /// An id that no other container has; the name of its cgroup.

@@ -1,12 +1,9 @@
 //! Engine's values as people and scripts see them.
 
-pub(crate) mod checks;
 pub(crate) mod container;
 pub(crate) mod diff;
 mod health;
 pub(crate) mod image;
 pub(crate) mod metadata;
-pub(crate) mod outline;
 pub(crate) mod progress;
-mod source;
 mod warnings;

@@ -7,6 +7,7 @@
 mod attest;
 mod bases;
 pub mod checks;
+mod container;
 mod contexts;
 pub mod debug;
 mod epoch;
@@ -26,6 +27,7 @@ mod resolve_image;
 mod secrets;
 mod source;
 mod ssh;
+mod syntax;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ use kiln_parser::{
     BaseConfigs, Diagnostic, Dockerfile, Lowered, Lowering, NoCache, Plan, PlanOptions, SourceFile,
 };
 
+pub use container::{BuildContainer, BuildProcess, SecretVariable};
 pub use findings::excerpt;
 pub use input::{Context, Input};
 pub use kiln_builder::attest::{Attest, Form as AttestForm, PROVENANCE_FILE, Provenance};
@@ -61,7 +64,9 @@ pub use prepared::Prepared;
 pub use reading::{BuiltBase, BuiltFiles};
 pub use resolve_image::FoundImage;
 pub use secrets::{SecretSource, SecretValue};
+pub use source::Source;
 pub use ssh::SshSource;
+pub use syntax::is_built_in;
 
 use crate::containers::NetworkMode;
 use crate::progress::ProgressSink;
@@ -69,7 +74,6 @@ use crate::{CancellationToken, Engine, Error, Result};
 use findings::Findings;
 use platforms::Platforms;
 use secrets::SecretFiles;
-use source::Source;
 use ssh::Agents;
 
 /// What a build is asked to do.
@@ -80,6 +84,8 @@ pub struct BuildRequest {
     /// The Dockerfile, or its URL; `None` is `Dockerfile` in the context. A relative one is in the context, where that is no
     /// folder.
     pub dockerfile: Option<PathBuf>,
+    /// Whether the file's own choice of a frontend (`# syntax=`) is left alone, because somebody has followed it already.
+    pub syntax_is_chosen: bool,
     /// The text of the Dockerfile, instead of a file.
     pub dockerfile_input: Option<Input>,
     /// What is had from whoever asked, instead of from this machine.
@@ -317,6 +323,7 @@ impl Engine {
         let platforms = Platforms::of(request)?;
         let file = &source.file;
         let (dockerfile, diagnostics) = kiln_parser::parse(file);
+        syntax::check(&dockerfile, request)?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             findings.add(kiln_parser::lint::check_file(&dockerfile, &request.build_args));
             return Err(findings.fail(diagnostics, file));

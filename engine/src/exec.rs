@@ -1,6 +1,6 @@
 //! Another process in a running container.
 
-mod local;
+pub(crate) mod local;
 
 use kiln_runtime::{ContainerState, Process, Security};
 
@@ -9,6 +9,7 @@ use crate::containers::{Containers, Record, Records, Status, connect, merge_env}
 use crate::supervisor::frame::Frame;
 use crate::supervisor::{read_failure, spec};
 use crate::{Error, Result};
+use local::Streams;
 
 /// What `exec` runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +57,8 @@ impl Containers<'_> {
             security: security(&record, options),
             rlimits: Vec::new(),
         };
-        local::start(&target, process, options).map(Some)
+        let streams = Streams { tty: options.tty, stdin: options.open_stdin, size: options.size };
+        local::start(streams, |stdio| kiln_runtime::exec(&target, process, stdio)).map(Some)
     }
 
     /// The supervisor is the parent of what nobody waits for.

@@ -61,7 +61,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Lowest layer first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_default")]
     pub diff_ids: Vec<DiffId>,
 }
 
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn null_collections_are_empty() {
-        let text = r#"{"architecture":"amd64","os":"linux","config":{"Env":null,"Volumes":null,"Labels":null,"OnBuild":null,"Cmd":null},"rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let text = r#"{"architecture":"amd64","os":"linux","config":{"Env":null,"Volumes":null,"Labels":null,"OnBuild":null,"Cmd":null},"rootfs":{"type":"layers","diff_ids":null}}"#;
         let config: ImageConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config.config, ContainerConfig::default());
     }

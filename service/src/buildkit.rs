@@ -19,10 +19,12 @@ mod frontend;
 mod gateway;
 mod health;
 mod history;
+mod image_frontend;
 mod jobs;
 mod llb;
 mod offer;
 mod packets;
+mod questions;
 mod secrets;
 mod session;
 mod solve;
@@ -103,7 +105,7 @@ impl BuildKit {
     /// Its gRPC services as routes, for a listener that speaks HTTP/2 among others.
     pub fn routes(&self) -> axum::Router {
         let control = ControlServer::new(control::Service(self.clone()));
-        let bridge = LlbBridgeServer::new(gateway::Service(self.server.clone()));
+        let bridge = LlbBridgeServer::new(gateway::Service::OfServer(self.server.clone()));
         Routes::new(control.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
             .add_service(bridge.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
             .add_service(blobs::Blobs(self.server.clone()))

@@ -12,6 +12,7 @@ use kiln_sys::mount::clone_beneath;
 
 use super::{Preparing, memory};
 use crate::error::Cause;
+use crate::session::Session;
 
 /// The most bytes of one secret.
 pub const MAX_SECRET: usize = 500 << 10;
@@ -23,12 +24,7 @@ const EXECUTABLE: u32 = 0o111;
 impl Preparing<'_> {
     pub(super) fn secret(&mut self, mount: &Mount) -> Result<(), Cause> {
         let Mount::Secret { id, target, env, required, mode, uid, gid } = mount else { return Ok(()) };
-        let Some(value) = self.session.secrets.secret(id)? else {
-            return if *required { Err(not_given(id)) } else { Ok(()) };
-        };
-        if value.len() > MAX_SECRET {
-            return Err(Cause::Invalid(format!("secret `{id}` is larger than {MAX_SECRET} bytes")));
-        }
+        let Some(value) = value(self.session, id, *required)? else { return Ok(()) };
         if let Some(name) = env {
             self.prepared.env.push(format!("{name}={}", text(id, &value)?));
         }
@@ -40,6 +36,22 @@ impl Preparing<'_> {
         let tree = file(&value, *mode, Owner { uid: *uid, gid: *gid })?;
         self.push(MountKind::Tree(Tree(Arc::new(tree))), &target, true);
         Ok(())
+    }
+}
+
+/// A secret as the variable `name` of a process; none where there is none and it is not `required`.
+pub fn variable(session: &Session, id: &str, name: &str, required: bool) -> Result<Option<String>, Cause> {
+    let value = value(session, id, required)?;
+    value.map(|value| Ok(format!("{name}={}", text(id, &value)?))).transpose()
+}
+
+fn value(session: &Session, id: &str, required: bool) -> Result<Option<Vec<u8>>, Cause> {
+    match session.secrets.secret(id)? {
+        Some(value) if value.len() > MAX_SECRET => {
+            Err(Cause::Invalid(format!("secret `{id}` is larger than {MAX_SECRET} bytes")))
+        }
+        None if required => Err(not_given(id)),
+        value => Ok(value),
     }
 }
 

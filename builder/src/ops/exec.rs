@@ -1,6 +1,6 @@
 //! The op that runs a process: `RUN`.
 
-mod devices;
+pub(crate) mod devices;
 mod logs;
 
 use std::fs::File;
@@ -9,25 +9,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use kiln_graph::{ExecOp, Mount, Security};
+use kiln_graph::{ExecOp, Mount};
 use kiln_oci::{Digest, Digester};
-use kiln_runtime::{Cancel, ExitStatus, Process, RunSpec, Stdio};
+use kiln_runtime::{Cancel, ExitStatus, RunSpec, Stdio};
 use kiln_snapshot::checksum::{self, ChecksumOptions};
 
 use super::{Digests, Op};
+use crate::container::Container;
 use crate::error::Cause;
 use crate::flight::Crowd;
-use crate::mounts::{self, Prepared};
+use crate::mounts;
 use crate::progress::{EventKind, LogStream, Reporter, Silent};
 use crate::pull;
 use crate::session::Session;
 use crate::solver::blocking;
-use crate::stores::{SandboxRequest, Stores};
+use crate::stores::Stores;
 use crate::value::Value;
 use crate::workspace::View;
 
-/// The name that a step's process finds itself under: BuildKit's, as what a step makes of it is part of an image.
-const HOSTNAME: &str = "buildkitsandbox";
 /// How long the rest of a log may take once the process has ended and everything in its container is dead.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -94,14 +93,11 @@ impl Op for Exec {
             for layers in inputs.iter().filter_map(Value::layers) {
                 pull::unpack(&self.stores, layers, crowd).await?;
             }
-            let Ready { spec, stdio, output, prepared, sandbox } = self.get_ready(inputs, crowd).await?;
-            let status = self.execute(spec, stdio, output, crowd).await?;
+            let Ready { container, stdio, output } = self.get_ready(inputs, crowd).await?;
+            let status = self.execute(container.spec().clone(), stdio, output, crowd).await?;
             crowd.check()?;
             self.judge(status)?;
-            let layers = blocking(move || {
-                drop(sandbox);
-                prepared.commit()
-            });
+            let layers = blocking(move || container.commit());
             Ok(vec![Value::Layers(layers.await?)])
         })
     }
@@ -186,13 +182,11 @@ struct Output {
     stderr: std::io::PipeReader,
 }
 
-/// A container that can be started, and what must live until it has ended.
+/// A container that can be started, with the other ends of its outputs.
 struct Ready {
-    spec: RunSpec,
+    container: Container,
     stdio: Stdio,
     output: Output,
-    prepared: Prepared,
-    sandbox: crate::stores::Sandbox,
 }
 
 impl Ready {
@@ -203,48 +197,12 @@ impl Ready {
         session: &Session,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Ready, Cause> {
-        let mut prepared = mounts::prepare(stores, op, inputs, session, cancelled)?;
-        let hostname = op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned());
-        let request = SandboxRequest {
-            network: op.network,
-            hostname: &hostname,
-            extra_hosts: &op.extra_hosts,
-            is_confined: op.security == Security::Sandbox,
-        };
-        let sandbox = stores.network.acquire(&request)?;
+        let container = Container::new(stores, op, inputs, session, cancelled)?;
         let pipe = || std::io::pipe().map_err(Cause::io("make a pipe for the log"));
         let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
         let null = File::open("/dev/null").map_err(Cause::io("open `/dev/null`"))?;
         let stdio = Stdio::Fds { stdin: null.into(), stdout: out.into(), stderr: err.into() };
-        let devices = devices::of(stores, op)?;
-        prepared.user_mounts.extend(devices.mounts);
-        let process = Process {
-            args: op.args.clone(),
-            env: [&op.env[..], &op.proxy_env, &prepared.env, &devices.env].concat(),
-            cwd: op.cwd.clone(),
-            user: op.user.clone(),
-            groups: devices.groups,
-            tty: false,
-        };
-        let spec = RunSpec {
-            id: prepared.id(),
-            rootfs: prepared.rootfs(),
-            readonly_rootfs: prepared.is_readonly(),
-            process,
-            hostname,
-            mounts: std::mem::take(&mut prepared.user_mounts),
-            devices: devices.nodes,
-            etc: sandbox.etc.clone(),
-            network: sandbox.network.clone(),
-            resources: kiln_runtime::cgroup::Resources::default(),
-            security: mounts::security(op.security),
-            init: false,
-            cgroup_parent: stores.cgroup_parent.clone(),
-            rlimits: mounts::rlimits(&op.ulimits)?,
-            freezable: false,
-            shm_size: (op.shm_size > 0).then_some(op.shm_size),
-        };
-        Ok(Ready { spec, stdio, output: Output { stdout, stderr }, prepared, sandbox })
+        Ok(Ready { container, stdio, output: Output { stdout, stderr } })
     }
 }
 

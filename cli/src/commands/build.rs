@@ -140,6 +140,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
     Ok(BuildRequest {
         context: context::context(&args.context),
         dockerfile,
+        syntax_is_chosen: false,
         dockerfile_input,
         outside: Outside::default(),
         named_contexts: context::named(&args.build_contexts)?,

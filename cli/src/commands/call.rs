@@ -6,11 +6,11 @@ use kiln_engine::build::BuildRequest;
 use kiln_engine::build::checks::CheckReport;
 use kiln_engine::progress::ProgressSink;
 use kiln_engine::{Engine, Result};
+use kiln_service::calls::{checks, outline, outline_json, targets_json};
 
 use super::OK;
 use crate::app::block_on;
 use crate::render::progress::BuildProgress;
-use crate::render::{checks, outline};
 use crate::values::call::{Call, Method};
 use crate::{terminal, text};
 
@@ -33,12 +33,12 @@ pub(super) fn run(
     let answer = match call.method {
         Method::Outline => {
             block_on(engine.build_outline(&request, &watched)).map(|(file, found)| match call.json {
-                true => outline::outline_json(&found, &file),
+                true => outline_json(&found, &file),
                 false => outline::outline(&found),
             })
         }
         _ => block_on(engine.build_targets(&request, &watched)).map(|(file, found)| match call.json {
-            true => outline::targets_json(&found, &file),
+            true => targets_json(&found, &file),
             false => outline::targets(&found),
         }),
     };

@@ -5,8 +5,8 @@ use kiln_engine::oci::Digest;
 use kiln_engine::progress::Warning;
 use serde_json::{Value, json};
 
-use super::source::{base64, ranges};
 use crate::text;
+use kiln_service::calls::source::{base64, ranges};
 
 /// `N warnings found`, one line each; `expanded` adds the reason, a page, the lines and what to do.
 pub(crate) fn summary(warnings: &[Warning], expanded: bool, coloured: bool) -> String {

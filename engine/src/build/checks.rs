@@ -9,6 +9,7 @@ pub use kiln_parser::lint::rule;
 pub use kiln_parser::outline::{Outline, OutlineArg, OutlineMount, Target};
 
 use super::findings::Findings;
+use super::source::Source;
 use super::{BuildRequest, failure};
 use crate::progress::ProgressSink;
 use crate::{Engine, Error, Result};
@@ -45,6 +46,16 @@ impl Engine {
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<CheckReport> {
         let source = self.source(request, progress).await?;
+        self.check_source(request, source, progress).await
+    }
+
+    /// The same of what was read before.
+    pub async fn check_source(
+        &self,
+        request: &BuildRequest,
+        source: Source,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<CheckReport> {
         let mut findings = Findings::default();
         let all_stages = request.target.as_deref().is_none_or(str::is_empty);
         let planned = self.plan(request, &source, all_stages, progress, &mut findings).await;
@@ -63,6 +74,16 @@ impl Engine {
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<(SourceFile, Outline)> {
         let source = self.source(request, progress).await?;
+        self.outline_source(request, source, progress).await
+    }
+
+    /// The same of what was read before.
+    pub async fn outline_source(
+        &self,
+        request: &BuildRequest,
+        source: Source,
+        progress: &Arc<dyn ProgressSink>,
+    ) -> Result<(SourceFile, Outline)> {
         let mut findings = Findings::default();
         let planned = self.plan(request, &source, false, progress, &mut findings).await?;
         // They do not depend on the platform, and there is always one.
@@ -77,11 +98,16 @@ impl Engine {
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<(SourceFile, Vec<Target>)> {
-        let file = self.source(request, progress).await?.file;
-        let (dockerfile, diagnostics) = kiln_parser::parse(&file);
-        if diagnostics.iter().any(Diagnostic::is_error) {
-            return Err(failure::of_diagnostics(&diagnostics, &file));
-        }
-        Ok((file, targets(&dockerfile)))
+        targets_of(self.source(request, progress).await?)
     }
+}
+
+/// The stages of a Dockerfile that was read before.
+pub fn targets_of(source: Source) -> Result<(SourceFile, Vec<Target>)> {
+    let file = source.file;
+    let (dockerfile, diagnostics) = kiln_parser::parse(&file);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(failure::of_diagnostics(&diagnostics, &file));
+    }
+    Ok((file, targets(&dockerfile)))
 }

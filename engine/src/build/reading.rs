@@ -45,6 +45,23 @@ impl Engine {
         progress: Arc<dyn ProgressSink>,
         cancel: CancellationToken,
     ) -> Result<BuiltFiles> {
+        let layers = self.built_layers(prepared, number, request, progress, cancel).await?;
+        let store = self.store().clone();
+        let opened = tokio::task::spawn_blocking(move || BuiltFiles::open(&store, &layers)).await;
+        opened.map_err(|error| Error::internal("open the files of a build", error))?
+    }
+}
+
+impl Engine {
+    /// The filesystem of the target `number`, with all its files here.
+    pub(super) async fn built_layers(
+        &self,
+        prepared: &Prepared,
+        number: usize,
+        request: &BuildRequest,
+        progress: Arc<dyn ProgressSink>,
+        cancel: CancellationToken,
+    ) -> Result<Layers> {
         let one = Prepared::gather(&[(prepared, number)], false)?;
         let job = self.job(request, &one, progress, cancel)?;
         let solved = self.builder().solve(&job).await;
@@ -53,9 +70,7 @@ impl Engine {
         let layers = layers.into_iter().next().unwrap_or_else(Layers::scratch);
         let stores = self.builder().stores();
         pull::unpack(stores, &layers, &Silent).await.map_err(|cause| failure::of_cause(&cause))?;
-        let store = self.store().clone();
-        let opened = tokio::task::spawn_blocking(move || BuiltFiles::open(&store, &layers)).await;
-        opened.map_err(|error| Error::internal("open the files of a build", error))?
+        Ok(layers)
     }
 }
 

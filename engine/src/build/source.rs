@@ -25,7 +25,8 @@ use crate::{Engine, Error, Result};
 pub(super) const IGNORE_FILES: [&str; 2] = [".dockerignore", ".containerignore"];
 
 /// What a build is described by.
-pub(super) struct Source {
+#[expect(missing_debug_implementations, reason = "it holds the contexts of others")]
+pub struct Source {
     pub(super) file: SourceFile,
     /// The lines of the ignore file.
     pub(super) ignore: Vec<String>,

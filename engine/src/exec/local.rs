@@ -5,23 +5,36 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_runtime::{ContainerState, Process, Running, Stdio, WindowSize, launch};
+use kiln_runtime::{Running, Stdio, WindowSize, launch};
 use kiln_sys::process::poll_readable;
 use kiln_sys::pty::set_window_size;
 
-use super::ExecOptions;
 use crate::attach::{Attach, AttachExit, AttachInput, AttachOutput, Chunk, Stream};
 use crate::containers::signal;
 use crate::{Error, Result};
 
 const CHUNK: usize = 32 << 10;
 
-/// Starts the process with streams as the options want them.
-pub(super) fn start(target: &ContainerState, process: Process, options: &ExecOptions) -> Result<Attach> {
+/// The streams that a process gets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Streams {
+    /// A terminal.
+    pub(crate) tty: bool,
+    /// Standard input, where there is no terminal.
+    pub(crate) stdin: bool,
+    /// The terminal's first size: `(rows, columns)`.
+    pub(crate) size: Option<(u16, u16)>,
+}
+
+/// Starts a process by `launch`, with these streams.
+pub(crate) fn start(
+    streams: Streams,
+    launch: impl FnOnce(Stdio) -> kiln_runtime::Result<Running>,
+) -> Result<Attach> {
     let pipe = || io::pipe().map_err(|error| Error::internal("make a pipe", error));
-    if options.tty {
-        let size = options.size.map(|(rows, columns)| WindowSize { rows, columns });
-        let mut running = kiln_runtime::exec(target, process, Stdio::Pty { size })?;
+    if streams.tty {
+        let size = streams.size.map(|(rows, columns)| WindowSize { rows, columns });
+        let mut running = launch(Stdio::Pty { size })?;
         let master = running.take_master().ok_or_else(|| Error::internal("exec", "there is no terminal"))?;
         let copy = || {
             master.try_clone().map(File::from).map_err(|error| Error::internal("copy the terminal", error))
@@ -31,7 +44,7 @@ pub(super) fn start(target: &ContainerState, process: Process, options: &ExecOpt
     }
     let (stdout, process_stdout) = pipe()?;
     let (stderr, process_stderr) = pipe()?;
-    let (process_stdin, stdin) = if options.open_stdin {
+    let (process_stdin, stdin) = if streams.stdin {
         let (reader, writer) = pipe()?;
         (OwnedFd::from(reader), Some(File::from(OwnedFd::from(writer))))
     } else {
@@ -39,7 +52,7 @@ pub(super) fn start(target: &ContainerState, process: Process, options: &ExecOpt
     };
     let stdio =
         Stdio::Fds { stdin: process_stdin, stdout: process_stdout.into(), stderr: process_stderr.into() };
-    let running = kiln_runtime::exec(target, process, stdio)?;
+    let running = launch(stdio)?;
     let file = |reader: io::PipeReader| Some(File::from(OwnedFd::from(reader)));
     Ok(attach(running, stdin, [file(stdout), file(stderr)], None))
 }

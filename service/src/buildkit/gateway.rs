@@ -2,26 +2,37 @@
 
 mod answers;
 mod caps;
+mod containers;
 mod files;
 mod images;
 pub(super) mod inputs;
+mod processes;
 mod returned;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::v1::VertexWarning;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as wire;
-use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridge;
-use kiln_engine::build::Prepared;
+use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::{LlbBridge, LlbBridgeServer};
+use bollard_buildkit_proto::pb;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use kiln_engine::build::{BuildContainer, Prepared};
 use kiln_engine::progress::ProgressSink;
+use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::frontend::Made;
 use super::solve::{Work, check_policy, on_own_thread};
-use super::{Server, errors, frontend, llb, workers};
+use super::{CONNECTION_WINDOW, MAX_MESSAGE, STREAM_WINDOW, Server, errors, frontend, health, llb, workers};
+pub(super) use containers::make as make_container;
 use files::Reference;
 pub(super) use returned::Returned;
 
@@ -43,6 +54,8 @@ pub(super) struct Part {
 /// The client's side of one build.
 #[derive(Default)]
 pub(super) struct Gateway {
+    /// What tells the names of its results from those of others of the same build.
+    name: String,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -52,19 +65,35 @@ struct State {
     work: Option<Arc<Work>>,
     closed: bool,
     references: HashMap<String, Arc<Reference>>,
+    containers: HashMap<String, Arc<BuildContainer>>,
+    inputs: HashMap<String, pb::Definition>,
+    parts: Vec<Weak<Gateway>>,
     returned: Option<Result<Returned, Status>>,
 }
 
 impl Gateway {
-    /// Lets the client solve.
-    pub(super) fn open(&self, work: Arc<Work>) {
-        self.state().work = Some(work);
+    /// A gateway of a frontend that runs for this one's client.
+    pub(super) fn part(&self) -> Arc<Gateway> {
+        let mut state = self.state();
+        let name = format!("{}.{}", self.name, state.parts.len() + 1);
+        let part = Arc::new(Gateway { name, ..Gateway::default() });
+        state.parts.push(Arc::downgrade(&part));
+        part
+    }
+
+    /// Lets the client solve, and gives it these graphs.
+    pub(super) fn open(&self, work: Arc<Work>, inputs: HashMap<String, pb::Definition>) {
+        let mut state = self.state();
+        state.inputs = inputs;
+        state.work = Some(work);
+        drop(state);
         self.changed.notify_waiters();
     }
 
     /// Ends that, and forgets what was solved.
     pub(super) fn close(&self) {
-        *self.state() = State { closed: true, ..State::default() };
+        let old = std::mem::replace(&mut *self.state(), State { closed: true, ..State::default() });
+        drop(old);
         self.changed.notify_waiters();
     }
 
@@ -79,6 +108,11 @@ impl Gateway {
             }
             changed.await;
         }
+    }
+
+    /// What the client returned, if it did.
+    pub(super) fn take_returned(&self) -> Option<Result<Returned, Status>> {
+        self.state().returned.take()
     }
 
     async fn work(&self) -> Result<Arc<Work>, Status> {
@@ -121,13 +155,16 @@ impl Gateway {
         if state.references.len() >= MAX_REFERENCES {
             return Err(Status::resource_exhausted("the build has too many results"));
         }
-        let id = format!("kiln-{}", state.references.len() + 1);
+        let id = format!("kiln{}-{}", self.name, state.references.len() + 1);
         state.references.insert(id.clone(), Arc::new(reference));
         Ok(id)
     }
 
+    /// A result that is kept, by this or by one that is part of this.
     fn find(&self, id: &str) -> Result<Arc<Reference>, Status> {
-        let found = self.state().references.get(id).cloned();
+        let state = self.state();
+        let parts = || state.parts.iter().filter_map(Weak::upgrade).find_map(|part| part.find(id).ok());
+        let found = state.references.get(id).cloned().or_else(parts);
         found.ok_or_else(|| Status::not_found(format!("no such ref: {}", id.escape_debug())))
     }
 
@@ -140,15 +177,52 @@ fn over() -> Status {
     Status::failed_precondition("the build is over")
 }
 
+/// Who calls: a build, and its client's side of it.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) server: Arc<Server>,
+    pub(super) work: Arc<Work>,
+    pub(super) gateway: Arc<Gateway>,
+}
+
 /// `moby.buildkit.v1.frontend.LLBBridge`.
-pub(super) struct Service(pub(super) Arc<Server>);
+pub(super) enum Service {
+    /// For all clients of a server; each call names its build.
+    OfServer(Arc<Server>),
+    /// For one alone.
+    Of(Caller),
+}
+
+/// Answers the calls of `caller` on a connection of its own, until that ends.
+pub(super) async fn serve(caller: Caller, io: DuplexStream) {
+    let bridge = LlbBridgeServer::new(Service::Of(caller));
+    let routes =
+        Routes::new(bridge.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+            .add_service(HealthServer::new(health::Service))
+            .prepare()
+            .into_axum_router();
+    let mut connection = auto::Builder::new(TokioExecutor::new());
+    connection
+        .http2()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    let served = connection.serve_connection(TokioIo::new(io), TowerToHyperService::new(routes)).await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "the connection of a frontend ended");
+    }
+}
 
 impl Service {
-    /// The build that a call is about.
-    async fn work<T>(&self, request: &Request<T>) -> Result<Arc<Work>, Status> {
+    /// Whom a call is from.
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let server = match self {
+            Service::Of(caller) => return Ok(caller.clone()),
+            Service::OfServer(server) => server,
+        };
         let missing = || Status::invalid_argument(format!("the call names no build (`{BUILD}`)"));
         let id = request.metadata().get(BUILD).and_then(|id| id.to_str().ok()).ok_or_else(missing)?;
-        self.0.jobs.get(id).await?.gateway.work().await
+        let gateway = server.jobs.get(id).await?.gateway.clone();
+        Ok(Caller { server: server.clone(), work: gateway.work().await?, gateway })
     }
 
     async fn reference<T>(
@@ -156,8 +230,8 @@ impl Service {
         request: &Request<T>,
         id: impl FnOnce(&T) -> &String,
     ) -> Result<(Arc<Work>, Arc<Reference>), Status> {
-        let work = self.work(request).await?;
-        let reference = work.job.gateway.find(id(request.get_ref()))?;
+        let Caller { work, gateway, .. } = self.caller(request).await?;
+        let reference = gateway.find(id(request.get_ref()))?;
         Ok((work, reference))
     }
 }
@@ -168,11 +242,11 @@ impl LlbBridge for Service {
         &self,
         request: Request<wire::PingRequest>,
     ) -> Result<Response<wire::PongResponse>, Status> {
-        self.work(&request).await?;
+        let caller = self.caller(&request).await?;
         Ok(Response::new(wire::PongResponse {
             frontend_api_caps: caps::frontend(),
             llb_caps: caps::llb(),
-            workers: vec![workers::record(&self.0.options.labels)],
+            workers: vec![workers::record(&caller.work.labels)],
         }))
     }
 
@@ -180,10 +254,9 @@ impl LlbBridge for Service {
         &self,
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
-        let work = self.work(&request).await?;
+        let caller = self.caller(&request).await?;
         let request = request.into_inner();
-        let server = self.0.clone();
-        let solved = on_own_thread(move || async move { solve(&server, &work, request).await });
+        let solved = on_own_thread(move || async move { solve(&caller, request).await });
         solved.await?.map(Response::new)
     }
 
@@ -230,7 +303,7 @@ impl LlbBridge for Service {
         &self,
         request: Request<wire::ResolveImageConfigRequest>,
     ) -> Result<Response<wire::ResolveImageConfigResponse>, Status> {
-        let work = self.work(&request).await?;
+        let Caller { work, .. } = self.caller(&request).await?;
         let request = request.into_inner();
         let found = on_own_thread(move || async move { images::config(&work, request).await });
         found.await?.map(Response::new)
@@ -240,7 +313,7 @@ impl LlbBridge for Service {
         &self,
         request: Request<wire::ResolveSourceMetaRequest>,
     ) -> Result<Response<wire::ResolveSourceMetaResponse>, Status> {
-        let work = self.work(&request).await?;
+        let Caller { work, .. } = self.caller(&request).await?;
         let request = request.into_inner();
         let found = on_own_thread(move || async move { images::source(&work, request).await });
         found.await?.map(Response::new)
@@ -250,12 +323,11 @@ impl LlbBridge for Service {
         &self,
         request: Request<wire::ReturnRequest>,
     ) -> Result<Response<wire::ReturnResponse>, Status> {
-        let work = self.work(&request).await?;
-        let gateway = &work.job.gateway;
+        let Caller { gateway, .. } = self.caller(&request).await?;
         let wire::ReturnRequest { result, error } = request.into_inner();
         match error {
             Some(error) => gateway.give(Err(errors::told(&error))),
-            None => gateway.give(Ok(Returned::of_result(gateway, result.unwrap_or_default())?)),
+            None => gateway.give(Ok(Returned::of_result(&gateway, result.unwrap_or_default())?)),
         }
         Ok(Response::new(wire::ReturnResponse {}))
     }
@@ -264,15 +336,16 @@ impl LlbBridge for Service {
         &self,
         request: Request<wire::InputsRequest>,
     ) -> Result<Response<wire::InputsResponse>, Status> {
-        self.work(&request).await?;
-        Ok(Response::new(wire::InputsResponse::default()))
+        let Caller { gateway, .. } = self.caller(&request).await?;
+        let definitions = gateway.state().inputs.clone();
+        Ok(Response::new(wire::InputsResponse { definitions }))
     }
 
     async fn warn(
         &self,
         request: Request<wire::WarnRequest>,
     ) -> Result<Response<wire::WarnResponse>, Status> {
-        let work = self.work(&request).await?;
+        let Caller { work, .. } = self.caller(&request).await?;
         let wire::WarnRequest { digest: vertex, level, short, detail, url, info, ranges } =
             request.into_inner();
         work.job.recorder.warn(VertexWarning { vertex, level, short, detail, url, info, ranges });
@@ -281,60 +354,63 @@ impl LlbBridge for Service {
 
     async fn new_container(
         &self,
-        _: Request<wire::NewContainerRequest>,
+        request: Request<wire::NewContainerRequest>,
     ) -> Result<Response<wire::NewContainerResponse>, Status> {
-        Err(no_containers())
+        let caller = self.caller(&request).await?;
+        let request = request.into_inner();
+        on_own_thread(move || async move { containers::open(&caller, request).await }).await??;
+        Ok(Response::new(wire::NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
-        _: Request<wire::ReleaseContainerRequest>,
+        request: Request<wire::ReleaseContainerRequest>,
     ) -> Result<Response<wire::ReleaseContainerResponse>, Status> {
-        Err(no_containers())
+        let Caller { gateway, .. } = self.caller(&request).await?;
+        containers::release(&gateway, &request.into_inner().container_id).await?;
+        Ok(Response::new(wire::ReleaseContainerResponse {}))
     }
 
-    type ExecProcessStream = futures_util::stream::Empty<Result<wire::ExecMessage, Status>>;
+    type ExecProcessStream = processes::Answers;
 
     async fn exec_process(
         &self,
-        _: Request<Streaming<wire::ExecMessage>>,
+        request: Request<Streaming<wire::ExecMessage>>,
     ) -> Result<Response<Self::ExecProcessStream>, Status> {
-        Err(no_containers())
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(processes::serve(caller, request.into_inner())))
     }
 
     async fn read_file_container(
         &self,
         _: Request<wire::ReadFileRequest>,
     ) -> Result<Response<wire::ReadFileResponse>, Status> {
-        Err(no_containers())
+        Err(no_files())
     }
 
     async fn read_dir_container(
         &self,
         _: Request<wire::ReadDirRequest>,
     ) -> Result<Response<wire::ReadDirResponse>, Status> {
-        Err(no_containers())
+        Err(no_files())
     }
 
     async fn stat_file_container(
         &self,
         _: Request<wire::StatFileRequest>,
     ) -> Result<Response<wire::StatFileResponse>, Status> {
-        Err(no_containers())
+        Err(no_files())
     }
 }
 
 /// What the capabilities say already.
-fn no_containers() -> Status {
-    Status::unimplemented("containers of a build are not supported")
+fn no_files() -> Status {
+    Status::unimplemented("looking at files of a container that runs")
 }
 
 /// Understands a graph or a Dockerfile; it is carried out when somebody wants to see what comes of it.
-async fn solve(
-    server: &Server,
-    work: &Work,
-    request: wire::SolveRequest,
-) -> Result<wire::SolveResponse, Status> {
+async fn solve(caller: &Caller, request: wire::SolveRequest) -> Result<wire::SolveResponse, Status> {
+    let Caller { server, work, gateway } = caller;
     let told = |error| errors::status(&error);
     check_policy(false, &request.source_policies).map_err(told)?;
     let wire::SolveRequest { definition, frontend, frontend_opt, frontend_inputs, evaluate, .. } = request;
@@ -342,16 +418,20 @@ async fn solve(
         let Some(definition) = definition.filter(|definition| !definition.def.is_empty()) else {
             return Ok(answers::empty());
         };
-        let part = llb::part(work, &definition).map_err(told)?;
-        let reference = Reference::new(part, 0);
+        let reference = match inputs::find(server, &definition).await? {
+            Some((_, found)) => Reference::new(found.part.clone(), found.number),
+            None => Reference::new(llb::part(work, &definition).map_err(told)?, 0),
+        };
         if evaluate {
             reference.files(work).await?;
         }
-        let id = work.job.gateway.keep(reference)?;
+        let id = gateway.keep(reference)?;
         return Ok(answers::of_graph(id, definition));
     }
-    let inputs = inputs::bring(server, work, &frontend_opt, &frontend_inputs).await?;
-    let part = frontend::prepare(work, &frontend, frontend_opt, inputs).await.map_err(told)?;
+    let part = match frontend::run(server, work, &frontend, frontend_opt, &frontend_inputs).await? {
+        Made::Part(part) => part,
+        Made::Returned(returned) => return returned.answer(&work.job.reference, gateway),
+    };
     let count = part.prepared.targets().len();
     let references: Vec<Reference> = (0..count).map(|number| Reference::new(part.clone(), number)).collect();
     if evaluate {
@@ -359,7 +439,7 @@ async fn solve(
             reference.files(work).await?;
         }
     }
-    let ids = references.into_iter().map(|reference| work.job.gateway.keep(reference));
+    let ids = references.into_iter().map(|reference| gateway.keep(reference));
     let ids = ids.collect::<Result<Vec<String>, Status>>()?;
     Ok(answers::of_targets(&work.job.reference, &part.prepared, ids))
 }

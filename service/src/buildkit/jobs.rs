@@ -42,7 +42,7 @@ pub(super) struct Job {
     /// Gives it up.
     pub(super) cancel: CancellationToken,
     /// Where its client solves parts of it.
-    pub(super) gateway: Gateway,
+    pub(super) gateway: Arc<Gateway>,
     /// Whether it is remembered.
     pub(super) internal: bool,
     pub(super) began: SystemTime,
@@ -116,7 +116,7 @@ impl Jobs {
             asked,
             recorder: Arc::new(Recorder::new(reference)),
             cancel: CancellationToken::new(),
-            gateway: Gateway::default(),
+            gateway: Arc::default(),
             internal: request.internal,
             began: SystemTime::now(),
             context: Mutex::default(),

@@ -1,6 +1,6 @@
 //! LLB, the wire form of build graphs, as the graph that it is. Everything in it was written by a stranger.
 
-mod exec;
+pub(super) mod exec;
 mod file;
 mod names;
 mod source;

@@ -16,25 +16,24 @@ use tonic::Status;
 use super::attributes::{self, Attributes};
 use super::blobs::Blob;
 use super::filesend::Streams;
-use super::gateway::{Part, Returned, inputs};
+use super::frontend::Made;
+use super::gateway::{Part, Returned};
 use super::jobs::{Job, Jobs};
 use super::offer::{Nobody, Offer};
 use super::{Server, errors, exports, frontend, llb};
-
-/// Frontends that are kiln's own Dockerfile language.
-const DOCKERFILE: &str = "dockerfile.v0";
-const GATEWAY: &str = "gateway.v0";
-/// Images that bring the same language as a frontend.
-const DOCKERFILE_IMAGES: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 
 /// A build under way: who does it, for whom.
 pub(super) struct Work {
     pub(super) engine: Engine,
     pub(super) job: Arc<Job>,
     pub(super) offer: Option<Offer>,
+    /// More labels of the one worker.
+    pub(super) labels: std::collections::BTreeMap<String, String>,
     environment: std::collections::BTreeMap<String, String>,
     allow: kiln_engine::build::Entitlements,
     solves: AtomicU32,
+    /// Frontends that run in containers.
+    pub(super) frontends: AtomicU32,
 }
 
 /// Builds, on a thread of its own: whatever becomes of the caller, the build ends in order and its end is remembered.
@@ -83,7 +82,7 @@ impl Drop for Ending {
 }
 
 async fn solve(
-    server: &Server,
+    server: &Arc<Server>,
     job: &Arc<Job>,
     request: SolveRequest,
     exporters: &[Exporter],
@@ -98,8 +97,10 @@ async fn solve(
     let exports = exports::exports(exporters, session, &streams).map_err(told)?;
     let returned = match (request.frontend.as_str(), &request.definition) {
         ("", None) => {
-            job.gateway.open(work.clone());
-            work.returned().await?
+            job.gateway.open(work.clone(), request.frontend_inputs.clone());
+            let returned = work.returned().await;
+            job.gateway.end_containers().await;
+            returned?
         }
         ("", Some(definition)) => {
             let part = llb::part(&work, definition).map_err(told)?;
@@ -107,9 +108,10 @@ async fn solve(
         }
         (frontend, _) => {
             let attributes = request.frontend_attrs.clone();
-            let inputs = inputs::bring(server, &work, &attributes, &request.frontend_inputs).await?;
-            let part = frontend::prepare(&work, frontend, attributes, inputs).await;
-            Returned::of_part(part.map_err(told)?)
+            match frontend::run(server, &work, frontend, attributes, &request.frontend_inputs).await? {
+                Made::Part(part) => Returned::of_part(part),
+                Made::Returned(returned) => returned,
+            }
         }
     };
     let result = build(&work, &returned, &request.frontend_attrs, exports).await;
@@ -181,8 +183,17 @@ impl Work {
             Some(offer) => offer.engine(&server.engine),
             None => server.engine.clone(),
         };
-        let environment = server.options.environment.clone();
-        Ok(Work { engine, job: job.clone(), offer, environment, allow, solves: AtomicU32::new(0) })
+        let (environment, labels) = (server.options.environment.clone(), server.options.labels.clone());
+        Ok(Work {
+            engine,
+            job: job.clone(),
+            offer,
+            labels,
+            environment,
+            allow,
+            solves: AtomicU32::new(0),
+            frontends: AtomicU32::new(0),
+        })
     }
 
     /// What the engine is asked, but for a context and exports.
@@ -233,23 +244,5 @@ impl Work {
             () = self.job.cancel.cancelled() => Err(cancelled("the build was cancelled")),
             () = closed => Err(cancelled("the client went away")),
         }
-    }
-}
-
-/// Whether a frontend is the built-in one, by its name or by the image that it would be.
-pub(super) fn check_frontend(frontend: &str, attributes: &HashMap<String, String>) -> Result<()> {
-    match frontend {
-        DOCKERFILE => Ok(()),
-        GATEWAY => {
-            let source = attributes.get("source").map(String::as_str).unwrap_or_default();
-            let name = source.split(['@', ':']).next().unwrap_or_default();
-            let name = name.strip_prefix("docker.io/").unwrap_or(name);
-            match DOCKERFILE_IMAGES.contains(&name) {
-                true => Ok(()),
-                false => Err(Error::not_implemented(format!("the frontend `{source}`"))
-                    .with_hint("kiln reads Dockerfiles itself and runs no other frontends")),
-            }
-        }
-        other => Err(Error::not_implemented(format!("the frontend `{other}`"))),
     }
 }

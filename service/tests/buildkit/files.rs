@@ -33,6 +33,8 @@ use tower::Service;
 use super::client::Messages;
 
 const DIRECTORY: u32 = 1 << 31;
+/// Bytes of a file in one message.
+const CHUNK: usize = 1 << 20;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -157,7 +159,7 @@ impl FileSync for Files {
                         let (path, place) = &files[next.id as usize];
                         sent.lock().unwrap().push(path.rsplit('/').next().unwrap().to_owned());
                         let data = std::fs::read(place).unwrap();
-                        for data in [data, Vec::new()] {
+                        for data in data.chunks(CHUNK).map(<[u8]>::to_vec).chain([Vec::new()]) {
                             let data = Packet { id: next.id, data, ..packet(PacketType::PacketData) };
                             sender.send(Ok(data)).await.unwrap();
                         }

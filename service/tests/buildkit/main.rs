@@ -1,10 +1,14 @@
 //! The BuildKit API as clients use it: a server on a unix socket, and clients made of the protocol's own stubs.
 
 mod client;
+mod containers;
 mod files;
+mod frontends;
 mod graphs;
 mod hijacked;
 mod inputs;
+mod program;
+mod questions;
 mod remembered;
 
 use std::collections::HashMap;

@@ -21,7 +21,7 @@ const INSECURE: [(&str, u32, u32); 6] = [
 const LOOP: (u32, u32) = (7, 8);
 
 /// What its devices add to the step.
-pub(super) fn of(stores: &Stores, op: &ExecOp) -> Result<Edits, Cause> {
+pub(crate) fn of(stores: &Stores, op: &ExecOp) -> Result<Edits, Cause> {
     let mut edits = match op.devices.is_empty() {
         true => Edits::default(),
         false => Edits::of(&entitlements::devices(&Registry::load(&stores.cdi_dirs), op)?)?,

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Renderer;
 use super::moved::Moved;
 use super::steps::{Phase, Step, Steps};
-use crate::render::source::base64;
 use crate::render::warnings::vertex_warning;
+use kiln_service::calls::source::base64;
 
 /// Raw JSON progress.
 pub(super) struct RawJson<W> {

@@ -20,6 +20,12 @@ const FRONTEND: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
+    "frontend.inputs",
+    "frontend.caps",
+    "gateway.exec",
+    "gateway.exec.extrahosts",
+    "gateway.exec.secretenv",
+    "gateway.exec.signals",
 ];
 
 /// Of graphs and exporters.

@@ -58,9 +58,9 @@ pub(in super::super) async fn bring(
             return Err(errors::status(&error));
         }
         let config = config(attributes.get(&format!("{METADATA}{name}")))?;
-        let made = match (definition.def.is_empty(), result(definition)) {
+        let made = match (definition.def.is_empty(), find(server, definition).await?) {
             (true, _) => None,
-            (false, Some((job, id))) => Some(of_result(server, &job, &id, config).await?),
+            (false, Some((work, reference))) => Some(base(&work, &reference, config).await?),
             (false, None) => Some(of_graph(work, definition, config).await?),
         };
         inputs.insert(name.clone(), made);
@@ -68,16 +68,15 @@ pub(in super::super) async fn bring(
     Ok(inputs)
 }
 
-async fn of_result(
+/// The result that a graph is, if it is one, and its build: what its own client offers, only that build has.
+pub(super) async fn find(
     server: &Server,
-    job: &str,
-    id: &str,
-    config: Option<ImageConfig>,
-) -> Result<BuiltBase, Status> {
-    // With what its own client offers: that is who sends its files.
-    let work = server.jobs.get(job).await?.gateway.work().await?;
-    let reference = work.job.gateway.find(id)?;
-    base(&work, &reference, config).await
+    definition: &pb::Definition,
+) -> Result<Option<(Arc<Work>, Arc<Reference>)>, Status> {
+    let Some((job, id)) = result(definition) else { return Ok(None) };
+    let gateway = server.jobs.get(&job).await?.gateway.clone();
+    let reference = gateway.find(&id)?;
+    Ok(Some((gateway.work().await?, reference)))
 }
 
 async fn of_graph(

@@ -14,6 +14,8 @@ use serde::Deserialize;
 use tonic::Status;
 
 use super::answers::{CONFIG, PLATFORMS};
+use super::files::Reference;
+use super::inputs;
 use super::{Gateway, Part, Work};
 
 /// Metadata that is told on as it is.
@@ -25,6 +27,9 @@ pub(in super::super) struct Returned {
     images: Vec<Wanted>,
     multi_platform: bool,
     texts: HashMap<String, String>,
+    /// What a client called each image, and said of them all.
+    keys: Vec<String>,
+    metadata: HashMap<String, Vec<u8>>,
 }
 
 #[derive(Clone)]
@@ -58,7 +63,7 @@ impl Returned {
         Returned {
             images: (0..count).map(image).collect(),
             multi_platform: part.prepared.is_multi_platform(),
-            texts: HashMap::new(),
+            ..Returned::default()
         }
     }
 
@@ -75,7 +80,8 @@ impl Returned {
         let texts = metadata.iter().filter(|(key, _)| key.starts_with(TOLD_ON));
         let texts =
             texts.filter_map(|(key, value)| Some((key.clone(), String::from_utf8(value.clone()).ok()?)));
-        let mut returned = Returned { texts: texts.collect(), ..Returned::default() };
+        let mut returned =
+            Returned { texts: texts.collect(), metadata: metadata.clone(), ..Returned::default() };
         let one = |id: &str| {
             let config = metadata.get(CONFIG).cloned();
             Ok::<_, Status>(vec![Wanted { of: find(id)?, platform: None, config }])
@@ -100,8 +106,39 @@ impl Returned {
             let id = refs.get(&key).ok_or_else(|| Status::invalid_argument(format!("no ref for `{key}`")))?;
             let config = metadata.get(&format!("{CONFIG}/{key}")).cloned();
             returned.images.push(Wanted { of: find(id)?, platform, config });
+            returned.keys.push(key);
         }
         Ok(returned)
+    }
+
+    /// No images, but what is said.
+    pub(in super::super) fn said(metadata: HashMap<String, Vec<u8>>) -> Returned {
+        Returned { metadata, ..Returned::default() }
+    }
+
+    /// The same as what another client is answered, whose `gateway` keeps the results.
+    pub(super) fn answer(
+        self,
+        job: &str,
+        gateway: &Gateway,
+    ) -> std::result::Result<wire::SolveResponse, Status> {
+        let keep = |image: &Wanted| match &image.of {
+            Some((part, number)) => {
+                let id = gateway.keep(Reference::new(part.clone(), *number))?;
+                Ok::<_, Status>(wire::Ref { def: Some(inputs::definition(job, &id)), id })
+            }
+            None => Ok(wire::Ref::default()),
+        };
+        let mut refs = self.images.iter().map(keep).collect::<std::result::Result<Vec<_>, _>>()?;
+        let result = match self.multi_platform {
+            true => {
+                let refs = self.keys.into_iter().zip(refs).collect();
+                Some(result::Result::Refs(wire::RefMap { refs }))
+            }
+            false => refs.pop().map(result::Result::Ref),
+        };
+        let result = wire::Result { result, metadata: self.metadata, ..wire::Result::default() };
+        Ok(wire::SolveResponse { result: Some(result), ..wire::SolveResponse::default() })
     }
 
     /// One graph of everything; `None` where there is nothing to be built.
@@ -180,8 +217,12 @@ fn adjust(target: GraphTarget, image: &Wanted) -> Result<GraphTarget> {
         // What we said ourselves, unchanged.
         Some(bytes) if *bytes == target.config.to_bytes() => {}
         Some(bytes) => {
-            let wrong = |error| Error::invalid(format!("`{CONFIG}`: {error}"));
-            let config = parse_config(bytes).map_err(wrong)?;
+            let wrong = |error: &dyn std::fmt::Display| Error::invalid(format!("`{CONFIG}`: {error}"));
+            let mut config: serde_json::Value =
+                serde_json::from_slice(bytes).map_err(|error| wrong(&error))?;
+            // What its layers are is not the client's to say.
+            config["rootfs"] = serde_json::json!({ "type": "layers", "diff_ids": [] });
+            let config = parse_config(config.to_string().as_bytes()).map_err(|error| wrong(&error))?;
             // Its layers are those of the result; which entries of a history are theirs, a client cannot know.
             target.config = ImageConfig { history: Vec::new(), ..config };
             target.config.rootfs.diff_ids = Vec::new();

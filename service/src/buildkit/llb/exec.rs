@@ -25,21 +25,11 @@ impl Reading<'_> {
     ) -> Result<ExecOp> {
         let pb::ExecOp { meta, mounts, network, security, secretenv, cdi_devices } = exec;
         let meta = meta.ok_or_else(|| wrong("a process without arguments"))?;
-        if meta.args.len() + meta.env.len() > MAX_WORDS || mounts.len() > MAX_MOUNTS {
-            return Err(wrong("a process has too many arguments, variables or mounts"));
+        if meta.args.len() + meta.env.len() > MAX_WORDS {
+            return Err(wrong("a process has too many arguments or variables"));
         }
-        let network = match pb::NetMode::try_from(network) {
-            Ok(pb::NetMode::Unset) => Network::Sandbox,
-            Ok(pb::NetMode::Host) => Network::Host,
-            Ok(pb::NetMode::None) => Network::None,
-            Err(_) => return Err(wrong(format!("the network mode {network} is not known"))),
-        };
-        let security = match pb::SecurityMode::try_from(security) {
-            Ok(pb::SecurityMode::Sandbox) => Security::Sandbox,
-            Ok(pb::SecurityMode::Insecure) => Security::Insecure,
-            Err(_) => return Err(wrong(format!("the security mode {security} is not known"))),
-        };
-        let mut read = self.mounts(mounts, inputs)?;
+        let (network, security) = (network_of(network)?, security_of(security)?);
+        let mut read = mounts_of(mounts, &mut |input, looked_at| self.mount_input(input, inputs, looked_at))?;
         read.extend(secretenv.into_iter().map(variable));
         let devices =
             cdi_devices.into_iter().map(|device| Device { name: device.name, required: !device.optional });
@@ -64,76 +54,6 @@ impl Reading<'_> {
         })
     }
 
-    /// The mounts, the root first; it must be there.
-    fn mounts(&mut self, mut mounts: Vec<pb::Mount>, inputs: &mut Inputs) -> Result<Vec<Mount>> {
-        let at = mounts.iter().position(|mount| mount.dest == ROOT);
-        let at = at.ok_or_else(|| wrong("a process without a root filesystem"))?;
-        mounts[..=at].rotate_right(1);
-        let count = mounts.len();
-        let mut read = Vec::with_capacity(count);
-        for (number, mount) in mounts.into_iter().enumerate() {
-            if number > 0 && mount.dest == ROOT {
-                return Err(wrong("a process with two root filesystems"));
-            }
-            let mount = self.mount(mount, inputs, count)?;
-            if number == 0 && !matches!(mount, Mount::Bind { .. }) {
-                return Err(wrong("a root filesystem that is none"));
-            }
-            read.push(mount);
-        }
-        Ok(read)
-    }
-
-    fn mount(&mut self, mount: pb::Mount, inputs: &mut Inputs, count: usize) -> Result<Mount> {
-        let pb::Mount { input, selector, dest, output, readonly, mount_type, .. } = mount;
-        let (source, target) = (inside(selector), directory(dest)?);
-        let kind = pb::MountType::try_from(mount_type);
-        match kind.map_err(|_| wrong(format!("the mount type {mount_type} is not known")))? {
-            pb::MountType::Bind => {
-                let output = match output {
-                    -1 => None,
-                    output => match u32::try_from(output) {
-                        Ok(number) if (number as usize) < count => Some(number),
-                        _ => return Err(wrong(format!("a mount becomes output {output}"))),
-                    },
-                };
-                // A local context is read in place: only looked at it need not be copied.
-                let looked_at = readonly && output.is_none() && target != ROOT;
-                let input = self.mount_input(input, inputs, looked_at)?;
-                Ok(Mount::Bind { input, source, target, readonly, output })
-            }
-            pb::MountType::Cache => {
-                let cache = mount.cache_opt.ok_or_else(|| wrong("a cache mount says nothing of itself"))?;
-                let sharing = match pb::CacheSharingOpt::try_from(cache.sharing) {
-                    Ok(pb::CacheSharingOpt::Shared) => CacheSharing::Shared,
-                    Ok(pb::CacheSharingOpt::Private) => CacheSharing::Private,
-                    Ok(pb::CacheSharingOpt::Locked) => CacheSharing::Locked,
-                    Err(_) => return Err(wrong(format!("the sharing {} is not known", cache.sharing))),
-                };
-                let input = self.mount_input(input, inputs, false)?;
-                let (id, mode) = (cache.id, CACHE_MODE);
-                Ok(Mount::Cache { input, source, target, readonly, id, sharing, mode, uid: 0, gid: 0 })
-            }
-            pb::MountType::Tmpfs => {
-                let size =
-                    mount.tmpfs_opt.and_then(|tmpfs| u64::try_from(tmpfs.size).ok()).filter(|size| *size > 0);
-                Ok(Mount::Tmpfs { target, readonly, size })
-            }
-            pb::MountType::Secret => {
-                let secret = mount.secret_opt.ok_or_else(|| wrong("a secret says nothing of itself"))?;
-                let pb::SecretOpt { id, uid, gid, mode, optional } = secret;
-                let (target, mode) = (Some(target), permissions(mode)?);
-                Ok(Mount::Secret { id, target, env: None, required: !optional, mode, uid, gid })
-            }
-            pb::MountType::Ssh => {
-                let agent = mount.ssh_opt.ok_or_else(|| wrong("an SSH agent says nothing of itself"))?;
-                let pb::SshOpt { id, uid, gid, mode, optional } = agent;
-                let id = if id.is_empty() { "default".to_owned() } else { id };
-                Ok(Mount::Ssh { id, target, required: !optional, mode: permissions(mode)?, uid, gid })
-            }
-        }
-    }
-
     fn mount_input(&mut self, input: i64, inputs: &mut Inputs, looked_at: bool) -> Result<Option<u32>> {
         let Some(position) = inputs.position(input)? else { return Ok(None) };
         let edge = inputs.edges[position as usize];
@@ -143,6 +63,101 @@ impl Reading<'_> {
         }
         inputs.edges.push(layers);
         Ok(Some((inputs.edges.len() - 1) as u32))
+    }
+}
+
+/// A network, of the wire's number.
+pub(in super::super) fn network_of(mode: i32) -> Result<Network> {
+    match pb::NetMode::try_from(mode) {
+        Ok(pb::NetMode::Unset) => Ok(Network::Sandbox),
+        Ok(pb::NetMode::Host) => Ok(Network::Host),
+        Ok(pb::NetMode::None) => Ok(Network::None),
+        Err(_) => Err(wrong(format!("the network mode {mode} is not known"))),
+    }
+}
+
+/// How much a process may do, of the wire's number.
+pub(in super::super) fn security_of(mode: i32) -> Result<Security> {
+    match pb::SecurityMode::try_from(mode) {
+        Ok(pb::SecurityMode::Sandbox) => Ok(Security::Sandbox),
+        Ok(pb::SecurityMode::Insecure) => Ok(Security::Insecure),
+        Err(_) => Err(wrong(format!("the security mode {mode} is not known"))),
+    }
+}
+
+/// What becomes of a mount's input, which may be none; whether it is only looked at is known.
+type Input<'a> = &'a mut dyn FnMut(i64, bool) -> Result<Option<u32>>;
+
+/// The mounts, the root first; it must be there.
+pub(in super::super) fn mounts_of(mut mounts: Vec<pb::Mount>, input: Input<'_>) -> Result<Vec<Mount>> {
+    let at = mounts.iter().position(|mount| mount.dest == ROOT);
+    let at = at.ok_or_else(|| wrong("a process without a root filesystem"))?;
+    mounts[..=at].rotate_right(1);
+    let count = mounts.len();
+    if count > MAX_MOUNTS {
+        return Err(wrong("a process has too many mounts"));
+    }
+    let mut read = Vec::with_capacity(count);
+    for (number, mount) in mounts.into_iter().enumerate() {
+        if number > 0 && mount.dest == ROOT {
+            return Err(wrong("a process with two root filesystems"));
+        }
+        let mount = mount_of(mount, input, count)?;
+        if number == 0 && !matches!(mount, Mount::Bind { .. }) {
+            return Err(wrong("a root filesystem that is none"));
+        }
+        read.push(mount);
+    }
+    Ok(read)
+}
+
+fn mount_of(mount: pb::Mount, find: Input<'_>, count: usize) -> Result<Mount> {
+    let pb::Mount { input, selector, dest, output, readonly, mount_type, .. } = mount;
+    let (source, target) = (inside(selector), directory(dest)?);
+    let kind = pb::MountType::try_from(mount_type);
+    match kind.map_err(|_| wrong(format!("the mount type {mount_type} is not known")))? {
+        pb::MountType::Bind => {
+            let output = match output {
+                -1 => None,
+                output => match u32::try_from(output) {
+                    Ok(number) if (number as usize) < count => Some(number),
+                    _ => return Err(wrong(format!("a mount becomes output {output}"))),
+                },
+            };
+            // A local context is read in place: only looked at it need not be copied.
+            let looked_at = readonly && output.is_none() && target != ROOT;
+            let input = find(input, looked_at)?;
+            Ok(Mount::Bind { input, source, target, readonly, output })
+        }
+        pb::MountType::Cache => {
+            let cache = mount.cache_opt.ok_or_else(|| wrong("a cache mount says nothing of itself"))?;
+            let sharing = match pb::CacheSharingOpt::try_from(cache.sharing) {
+                Ok(pb::CacheSharingOpt::Shared) => CacheSharing::Shared,
+                Ok(pb::CacheSharingOpt::Private) => CacheSharing::Private,
+                Ok(pb::CacheSharingOpt::Locked) => CacheSharing::Locked,
+                Err(_) => return Err(wrong(format!("the sharing {} is not known", cache.sharing))),
+            };
+            let input = find(input, false)?;
+            let (id, mode) = (cache.id, CACHE_MODE);
+            Ok(Mount::Cache { input, source, target, readonly, id, sharing, mode, uid: 0, gid: 0 })
+        }
+        pb::MountType::Tmpfs => {
+            let size =
+                mount.tmpfs_opt.and_then(|tmpfs| u64::try_from(tmpfs.size).ok()).filter(|size| *size > 0);
+            Ok(Mount::Tmpfs { target, readonly, size })
+        }
+        pb::MountType::Secret => {
+            let secret = mount.secret_opt.ok_or_else(|| wrong("a secret says nothing of itself"))?;
+            let pb::SecretOpt { id, uid, gid, mode, optional } = secret;
+            let (target, mode) = (Some(target), permissions(mode)?);
+            Ok(Mount::Secret { id, target, env: None, required: !optional, mode, uid, gid })
+        }
+        pb::MountType::Ssh => {
+            let agent = mount.ssh_opt.ok_or_else(|| wrong("an SSH agent says nothing of itself"))?;
+            let pb::SshOpt { id, uid, gid, mode, optional } = agent;
+            let id = if id.is_empty() { "default".to_owned() } else { id };
+            Ok(Mount::Ssh { id, target, required: !optional, mode: permissions(mode)?, uid, gid })
+        }
     }
 }
 

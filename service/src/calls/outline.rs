@@ -1,16 +1,12 @@
 //! The parameters and the targets of a Dockerfile, in the forms of `docker build --call=outline` and `--call=targets`.
 
-mod json;
-
 use kiln_engine::build::checks::{Outline, Target};
-
-pub(crate) use json::{outline_json, targets_json};
 
 /// The gap between the columns of a table of parameters.
 const GAP: usize = 3;
 
 /// Parameters for people: a table each of arguments, secrets and agents.
-pub(crate) fn outline(outline: &Outline) -> String {
+pub fn outline(outline: &Outline) -> String {
     let mut out = String::new();
     if let Some(name) = &outline.name {
         let mut rows = vec![vec!["TARGET:", name.as_str()]];
@@ -41,7 +37,7 @@ pub(crate) fn outline(outline: &Outline) -> String {
 }
 
 /// Stages for people.
-pub(crate) fn targets(targets: &[Target]) -> String {
+pub fn targets(targets: &[Target]) -> String {
     let name = |target: &Target| match (&target.name, target.default) {
         (None, true) => "(default)".to_owned(),
         (name, default) => {
@@ -57,7 +53,7 @@ pub(crate) fn targets(targets: &[Target]) -> String {
 }
 
 /// Cells under each other with `gap` blanks between columns; every cell but a row's last is padded, empty ones too.
-fn table(rows: &[Vec<&str>], gap: usize) -> String {
+pub(crate) fn table(rows: &[Vec<&str>], gap: usize) -> String {
     let clean = |cell: &&str| cell.replace(['\n', '\t'], " ");
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(clean).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();

@@ -13,7 +13,7 @@ pub(crate) struct Location {
 
 /// A run of text; of one line here.
 #[derive(Debug, Serialize)]
-pub(crate) struct Range {
+pub struct Range {
     start: Position,
     end: Position,
 }
@@ -31,12 +31,12 @@ impl Location {
 }
 
 /// The lines from `first` to `last`.
-pub(crate) fn ranges(first: u32, last: u32) -> Vec<Range> {
+pub fn ranges(first: u32, last: u32) -> Vec<Range> {
     let range = |line| Range { start: Position { line }, end: Position { line } };
     (first..=last.max(first)).map(range).collect()
 }
 
 /// Bytes as JSON has them.
-pub(crate) fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }

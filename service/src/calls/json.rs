@@ -4,10 +4,10 @@ use kiln_engine::build::checks::{Outline, OutlineArg, OutlineMount, Target};
 use kiln_engine::dockerfile::SourceFile;
 use serde::Serialize;
 
-use crate::render::source::{Location, base64};
+use super::source::{Location, base64};
 
 /// Parameters.
-pub(crate) fn outline_json(outline: &Outline, file: &SourceFile) -> String {
+pub fn outline_json(outline: &Outline, file: &SourceFile) -> String {
     let mounts = |mounts: &[OutlineMount]| mounts.iter().map(MountJson::of).collect();
     pretty(&OutlineJson {
         name: outline.name.clone(),
@@ -20,7 +20,7 @@ pub(crate) fn outline_json(outline: &Outline, file: &SourceFile) -> String {
 }
 
 /// Stages.
-pub(crate) fn targets_json(targets: &[Target], file: &SourceFile) -> String {
+pub fn targets_json(targets: &[Target], file: &SourceFile) -> String {
     let targets = targets.iter().map(TargetJson::of).collect();
     pretty(&TargetsJson { targets, sources: vec![base64(file.text().as_bytes())] })
 }

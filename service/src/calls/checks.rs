@@ -7,13 +7,19 @@ use serde::Serialize;
 use super::source::{Location, base64};
 
 /// For people: every warning with its rule, a page about it, and its lines.
-pub(crate) fn plain(report: &CheckReport) -> String {
-    let mut out = match report.warnings.len() {
+pub fn plain(report: &CheckReport) -> String {
+    let out = match report.warnings.len() {
         0 if report.error.is_none() => "Check complete, no warnings found.\n".to_owned(),
         0 => String::new(),
         1 => "Check complete, 1 warning has been found!\n".to_owned(),
         count => format!("Check complete, {count} warnings have been found!\n"),
     };
+    out + &warnings(report)
+}
+
+/// The warnings by themselves.
+pub fn warnings(report: &CheckReport) -> String {
+    let mut out = String::new();
     for warning in &report.warnings {
         out.push_str(&format!("\nWARNING: {}", warning.rule.unwrap_or_default()));
         if let Some(url) = warning.rule.and_then(rule).and_then(|rule| rule.url) {
@@ -26,7 +32,7 @@ pub(crate) fn plain(report: &CheckReport) -> String {
 }
 
 /// For scripts: BuildKit's `LintResults`.
-pub(crate) fn json(report: &CheckReport) -> String {
+pub fn json(report: &CheckReport) -> String {
     let results = Results {
         warnings: report.warnings.iter().map(Warning::of).collect(),
         sources: vec![Source {
