@@ -273,7 +273,7 @@ fn keys_leave_a_terminal_and_its_program_goes_on() {
     let own = format!("{line}&detachKeys=ctrl-x HTTP/1.1\r\nHost: d\r\n{upgrade}\r\n");
     assert!(attached(&daemon, &own, b"\x10\x11\x18").starts_with("HTTP/1.1 101"));
     assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}}"]), "shell");
-    assert!(daemon.ok(&["logs", "shell"]).contains("typed"));
+    wait_for("the log", || daemon.ok(&["logs", "shell"]).contains("typed"));
     daemon.ok(&["rm", "-f", "shell"]);
 }
 
