@@ -44,6 +44,7 @@ use kiln_parser::{
 };
 
 pub use container::{BuildContainer, BuildProcess, SecretVariable};
+pub use contexts::remote_source;
 pub use findings::excerpt;
 pub use input::{Context, Input};
 pub use kiln_builder::attest::{Attest, Form as AttestForm, PROVENANCE_FILE, Provenance};

@@ -24,6 +24,7 @@ mod jobs;
 mod llb;
 mod offer;
 mod packets;
+mod policy;
 mod questions;
 mod secrets;
 mod session;

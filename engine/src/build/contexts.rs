@@ -90,6 +90,15 @@ impl ContextSource for Contexts {
     }
 }
 
+/// What the URL of a context is; nothing where it is none.
+pub fn remote_source(url: &str) -> Option<SourceOp> {
+    match (remote::is_git(url), remote::is_http(url)) {
+        (true, _) => remote::git(url).ok(),
+        (_, true) => Some(remote::http(url, DOWNLOADED)),
+        (false, false) => None,
+    }
+}
+
 /// The context of a build, ready to be read.
 pub(super) struct Opened {
     /// Where its files are.

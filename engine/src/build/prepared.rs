@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use kiln_builder::Target;
-use kiln_graph::Definition;
+use kiln_graph::{Definition, Op, SourceOp};
 use kiln_parser::SourceFile;
 
 use super::Origin;
@@ -62,6 +62,19 @@ impl Prepared {
     /// Whether the targets become an index even where there is one.
     pub fn is_multi_platform(&self) -> bool {
         self.multi_platform
+    }
+
+    /// Where its files come from, each source once.
+    pub fn sources(&self) -> Vec<SourceOp> {
+        let mut sources = Vec::new();
+        for (_, vertex) in self.definition.vertices() {
+            if let Op::Source(source) = &vertex.op
+                && !sources.contains(source)
+            {
+                sources.push(source.clone());
+            }
+        }
+        sources
     }
 
     /// Changes what a target becomes.

@@ -107,6 +107,9 @@ async fn or_cancelled<T>(work: &Work, doing: impl Future<Output = Result<T>>) ->
 async fn request(work: &Work, parsed: Attributes) -> Result<BuildRequest> {
     let Attributes { request, remote, context, dockerfile: (dockerfile, is_said), .. } = parsed;
     let mut request = work.fill(request);
+    if let Some(url) = &remote {
+        work.check_remote(url).await?;
+    }
     request.context = match (work.job.brought(), remote) {
         (Some(brought), _) => Context::Stream(brought),
         (None, None) => Context::Given(context),

@@ -4,7 +4,7 @@ mod answers;
 mod caps;
 mod containers;
 mod files;
-mod images;
+pub(super) mod images;
 pub(super) mod inputs;
 mod processes;
 mod returned;
@@ -412,7 +412,7 @@ fn no_files() -> Status {
 async fn solve(caller: &Caller, request: wire::SolveRequest) -> Result<wire::SolveResponse, Status> {
     let Caller { server, work, gateway } = caller;
     let told = |error| errors::status(&error);
-    check_policy(false, &request.source_policies).map_err(told)?;
+    check_policy(&request.source_policies).map_err(told)?;
     let wire::SolveRequest { definition, frontend, frontend_opt, frontend_inputs, evaluate, .. } = request;
     if frontend.is_empty() {
         let Some(definition) = definition.filter(|definition| !definition.def.is_empty()) else {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy;
+use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy as Rules;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use kiln_engine::build::{BuildRequest, Export, Prepared};
 use kiln_engine::progress::ProgressSink;
@@ -20,6 +20,7 @@ use super::frontend::Made;
 use super::gateway::{Part, Returned};
 use super::jobs::{Job, Jobs};
 use super::offer::{Nobody, Offer};
+use super::policy::Policy;
 use super::{Server, errors, exports, frontend, llb};
 
 /// A build under way: who does it, for whom.
@@ -34,6 +35,8 @@ pub(super) struct Work {
     solves: AtomicU32,
     /// Frontends that run in containers.
     pub(super) frontends: AtomicU32,
+    /// Who decides which sources it may use.
+    policy: Option<Policy>,
 }
 
 /// Builds, on a thread of its own: whatever becomes of the caller, the build ends in order and its end is remembered.
@@ -89,8 +92,7 @@ async fn solve(
 ) -> std::result::Result<HashMap<String, String>, Status> {
     let told = |error: Error| errors::status(&error);
     check_cache(&request).map_err(told)?;
-    check_policy(!request.source_policy_session.is_empty(), request.source_policy.as_slice())
-        .map_err(told)?;
+    check_policy(request.source_policy.as_slice()).map_err(told)?;
     let work = Arc::new(Work::begin(server, job, &request).await.map_err(told)?);
     let streams = Streams::of(job.cancel.clone());
     let session = work.offer.as_ref().map(|offer| &offer.session);
@@ -133,6 +135,7 @@ async fn build(
     let Some(prepared) = returned.gather()? else {
         return Ok(HashMap::new());
     };
+    work.check_sources(&prepared).await?;
     let mut request = work.request(attributes)?;
     if exports.iter().any(|export| matches!(export, Export::Docker { .. })) {
         // Docker's archive has no place for them, and clients ask for them unasked.
@@ -163,10 +166,10 @@ fn check_cache(request: &SolveRequest) -> Result<()> {
     }
 }
 
-/// Rules that nobody would keep are not taken.
-pub(super) fn check_policy(asks_client: bool, policies: &[Policy]) -> Result<()> {
-    match asks_client || policies.iter().any(|policy| !policy.rules.is_empty()) {
-        true => Err(Error::not_implemented("a source policy")),
+/// Rules that nobody would keep are not taken; a client that decides itself is asked ([`Policy`]).
+pub(super) fn check_policy(policies: &[Rules]) -> Result<()> {
+    match policies.iter().any(|policy| !policy.rules.is_empty()) {
+        true => Err(Error::not_implemented("a source policy of rules")),
         false => Ok(()),
     }
 }
@@ -184,6 +187,10 @@ impl Work {
             None => server.engine.clone(),
         };
         let (environment, labels) = (server.options.environment.clone(), server.options.labels.clone());
+        let policy = match request.source_policy_session.as_str() {
+            "" => None,
+            id => Some(Policy::new(server.sessions.get(id).await?)?),
+        };
         Ok(Work {
             engine,
             job: job.clone(),
@@ -193,7 +200,25 @@ impl Work {
             allow,
             solves: AtomicU32::new(0),
             frontends: AtomicU32::new(0),
+            policy,
         })
+    }
+
+    /// Asks whether the sources of a graph may be used.
+    pub(super) async fn check_sources(&self, prepared: &Prepared) -> Result<()> {
+        let Some(policy) = &self.policy else { return Ok(()) };
+        for source in prepared.sources() {
+            policy.check(self, &source).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks whether the context at `url` may be fetched.
+    pub(super) async fn check_remote(&self, url: &str) -> Result<()> {
+        match (&self.policy, kiln_engine::build::remote_source(url)) {
+            (Some(policy), Some(source)) => policy.check(self, &source).await,
+            _ => Ok(()),
+        }
     }
 
     /// What the engine is asked, but for a context and exports.

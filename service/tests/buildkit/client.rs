@@ -96,7 +96,8 @@ impl Daemon {
                 .unwrap();
             request.metadata_mut().insert(key, value.parse().unwrap());
         }
-        for method in ["/moby.filesync.v1.FileSync/DiffCopy", "/moby.filesync.v1.FileSend/DiffCopy"] {
+        let files = ["/moby.filesync.v1.FileSync/DiffCopy", "/moby.filesync.v1.FileSend/DiffCopy"];
+        for method in files.into_iter().chain([super::policy::METHOD]) {
             request.metadata_mut().append("x-docker-expose-session-grpc-method", method.parse().unwrap());
         }
         let mut answers = self.control().await.session(request).await.unwrap().into_inner();
@@ -157,6 +158,7 @@ pub(crate) async fn serve(io: tokio::io::DuplexStream, files: Files) {
     let service = tonic::service::Routes::new(HealthServer::new(Well))
         .add_service(FileSyncServer::new(files.clone()))
         .add_service(files.send_server())
+        .add_service(files.verifier.clone())
         .prepare()
         .into_axum_router();
     drop(connection().serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).await);

@@ -31,6 +31,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::Service;
 
 use super::client::Messages;
+use super::policy::Verifier;
 
 const DIRECTORY: u32 = 1 << 31;
 /// Bytes of a file in one message.
@@ -44,6 +45,8 @@ pub(crate) struct Files {
     folders: BTreeMap<String, PathBuf>,
     sent: Arc<Mutex<Vec<String>>>,
     received: Arc<Mutex<Received>>,
+    /// Which sources it allows.
+    pub(crate) verifier: Verifier,
 }
 
 /// What came, by the number of the exporter.

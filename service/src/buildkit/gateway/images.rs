@@ -33,7 +33,7 @@ pub(super) async fn config(
 }
 
 /// What a source is; of one that is no image what it says itself.
-pub(super) async fn source(
+pub(in super::super) async fn source(
     work: &Work,
     request: wire::ResolveSourceMetaRequest,
 ) -> Result<wire::ResolveSourceMetaResponse, Status> {
