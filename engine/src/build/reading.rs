@@ -131,7 +131,8 @@ fn relative(path: &str) -> &Path {
 
 fn missing(path: &str, error: kiln_sys::Error) -> Error {
     match error.is_not_found() {
-        true => Error::not_found(format!("there is no `{path}` in the result")),
+        // Clients of a build look for the system's own words.
+        true => Error::not_found(format!("there is no `{path}` in the result: no such file or directory")),
         false => Error::invalid(format!("cannot read `{path}` of the result")).caused_by(error),
     }
 }

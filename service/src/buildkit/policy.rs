@@ -48,7 +48,7 @@ enum Answer {
     #[prost(message, tag = "1")]
     Decision(Decision),
     #[prost(message, tag = "2")]
-    Question(wire::ResolveSourceMetaRequest),
+    Question(Box<wire::ResolveSourceMetaRequest>),
 }
 
 /// `moby.buildkit.v1.sourcepolicy.policysession.DecisionResponse`.
@@ -105,7 +105,7 @@ impl Policy {
                     return Ok(());
                 }
                 Answer::Question(question) => {
-                    request.source = Some(answer(work, &source, question).await?);
+                    request.source = Some(answer(work, &source, *question).await?);
                 }
             }
         }
