@@ -14,8 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures_util::future::try_join_all;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use kiln_cache::Record;
 use kiln_graph::{Definition, Edge, Vertex, VertexId};
 use kiln_oci::Digest;
@@ -33,6 +32,9 @@ use crate::ops::{Op, Pin};
 use crate::progress::{Event, EventKind, ProgressSink, StepId, StepReporter};
 use crate::session::Session;
 use crate::value::{Layers, Value};
+
+/// Sources that one job looks at or waits for at once: whoever sends one may be slow, and a thread waits for each.
+const MAX_SOURCES: usize = 16;
 
 /// What is remembered of earlier builds. Blocking; called on the blocking pool.
 pub trait Records: Send + Sync {
@@ -126,9 +128,9 @@ impl Solver {
     }
 
     async fn key(&self, job: &Arc<Job>, needed: &[VertexId]) -> Result<Arc<Keyed>, BuildError> {
-        let pins = try_join_all(needed.iter().map(|id| job.pin(*id))).await?;
+        let pins = some_at_once(needed.iter().map(|id| job.pin(*id)).collect()).await?;
         let pins: HashMap<VertexId, Pin> = pins.into_iter().flatten().collect();
-        let selected = try_join_all(needed.iter().map(|id| job.select(*id, &pins))).await?;
+        let selected = some_at_once(needed.iter().map(|id| job.select(*id, &pins)).collect()).await?;
         let selected: HashMap<(VertexId, usize), Digest> = selected.into_iter().flatten().collect();
         Ok(Arc::new(Keyed::fold(job, needed, pins, selected)))
     }
@@ -222,6 +224,13 @@ impl Solver {
         let waiter = Waiter { sink: job.progress.clone(), step: step_of(id), session: job.session.clone() };
         self.flights.join(&key, waiter, &job.cancel, |crowd| async move { run.fly(&crowd).await }).await
     }
+}
+
+/// The results of all, in any order, or the first error.
+async fn some_at_once<T>(
+    all: Vec<impl Future<Output = Result<T, BuildError>>>,
+) -> Result<Vec<T>, BuildError> {
+    stream::iter(all).buffer_unordered(MAX_SOURCES).try_collect().await
 }
 
 /// The number by which progress knows a vertex.

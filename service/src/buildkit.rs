@@ -32,6 +32,7 @@ mod solve;
 mod ssh;
 mod status;
 mod tunnel;
+mod turns;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -47,14 +48,17 @@ use hyper::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use kiln_engine::Engine;
 use kiln_engine::build::Input;
+use kiln_engine::{CancellationToken, Engine};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::service::Routes;
 
 use jobs::Jobs;
 use session::Sessions;
+pub(crate) use turns::Turn;
+use turns::{MAX_AT_ONCE, Turns};
 
 /// The most bytes of one message: of a graph, above all.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -94,13 +98,29 @@ struct Server {
     options: Options,
     sessions: Arc<Sessions>,
     jobs: Arc<Jobs>,
+    turns: Arc<Turns>,
+    /// What goes on for a moment when its client has gone away.
+    work: TaskTracker,
 }
 
 impl BuildKit {
-    /// A server that builds with `engine`.
-    pub fn new(engine: Engine, options: Options) -> BuildKit {
-        let (sessions, jobs) = (Arc::default(), Arc::default());
-        BuildKit { server: Arc::new(Server { engine, options, sessions, jobs }) }
+    /// A server that builds with `engine`, and gives builds up at `stop`.
+    pub fn new(engine: Engine, options: Options, stop: CancellationToken) -> BuildKit {
+        let (sessions, jobs) = (Arc::default(), Arc::new(Jobs::new(stop)));
+        let (turns, work) = (Arc::new(Turns::new(MAX_AT_ONCE)), TaskTracker::new());
+        BuildKit { server: Arc::new(Server { engine, options, sessions, jobs, turns, work }) }
+    }
+
+    /// Waits until no build goes on any more, then ends the sessions; for the time after the stop.
+    pub async fn ended(&self) {
+        self.server.work.close();
+        self.server.work.wait().await;
+        self.server.sessions.close();
+    }
+
+    /// A turn of `client` to build, shared with all builds of this server.
+    pub(crate) async fn turn(&self, client: &str) -> Turn {
+        self.server.turns.take(client).await
     }
 
     /// Its gRPC services as routes, for a listener that speaks HTTP/2 among others.
@@ -181,11 +201,6 @@ impl BuildKit {
         attached.closed().await;
         Ok(())
     }
-}
-
-/// The gRPC services of the BuildKit API.
-pub fn routes(engine: Engine, options: Options) -> axum::Router {
-    BuildKit::new(engine, options).routes()
 }
 
 impl fmt::Debug for BuildKit {

@@ -11,10 +11,11 @@ use super::interruption::Interruption;
 use crate::app::App;
 use crate::args::serve::ServeArgs;
 
-/// Threads that answer; what takes time is done by others.
-const THREADS: usize = 2;
-/// Threads for what blocks shortly; they go when they have had nothing to do for a while.
-const BLOCKING_THREADS: usize = 64;
+/// Threads that answer and plan builds; what waits for a disk or a client is done by others.
+const THREADS: usize = 4;
+/// Threads for what blocks; they go when they have had nothing to do for a while. Builds and requests have limits of their
+/// own, and wait for each other: if they also had to wait for threads, they could do so for ever.
+const BLOCKING_THREADS: usize = 4096;
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {

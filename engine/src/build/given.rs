@@ -1,6 +1,7 @@
 //! Files of contexts that whoever asked has: the Dockerfile, ignore files, named contexts.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kiln_builder::{ContextSource, SessionError, Wanted};
 use kiln_graph::SourceOp;
@@ -105,8 +106,12 @@ impl Engine {
                 digest.parse().map_err(|error| Error::invalid(format!("`{digest}`: {error}")))?;
             let (store, asked) = (store.to_owned(), digest.clone());
             let path = ask(outside, move |contexts| contexts.layout(&store, &asked)).await?;
-            let root = oci_layout::open(&path)?;
-            return self.import_image(name, &root, &digest, contexts).map(NamedContext::Image);
+            let (engine, image) = (self.clone(), digest.clone());
+            let taking = move || engine.take_image(&oci_layout::open(&path)?, &image);
+            let taken = tokio::task::spawn_blocking(taking).await;
+            let lease = taken.map_err(|error| Error::internal("take an image", error))??;
+            contexts.leases.push(Arc::new(lease));
+            return oci_layout::reference(name, &digest).map(NamedContext::Image);
         }
         if let Some(key) = text.strip_prefix(INPUT) {
             let found = outside.inputs.get(key).cloned();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_builder::layout;
+use kiln_cache::Lease;
 use kiln_oci::layout::{IMAGE_NAME, INDEX_FILE, REF_NAME};
 use kiln_oci::parse::{Document, parse_manifest};
 use kiln_oci::{Descriptor, Digest, Reference};
@@ -17,20 +18,12 @@ use crate::{Engine, Error, Result};
 const MAX_INDEX: u64 = 4 << 20;
 
 impl Engine {
-    /// Takes the image `digest` of the layout `root` into the store, as long as `contexts` live; what it is called there.
-    pub(super) fn import_image(
-        &self,
-        name: &str,
-        root: &Root,
-        digest: &Digest,
-        contexts: &mut Contexts,
-    ) -> Result<Reference> {
+    /// Takes the image `digest` of the layout `root` into the store, as long as the lease lives. Waits for the disk.
+    pub(super) fn take_image(&self, root: &Root, digest: &Digest) -> Result<Lease> {
         let lease = self.store().leases.create()?;
         let taken = layout::take(self.store(), root, digest, &lease);
         taken.map_err(|cause| failure::of_cause(&cause))?;
-        contexts.leases.push(Arc::new(lease));
-        let reference = layout::reference(name, digest);
-        reference.ok_or_else(|| Error::invalid(format!("`{digest}` cannot be referred to")))
+        Ok(lease)
     }
 
     /// Takes the image of `place`, `path[:tag|@digest]`, into the store, as long as `contexts` live; what it is called
@@ -44,8 +37,15 @@ impl Engine {
         let (path, wanted) = split(place)?;
         let root = open(Path::new(path))?;
         let found = find(&root, &wanted)?;
-        self.import_image(name, &root, &found.digest, contexts)
+        contexts.leases.push(Arc::new(self.take_image(&root, &found.digest)?));
+        reference(name, &found.digest)
     }
+}
+
+/// What an image that was taken for the context `name` is called.
+pub(super) fn reference(name: &str, digest: &Digest) -> Result<Reference> {
+    let reference = layout::reference(name, digest);
+    reference.ok_or_else(|| Error::invalid(format!("`{digest}` cannot be referred to")))
 }
 
 /// The folder of a layout.

@@ -10,7 +10,6 @@ use futures_util::stream::iter;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::solve::on_own_thread;
 use super::{BuildKit, errors, history, session, tunnel, workers};
 
 /// The one record that the build cache is told as, and its type.
@@ -82,8 +81,7 @@ impl Control for Service {
         _: Request<wire::DiskUsageRequest>,
     ) -> Result<Response<wire::DiskUsageResponse>, Status> {
         let engine = self.0.server.engine.clone();
-        let usage = on_own_thread(move || async move { engine.usage() }).await?;
-        let usage = usage.map_err(|error| errors::status(&error))?;
+        let usage = self.0.server.blocking(move || engine.usage()).await?;
         let cache = usage.iter().filter(|line| line.kind == "Build Cache" && line.total > 0);
         let record = cache.map(|line| wire::UsageRecord {
             in_use: line.reclaimable == 0 && line.active > 0,
@@ -111,8 +109,7 @@ impl Control for Service {
         let keep = u64::try_from(keep_duration).ok().filter(|nanoseconds| *nanoseconds > 0);
         let before = keep.and_then(|keep| SystemTime::now().checked_sub(Duration::from_nanos(keep)));
         let engine = self.0.server.engine.clone();
-        let pruned = on_own_thread(move || async move { engine.prune_build_cache(all, before) }).await?;
-        let (freed, results) = pruned.map_err(|error| errors::status(&error))?;
+        let (freed, results) = self.0.server.blocking(move || engine.prune_build_cache(all, before)).await?;
         let description = format!("{results} results that builds remembered");
         let gone = (freed > 0 || results > 0).then(|| Ok(wire::UsageRecord { description, ..record(freed) }));
         Ok(Response::new(Box::pin(iter(gone))))

@@ -92,6 +92,7 @@ async fn prepare(
     source: &Source,
     sink: &Arc<dyn ProgressSink>,
 ) -> Result<kiln_engine::build::Prepared> {
+    let _turn = work.turn().await?;
     or_cancelled(work, work.engine.prepare_source(request, source, sink)).await
 }
 

@@ -30,7 +30,7 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::frontend::Made;
-use super::solve::{Work, check_policy, on_own_thread};
+use super::solve::{Work, check_policy};
 use super::{CONNECTION_WINDOW, MAX_MESSAGE, STREAM_WINDOW, Server, errors, frontend, health, llb, workers};
 pub(super) use containers::make as make_container;
 use files::Reference;
@@ -213,6 +213,13 @@ pub(super) async fn serve(caller: Caller, io: DuplexStream) {
 }
 
 impl Service {
+    fn server(&self) -> &Arc<Server> {
+        match self {
+            Service::Of(caller) => &caller.server,
+            Service::OfServer(server) => server,
+        }
+    }
+
     /// Whom a call is from.
     async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let server = match self {
@@ -256,8 +263,8 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::SolveResponse>, Status> {
         let caller = self.caller(&request).await?;
         let request = request.into_inner();
-        let solved = on_own_thread(move || async move { solve(&caller, request).await });
-        solved.await?.map(Response::new)
+        let solved = self.server().beside(async move { solve(&caller, request).await });
+        solved.await.map(Response::new)
     }
 
     async fn read_file(
@@ -266,8 +273,8 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::ReadFileResponse>, Status> {
         let (work, reference) = self.reference(&request, |request| &request.r#ref).await?;
         let request = request.into_inner();
-        let data = on_own_thread(move || async move { files::read(&work, &reference, &request).await });
-        Ok(Response::new(wire::ReadFileResponse { data: data.await?? }))
+        let data = self.server().beside(async move { files::read(&work, &reference, &request).await });
+        Ok(Response::new(wire::ReadFileResponse { data: data.await? }))
     }
 
     async fn read_dir(
@@ -276,8 +283,8 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::ReadDirResponse>, Status> {
         let (work, reference) = self.reference(&request, |request| &request.r#ref).await?;
         let request = request.into_inner();
-        let entries = on_own_thread(move || async move { files::list(&work, &reference, &request).await });
-        Ok(Response::new(wire::ReadDirResponse { entries: entries.await?? }))
+        let entries = self.server().beside(async move { files::list(&work, &reference, &request).await });
+        Ok(Response::new(wire::ReadDirResponse { entries: entries.await? }))
     }
 
     async fn stat_file(
@@ -286,8 +293,8 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::StatFileResponse>, Status> {
         let (work, reference) = self.reference(&request, |request| &request.r#ref).await?;
         let request = request.into_inner();
-        let stat = on_own_thread(move || async move { files::stat(&work, &reference, &request).await });
-        Ok(Response::new(wire::StatFileResponse { stat: Some(stat.await??) }))
+        let stat = self.server().beside(async move { files::stat(&work, &reference, &request).await });
+        Ok(Response::new(wire::StatFileResponse { stat: Some(stat.await?) }))
     }
 
     async fn evaluate(
@@ -295,7 +302,7 @@ impl LlbBridge for Service {
         request: Request<wire::EvaluateRequest>,
     ) -> Result<Response<wire::EvaluateResponse>, Status> {
         let (work, reference) = self.reference(&request, |request| &request.r#ref).await?;
-        on_own_thread(move || async move { reference.files(&work).await.map(drop) }).await??;
+        self.server().beside(async move { reference.files(&work).await.map(drop) }).await?;
         Ok(Response::new(wire::EvaluateResponse {}))
     }
 
@@ -305,8 +312,8 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::ResolveImageConfigResponse>, Status> {
         let Caller { work, .. } = self.caller(&request).await?;
         let request = request.into_inner();
-        let found = on_own_thread(move || async move { images::config(&work, request).await });
-        found.await?.map(Response::new)
+        let found = self.server().beside(async move { images::config(&work, request).await });
+        found.await.map(Response::new)
     }
 
     async fn resolve_source_meta(
@@ -315,8 +322,8 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::ResolveSourceMetaResponse>, Status> {
         let Caller { work, .. } = self.caller(&request).await?;
         let request = request.into_inner();
-        let found = on_own_thread(move || async move { images::source(&work, request).await });
-        found.await?.map(Response::new)
+        let found = self.server().beside(async move { images::source(&work, request).await });
+        found.await.map(Response::new)
     }
 
     async fn r#return(
@@ -358,7 +365,7 @@ impl LlbBridge for Service {
     ) -> Result<Response<wire::NewContainerResponse>, Status> {
         let caller = self.caller(&request).await?;
         let request = request.into_inner();
-        on_own_thread(move || async move { containers::open(&caller, request).await }).await??;
+        self.server().beside(async move { containers::open(&caller, request).await }).await?;
         Ok(Response::new(wire::NewContainerResponse {}))
     }
 

@@ -63,7 +63,7 @@ pub(super) fn listen(
         std::future::ready(event.map(Ok))
     });
     let more = if *early_exit { 0 } else { usize::MAX };
-    Ok(iter(known).chain(later.take(more)))
+    Ok(iter(known).chain(later.take(more).take_until(jobs.stopped())))
 }
 
 /// Pins a record, lets it go, or forgets it.

@@ -10,6 +10,7 @@ use kiln_engine::CancellationToken;
 use kiln_engine::build::Input;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::blobs::Blob;
@@ -83,6 +84,7 @@ pub(super) struct Jobs {
     state: Mutex<State>,
     arrived: Notify,
     news: broadcast::Sender<News>,
+    stop: CancellationToken,
 }
 
 #[derive(Default)]
@@ -92,14 +94,13 @@ struct State {
     over: VecDeque<Arc<Job>>,
 }
 
-impl Default for Jobs {
-    fn default() -> Self {
-        let (news, _) = broadcast::channel(NEWS);
-        Jobs { state: Mutex::default(), arrived: Notify::new(), news }
-    }
-}
-
 impl Jobs {
+    /// None yet; those to come are given up at `stop`.
+    pub(super) fn new(stop: CancellationToken) -> Jobs {
+        let (news, _) = broadcast::channel(NEWS);
+        Jobs { state: Mutex::default(), arrived: Notify::new(), news, stop }
+    }
+
     /// Begins a build.
     pub(super) fn begin(&self, request: &SolveRequest, exporters: &[Exporter]) -> Result<Arc<Job>, Status> {
         let reference = &request.r#ref;
@@ -115,7 +116,7 @@ impl Jobs {
             reference: reference.clone(),
             asked,
             recorder: Arc::new(Recorder::new(reference)),
-            cancel: CancellationToken::new(),
+            cancel: self.stop.child_token(),
             gateway: Arc::default(),
             internal: request.internal,
             began: SystemTime::now(),
@@ -208,6 +209,11 @@ impl Jobs {
     /// What happens from now on.
     pub(super) fn listen(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
+    }
+
+    /// Waits until nothing happens any more.
+    pub(super) fn stopped(&self) -> WaitForCancellationFutureOwned {
+        self.stop.clone().cancelled_owned()
     }
 
     fn tell(&self, news: News) {

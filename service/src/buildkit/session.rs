@@ -133,6 +133,11 @@ impl Sessions {
         }
     }
 
+    /// Ends all.
+    pub(super) fn close(&self) {
+        self.open().values().for_each(|session| session.closed.cancel());
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use kiln_engine::build::{BuildRequest, Export, Prepared};
 use kiln_engine::progress::ProgressSink;
 use kiln_engine::{Engine, Error, ErrorKind, Result};
-use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tonic::Status;
 
 use super::attributes::{self, Attributes};
@@ -21,6 +21,7 @@ use super::gateway::{Part, Returned};
 use super::jobs::{Job, Jobs};
 use super::offer::{Nobody, Offer};
 use super::policy::Policy;
+use super::turns::{Turn, Turns};
 use super::{Server, errors, exports, frontend, llb};
 
 /// A build under way: who does it, for whom.
@@ -37,9 +38,12 @@ pub(super) struct Work {
     pub(super) frontends: AtomicU32,
     /// Who decides which sources it may use.
     policy: Option<Policy>,
+    turns: Arc<Turns>,
+    /// Who takes turns with others.
+    client: String,
 }
 
-/// Builds, on a thread of its own: whatever becomes of the caller, the build ends in order and its end is remembered.
+/// Builds, beside the caller: whatever becomes of that, the build ends in order and its end is remembered.
 pub(super) async fn run(
     server: Arc<Server>,
     job: Arc<Job>,
@@ -48,29 +52,40 @@ pub(super) async fn run(
 ) -> std::result::Result<HashMap<String, String>, Status> {
     let jobs = server.jobs.clone();
     let ending = Ending { jobs: jobs.clone(), job: job.clone() };
-    let done = on_own_thread(move || async move {
+    let beside = server.clone();
+    let done = beside.beside(async move {
         let answer = solve(&server, &job, request, &exporters).await;
         jobs.end(&job, &answer);
         drop(ending);
         answer
     });
-    done.await?
+    done.await
 }
 
-/// Runs what need not be `Send` where it may also wait for the disk.
-pub(super) async fn on_own_thread<T, F>(
-    work: impl FnOnce() -> F + Send + 'static,
-) -> std::result::Result<T, Status>
-where
-    T: Send + 'static,
-    F: Future<Output = T>,
-{
-    let runtime = Handle::current();
-    let done = tokio::task::spawn_blocking(move || runtime.block_on(work()));
-    done.await.map_err(|error| Status::internal(format!("the build broke off: {error}")))
+impl Server {
+    /// Does `work` to its end, whatever becomes of the caller.
+    pub(super) async fn beside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = std::result::Result<T, Status>> + Send + 'static,
+    ) -> std::result::Result<T, Status> {
+        self.work.spawn(work).await.map_err(broke_off)?
+    }
+
+    /// The same with a call of the engine that waits for the disk.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> std::result::Result<T, Status> {
+        let done = self.work.spawn_blocking(work).await.map_err(broke_off)?;
+        done.map_err(|error| errors::status(&error))
+    }
 }
 
-/// Ends a job whose thread did not.
+fn broke_off(error: JoinError) -> Status {
+    Status::internal(format!("the build broke off: {error}"))
+}
+
+/// Ends a job whose task did not.
 struct Ending {
     jobs: Arc<Jobs>,
     job: Arc<Job>,
@@ -97,23 +112,27 @@ async fn solve(
     let streams = Streams::of(job.cancel.clone());
     let session = work.offer.as_ref().map(|offer| &offer.session);
     let exports = exports::exports(exporters, session, &streams).map_err(told)?;
-    let returned = match (request.frontend.as_str(), &request.definition) {
+    let (returned, _turn) = match (request.frontend.as_str(), &request.definition) {
         ("", None) => {
+            // Nothing is done until its client asks for something.
             job.gateway.open(work.clone(), request.frontend_inputs.clone());
             let returned = work.returned().await;
             job.gateway.end_containers().await;
-            returned?
+            (returned?, work.turn().await.map_err(told)?)
         }
         ("", Some(definition)) => {
+            let turn = work.turn().await.map_err(told)?;
             let part = llb::part(&work, definition).map_err(told)?;
-            Returned::of_part(part)
+            (Returned::of_part(part), turn)
         }
         (frontend, _) => {
             let attributes = request.frontend_attrs.clone();
-            match frontend::run(server, &work, frontend, attributes, &request.frontend_inputs).await? {
+            let made = frontend::run(server, &work, frontend, attributes, &request.frontend_inputs).await?;
+            let returned = match made {
                 Made::Part(part) => Returned::of_part(part),
                 Made::Returned(returned) => returned,
-            }
+            };
+            (returned, work.turn().await.map_err(told)?)
         }
     };
     let result = build(&work, &returned, &request.frontend_attrs, exports).await;
@@ -191,6 +210,8 @@ impl Work {
             "" => None,
             id => Some(Policy::new(server.sessions.get(id).await?)?),
         };
+        // Builds of one session are of one client; one without is nobody else's.
+        let client = if request.session.is_empty() { &request.r#ref } else { &request.session };
         Ok(Work {
             engine,
             job: job.clone(),
@@ -201,6 +222,8 @@ impl Work {
             solves: AtomicU32::new(0),
             frontends: AtomicU32::new(0),
             policy,
+            turns: server.turns.clone(),
+            client: client.clone(),
         })
     }
 
@@ -218,6 +241,14 @@ impl Work {
         match (&self.policy, kiln_engine::build::remote_source(url)) {
             (Some(policy), Some(source)) => policy.check(self, &source).await,
             _ => Ok(()),
+        }
+    }
+
+    /// Waits until it is this client's turn.
+    pub(super) async fn turn(&self) -> Result<Turn> {
+        tokio::select! {
+            turn = self.turns.take(&self.client) => Ok(turn),
+            () = self.job.cancel.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the build was cancelled")),
         }
     }
 

@@ -8,19 +8,20 @@ mod uploads;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use kiln_engine::Error;
+use axum::{Extension, Router};
 use kiln_engine::build::BuildResult;
+use kiln_engine::{Error, ErrorKind};
 use serde::Serialize;
 
 use super::events::Kind;
 use super::messages::{self, Message, Messages};
 use super::params::Params;
 use super::{Answer, Daemon, Failure, auth, json, task};
+use crate::server::Peer;
 use progress::Progress;
 pub(crate) use uploads::Uploads;
 
@@ -32,7 +33,13 @@ pub(super) fn routes() -> Router<Daemon> {
 }
 
 /// `POST /build`
-async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap, body: Body) -> Answer {
+async fn build(
+    State(daemon): State<Daemon>,
+    peer: Option<Extension<Peer>>,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     if session::is_meant(&params) {
         return session::build(daemon, &params, body).await;
     }
@@ -40,7 +47,12 @@ async fn build(State(daemon): State<Daemon>, params: Params, headers: HeaderMap,
     let quiet = params.is_on("q");
     let request = request::of(&params, body, daemon.environment.clone())?;
     let of_work = daemon.clone();
+    let client = peer.map(|Extension(peer)| peer.to_string()).unwrap_or_default();
     messages::answer(&daemon, |messages, gone| async move {
+        let _turn = tokio::select! {
+            turn = of_work.buildkit.turn(&client) => turn,
+            () = gone.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "the build was given up").into()),
+        };
         let progress = Arc::new(Progress::start(messages.clone(), quiet)?);
         let watched = Arc::clone(&progress);
         let built = engine.build(request, watched, gone).await;

@@ -39,7 +39,7 @@ impl Daemon {
     /// A daemon on `engine`, whose builds are given up at `stop`.
     pub fn new(engine: Engine, buildkit: buildkit::Options, stop: CancellationToken) -> Daemon {
         let environment = buildkit.environment.clone();
-        let buildkit = BuildKit::new(engine.clone(), buildkit);
+        let buildkit = BuildKit::new(engine.clone(), buildkit, stop.clone());
         let (events, runs, execs) = (Events::default(), Runs::default(), Execs::default());
         let (uploads, work) = (Uploads::default(), TaskTracker::new());
         Daemon(Arc::new(Inner { engine, buildkit, environment, events, runs, execs, uploads, stop, work }))
@@ -48,7 +48,7 @@ impl Daemon {
     /// Waits until nothing is done any more.
     pub(crate) async fn ended(&self) {
         self.work.close();
-        self.work.wait().await;
+        tokio::join!(self.work.wait(), self.buildkit.ended());
     }
 }
 

@@ -10,8 +10,8 @@ use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncSe
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use kiln_engine::{Config, Engine};
-use kiln_service::buildkit::{CONNECTION_WINDOW, Options, STREAM_WINDOW, routes};
+use kiln_engine::{CancellationToken, Config, Engine};
+use kiln_service::buildkit::{BuildKit, CONNECTION_WINDOW, Options, STREAM_WINDOW};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -29,6 +29,8 @@ use super::files::Well;
 pub(crate) struct Daemon {
     socket: PathBuf,
     pub(crate) engine: Engine,
+    pub(crate) kit: BuildKit,
+    pub(crate) stop: CancellationToken,
     _dir: tempfile::TempDir,
     _accepting: Aborted,
 }
@@ -51,8 +53,9 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::open(Config::new(dir.path().join("state"))).unwrap();
         let socket = dir.path().join("socket");
-        let (listener, routes) =
-            (UnixListener::bind(&socket).unwrap(), routes(engine.clone(), Options::default()));
+        let stop = CancellationToken::new();
+        let kit = BuildKit::new(engine.clone(), Options::default(), stop.clone());
+        let (listener, routes) = (UnixListener::bind(&socket).unwrap(), kit.routes());
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(routes.clone());
@@ -61,7 +64,7 @@ impl Daemon {
                 });
             }
         });
-        Daemon { socket, engine, _dir: dir, _accepting: Aborted(accepting) }
+        Daemon { socket, engine, kit, stop, _dir: dir, _accepting: Aborted(accepting) }
     }
 
     pub(crate) async fn channel(&self) -> Channel {

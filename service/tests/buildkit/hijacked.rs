@@ -5,7 +5,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use futures_util::StreamExt as _;
 use hyper::HeaderMap;
 use hyper_util::rt::TokioIo;
-use kiln_engine::{Config, Engine};
+use kiln_engine::{CancellationToken, Config, Engine};
 use kiln_service::buildkit::{BuildKit, Options};
 use tonic::transport::Endpoint;
 use tower::service_fn;
@@ -16,7 +16,11 @@ use super::{context, exporter};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_http_becomes_grpc_and_a_session() {
     let dir = tempfile::tempdir().unwrap();
-    let kit = BuildKit::new(Engine::open(Config::new(dir.path().join("state"))).unwrap(), Options::default());
+    let kit = BuildKit::new(
+        Engine::open(Config::new(dir.path().join("state"))).unwrap(),
+        Options::default(),
+        CancellationToken::new(),
+    );
 
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let server = kit.clone();

@@ -7,6 +7,7 @@ mod frontends;
 mod graphs;
 mod hijacked;
 mod inputs;
+mod load;
 mod policy;
 mod program;
 mod questions;

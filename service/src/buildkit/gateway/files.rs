@@ -36,6 +36,7 @@ impl Reference {
             let Part { prepared, sink, attributes } = &self.part;
             let request = work.request(attributes)?;
             work.check_sources(prepared).await?;
+            let _turn = work.turn().await?;
             let cancel = work.job.cancel.clone();
             let made = work.engine.built_files(prepared, self.number, &request, sink.clone(), cancel).await?;
             Ok::<_, Error>(Arc::new(made))
