@@ -99,6 +99,7 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> 
             submodules,
             times,
             fetch_by_commit,
+            access,
         }) => {
             let wanted = git::Wanted {
                 remote: remote.clone(),
@@ -109,6 +110,7 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> 
                 submodules: *submodules,
                 times: *times,
                 fetch_by_commit: *fetch_by_commit,
+                access: access.clone(),
             };
             Arc::new(git::GitOp::new(stores.clone(), wanted, pins.clone()))
         }

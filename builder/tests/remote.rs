@@ -279,6 +279,7 @@ fn repository(remote: String, reference: Option<&str>) -> SourceOp {
         submodules: Submodules::Recursive,
         times: GitTimes::Checkout,
         fetch_by_commit: false,
+        access: kiln_graph::GitAccess::default(),
     }
 }
 

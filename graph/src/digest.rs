@@ -217,6 +217,7 @@ impl Encode for SourceOp {
                 submodules,
                 times,
                 fetch_by_commit,
+                access: _,
             } => {
                 to.number(2);
                 // Who asks does not change what is there.

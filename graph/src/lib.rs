@@ -28,5 +28,5 @@ pub use exec::{CacheSharing, Device, ExecOp, ExtraHost, Mount, Network, Security
 pub use file::{ActionInput, CopyAction, FileAction, FileOp, Owner, OwnerError, Principal};
 pub use meta::VertexMeta;
 pub use op::{DiffOp, MergeOp, Op};
-pub use source::{GitTimes, SourceOp, Submodules};
+pub use source::{GitAccess, GitTimes, SourceOp, Submodules};
 pub use state::State;

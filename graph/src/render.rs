@@ -77,6 +77,7 @@ fn source_text(out: &mut String, source: &SourceOp) {
             submodules,
             times,
             fetch_by_commit,
+            access: _,
         } => writeln!(
             out,
             "    git {} ref={reference:?} subdir={subdir:?} checksum={checksum:?} keep_git_dir={keep_git_dir} \

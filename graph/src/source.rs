@@ -44,6 +44,8 @@ pub enum SourceOp {
         times: GitTimes,
         /// Whether `checksum`, a whole commit then, is believed: `reference` is not looked up and only names it.
         fetch_by_commit: bool,
+        /// How its server lets us in. No part of the operation's digest.
+        access: GitAccess,
     },
     /// One downloaded file.
     Http {
@@ -87,4 +89,17 @@ pub enum GitTimes {
     Checkout,
     /// That of the commit.
     Commit,
+}
+
+/// How the server of a repository lets us in, where that is not as usual.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GitAccess {
+    /// The secret whose value is a token, `GIT_AUTH_TOKEN` where not given.
+    pub token_secret: Option<String>,
+    /// The secret whose value is the `Authorization` header, `GIT_AUTH_HEADER` where not given.
+    pub header_secret: Option<String>,
+    /// The keys of SSH servers, as lines of `known_hosts`: no other server is believed.
+    pub known_hosts: Option<String>,
+    /// The SSH agent, `default` where not given.
+    pub agent: Option<String>,
 }

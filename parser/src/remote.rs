@@ -1,6 +1,6 @@
 //! URLs that stand for files elsewhere: git repositories and downloads, as `ADD` and contexts name them.
 
-use kiln_graph::{GitTimes, SourceOp, Submodules, boolean};
+use kiln_graph::{GitAccess, GitTimes, SourceOp, Submodules, boolean};
 
 /// Whether a text is a download.
 pub fn is_http(text: &str) -> bool {
@@ -119,6 +119,7 @@ impl Git {
             submodules: if self.submodules == Some(false) { Submodules::Skip } else { Submodules::Recursive },
             times: self.times,
             fetch_by_commit: self.fetch_by_commit,
+            access: GitAccess::default(),
         }
     }
 
@@ -228,6 +229,7 @@ mod tests {
             submodules: Submodules::Skip,
             times: GitTimes::Commit,
             fetch_by_commit: true,
+            access: GitAccess::default(),
         };
         assert_eq!(git(text), Ok(expected));
     }

@@ -1,5 +1,7 @@
 //! Secrets of the session that are credentials for servers, found by the names that BuildKit gives them.
 
+use kiln_graph::GitAccess;
+
 use crate::error::Cause;
 use crate::session::Session;
 
@@ -23,14 +25,21 @@ pub(super) enum GitSecret {
     Token(String),
 }
 
-/// `GIT_AUTH_HEADER.<host>`, `GIT_AUTH_TOKEN.<host>`, `GIT_AUTH_HEADER` or `GIT_AUTH_TOKEN`, the first that is there.
-pub(super) fn of_git(session: &Session, remote: &str) -> Result<Option<GitSecret>, Cause> {
+/// `GIT_AUTH_HEADER.<host>`, `GIT_AUTH_TOKEN.<host>`, `GIT_AUTH_HEADER` or `GIT_AUTH_TOKEN`, the first that is there; or
+/// what `access` calls them.
+pub(super) fn of_git(
+    session: &Session,
+    remote: &str,
+    access: &GitAccess,
+) -> Result<Option<GitSecret>, Cause> {
     let host = authority(remote);
+    let header = access.header_secret.as_deref().unwrap_or("GIT_AUTH_HEADER");
+    let token = access.token_secret.as_deref().unwrap_or("GIT_AUTH_TOKEN");
     for suffix in [format!(".{host}"), String::new()] {
-        if let Some(header) = text(session, &format!("GIT_AUTH_HEADER{suffix}"))? {
+        if let Some(header) = text(session, &format!("{header}{suffix}"))? {
             return Ok(Some(GitSecret::Header(header)));
         }
-        if let Some(token) = text(session, &format!("GIT_AUTH_TOKEN{suffix}"))? {
+        if let Some(token) = text(session, &format!("{token}{suffix}"))? {
             return Ok(Some(GitSecret::Token(token)));
         }
     }
@@ -117,7 +126,8 @@ mod tests {
 
     #[test]
     fn a_repository_has_its_hosts_secret_before_the_general_one() {
-        let of = |session: &Session| of_git(session, "https://h:1/r.git").unwrap();
+        let usual = GitAccess::default();
+        let of = |session: &Session| of_git(session, "https://h:1/r.git", &usual).unwrap();
         let general = session([("GIT_AUTH_TOKEN", "g"), ("GIT_AUTH_TOKEN.h:1", "own")]);
         assert_eq!(of(&general), Some(GitSecret::Token("own".to_owned())));
         assert_eq!(
@@ -125,6 +135,10 @@ mod tests {
             Some(GitSecret::Header("h".to_owned()))
         );
         assert_eq!(of(&session([("GIT_AUTH_TOKEN.other", "t")])), None);
+        let access = GitAccess { token_secret: Some("MINE".to_owned()), ..GitAccess::default() };
+        let both = session([("MINE.h:1", "m"), ("GIT_AUTH_TOKEN", "t")]);
+        let named = of_git(&both, "https://h:1/r.git", &access).unwrap();
+        assert_eq!(named, Some(GitSecret::Token("m".to_owned())));
     }
 
     #[test]

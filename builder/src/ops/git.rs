@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use kiln_graph::url::redact;
-use kiln_graph::{GitTimes, Submodules};
+use kiln_graph::{GitAccess, GitTimes, Submodules};
 use kiln_oci::Digest;
 use tokio::sync::OnceCell;
 
@@ -50,6 +50,8 @@ pub struct Wanted {
     pub times: GitTimes,
     /// Whether the checksum is the commit, unasked.
     pub fetch_by_commit: bool,
+    /// How its server lets us in.
+    pub access: GitAccess,
 }
 
 impl Wanted {
@@ -119,6 +121,7 @@ impl GitOp {
             submodules,
             times,
             fetch_by_commit: _,
+            access: _,
         } = &self.wanted;
         let kept = keep_git_dir.then(|| (redact(remote), &pinned.object, &pinned.name));
         let commit = pinned.tip();

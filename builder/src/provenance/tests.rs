@@ -34,6 +34,7 @@ fn git(remote: &str) -> Op {
         submodules: Submodules::default(),
         times: kiln_graph::GitTimes::default(),
         fetch_by_commit: false,
+        access: kiln_graph::GitAccess::default(),
     })
 }
 

@@ -18,6 +18,19 @@ pub struct FoundImage {
 }
 
 impl Engine {
+    /// The image that has this name here, by its digest. Blocking.
+    pub fn image_here(&self, reference: &Reference, platform: &Platform) -> Result<Option<Reference>> {
+        Ok(self.local_image(reference, platform)?.map(|found| found.reference))
+    }
+
+    fn local_image(&self, reference: &Reference, platform: &Platform) -> Result<Option<FoundImage>> {
+        let stores = self.builder().stores();
+        let Some(root) = stores.store.images.get(&reference.to_string())? else { return Ok(None) };
+        let found = pull::local(stores, reference, &root, platform).ok();
+        let found = found.filter(|found| found.config.platform.serves(platform).is_some());
+        Ok(found.map(|found| FoundImage { reference: found.reference, config: found.config }))
+    }
+
     /// Looks an image up, here and, where `ask` says so or it is not here, at its registry; shown as the step `number`
     /// named `shown`.
     pub async fn find_image(
@@ -30,15 +43,8 @@ impl Engine {
     ) -> Result<FoundImage> {
         let reference = reference.parse::<Reference>()?.with_default_tag();
         let stores = self.builder().stores();
-        let here = match ask {
-            true => None,
-            false => stores.store.images.get(&reference.to_string())?,
-        };
-        if let Some(root) = here
-            && let Ok(found) = pull::local(stores, &reference, &root, platform)
-            && found.config.platform.serves(platform).is_some()
-        {
-            return Ok(FoundImage { reference: found.reference, config: found.config });
+        if !ask && let Some(found) = self.local_image(&reference, platform)? {
+            return Ok(found);
         }
         let step = Internal::start(progress, number, shown);
         let reporter = StepReporter { sink: progress, step: step.id() };

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use bollard_buildkit_proto::pb;
 use kiln_engine::build::{GraphTarget, Prepared};
-use kiln_engine::oci::{Digest, ImageConfig, Platform};
+use kiln_engine::oci::{Digest, ImageConfig, Platform, Reference};
 use kiln_engine::{Error, Result};
 use kiln_graph::{
     ActionInput, CopyAction, Definition, DefinitionError, DiffOp, Edge, FileAction, FileOp, MergeOp, Op,
@@ -43,9 +43,20 @@ pub(super) struct Graph {
     source: Option<(String, Vec<u8>)>,
 }
 
+/// What a graph can mean beside itself.
+pub(super) struct Around<'a> {
+    /// The session of its build.
+    pub(super) session: &'a str,
+    /// What an image is here, by its digest.
+    pub(super) image: &'a dyn Fn(&Reference, &Platform) -> Result<Option<Reference>>,
+}
+
 /// The graph of a definition, for a build.
 pub(super) fn part(work: &Work, definition: &pb::Definition) -> Result<Part> {
-    let Graph { definition, root, digests, platform, source } = Graph::read(definition)?;
+    let session = work.offer.as_ref().map_or("", |offer| &offer.session.described().id);
+    let image = |name: &Reference, platform: &Platform| work.engine.image_here(name, platform);
+    let around = Around { session, image: &image };
+    let Graph { definition, root, digests, platform, source } = Graph::read(definition, &around)?;
     let platform = platform.unwrap_or_else(Platform::host);
     let mut config = ImageConfig::empty(platform.clone());
     config.config.env = vec![PATH.to_owned()];
@@ -64,13 +75,14 @@ pub(super) fn part(work: &Work, definition: &pb::Definition) -> Result<Part> {
 impl Graph {
     /// Reads a definition: its last op says what is wanted, and names its inputs by the digests of their bytes, so that none
     /// can be its own input.
-    pub(super) fn read(definition: &pb::Definition) -> Result<Graph> {
+    pub(super) fn read(definition: &pb::Definition, around: &Around<'_>) -> Result<Graph> {
         let count = definition.def.len();
         if count > MAX_VERTICES {
             return Err(wrong(format!("{count} vertices are more than {MAX_VERTICES}")));
         }
         let mut reading = Reading {
             wire: definition,
+            around,
             ops: Vec::with_capacity(count),
             by_digest: HashMap::with_capacity(count),
             done: HashMap::with_capacity(count),
@@ -106,6 +118,7 @@ impl Graph {
 
 struct Reading<'a> {
     wire: &'a pb::Definition,
+    around: &'a Around<'a>,
     ops: Vec<(String, pb::Op)>,
     by_digest: HashMap<String, usize>,
     /// The vertex of each op that was read, by its first output.
@@ -182,7 +195,7 @@ impl Reading<'_> {
         let kind = op.op.ok_or_else(|| wrong("an op does nothing"))?;
         let meta = names::meta(self.wire, &digest, &kind);
         let op = match kind {
-            pb::op::Op::Source(source) => Op::Source(source::read(&source, platform)?),
+            pb::op::Op::Source(source) => Op::Source(source::read(&source, platform, self.around)?),
             pb::op::Op::Exec(exec) => Op::Exec(self.exec(exec, platform, &mut inputs)?),
             pb::op::Op::File(file) => Op::File(self.file(file, &mut inputs)?),
             pb::op::Op::Merge(merge) => self.merge(&merge, &mut inputs)?,

@@ -2,7 +2,7 @@
 //! credentials.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,14 +57,25 @@ const CONFIG: &str = "\
 \tlowSpeedTime = 60
 ";
 
-/// The whole environment of `git`, with the folder `home` and the configuration `config`.
-pub(super) fn environment(session: &Session, home: &Path, config: &Path) -> BTreeMap<String, String> {
+/// Where the keys of SSH servers are, in the folder `home`.
+pub(super) fn known_hosts(home: &Path) -> PathBuf {
+    home.join("known_hosts")
+}
+
+/// The whole environment of `git`, with the folder `home` and the configuration `config`. With `strict`, an SSH server whose
+/// key is not known is not believed.
+pub(super) fn environment(
+    session: &Session,
+    home: &Path,
+    config: &Path,
+    strict: bool,
+) -> BTreeMap<String, String> {
     let given = |name: &str| session.environment.get(name).cloned();
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let hosts = text(&home.join("known_hosts"));
+    let (hosts, checking) = (text(&known_hosts(home)), if strict { "yes" } else { "accept-new" });
     let ssh = format!(
         "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=20 \
-         -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile='{hosts}'"
+         -o StrictHostKeyChecking={checking} -o UserKnownHostsFile='{hosts}' -o GlobalKnownHostsFile=/dev/null"
     );
     let mut all: BTreeMap<String, String> =
         PASSED.iter().filter_map(|name| Some(((*name).to_owned(), given(name)?))).collect();
@@ -93,7 +104,7 @@ pub(super) fn authorization(wanted: &Wanted, session: &Session) -> Result<Option
         return Ok(None);
     }
     let basic = |pair: &str| format!("basic {}", STANDARD.encode(pair));
-    Ok(match credentials::of_git(session, &wanted.remote)? {
+    Ok(match credentials::of_git(session, &wanted.remote, &wanted.access)? {
         Some(GitSecret::Header(header)) => Some(header),
         Some(GitSecret::Token(token)) => Some(basic(&format!("x-access-token:{token}"))),
         None => user_info(&wanted.remote).map(|info| match info.contains(':') {

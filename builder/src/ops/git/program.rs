@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::Wanted;
-use super::isolation::{authorization, config_text, environment, without_password};
+use super::isolation::{authorization, config_text, environment, known_hosts, without_password};
 use super::received::{Received, complaints};
 use super::size::{self, Limits};
 use crate::error::Cause;
@@ -73,9 +73,13 @@ impl Git {
         }
         let authorization = authorization(wanted, session)?;
         write_private(&config, &config_text(&wanted.remote, authorization.as_deref()))?;
-        let mut environment = environment(session, &home, &config);
-        let agent =
-            session.ssh.agent("default")?.map(|agent| ssh::listen(&dir.join(AGENT), agent)).transpose()?;
+        let known = wanted.access.known_hosts.as_deref();
+        if let Some(lines) = known {
+            write_private(&known_hosts(&home), lines)?;
+        }
+        let mut environment = environment(session, &home, &config, known.is_some());
+        let id = wanted.access.agent.as_deref().unwrap_or("default");
+        let agent = session.ssh.agent(id)?.map(|agent| ssh::listen(&dir.join(AGENT), agent)).transpose()?;
         if agent.is_some() {
             environment.insert("SSH_AUTH_SOCK".to_owned(), dir.join(AGENT).to_string_lossy().into_owned());
         }

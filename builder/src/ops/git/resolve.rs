@@ -161,7 +161,7 @@ fn find(listed: &str, reference: &str) -> Option<Pinned> {
 
 #[cfg(test)]
 mod tests {
-    use kiln_graph::{GitTimes, Submodules};
+    use kiln_graph::{GitAccess, GitTimes, Submodules};
 
     use super::*;
 
@@ -175,6 +175,7 @@ mod tests {
             submodules: Submodules::Recursive,
             times: GitTimes::Checkout,
             fetch_by_commit: false,
+            access: GitAccess::default(),
         }
     }
 

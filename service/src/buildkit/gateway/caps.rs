@@ -13,7 +13,6 @@ const FRONTEND: &[&str] = &[
     "reference.output",
     "return",
     "returnmap",
-    "importcaches",
     "proto.refarray",
     "gateway.solve.metadata",
     "gateway.solve.evaluate",
@@ -39,7 +38,6 @@ const LLB: &[&str] = &[
     "source.local.followpaths",
     "source.local.excludepatterns",
     "source.local.sharedkeyhint",
-    "source.local.differ",
     "source.git",
     "source.git.keepgitdir",
     "source.git.fullurl",
@@ -52,7 +50,6 @@ const LLB: &[&str] = &[
     "source.git.mtime",
     "source.git.fetchbycommit",
     "source.http",
-    "source.http.auth",
     "source.http.checksum",
     "source.http.perm",
     // BuildKit's own spelling.

@@ -1,8 +1,8 @@
 //! Processes of LLB.
 
 use bollard_buildkit_proto::pb;
-use kiln_engine::Result;
 use kiln_engine::oci::Platform;
+use kiln_engine::{Error, Result};
 use kiln_graph::{CacheSharing, Device, ExecOp, ExtraHost, Mount, Network, Security};
 
 use super::{Inputs, Reading, wrong};
@@ -27,6 +27,9 @@ impl Reading<'_> {
         let meta = meta.ok_or_else(|| wrong("a process without arguments"))?;
         if meta.args.len() + meta.env.len() > MAX_WORDS {
             return Err(wrong("a process has too many arguments or variables"));
+        }
+        if !meta.cgroup_parent.is_empty() {
+            return Err(Error::not_implemented("a control group for a process"));
         }
         let (network, security) = (network_of(network)?, security_of(security)?);
         let mut read = mounts_of(mounts, &mut |input, looked_at| self.mount_input(input, inputs, looked_at))?;

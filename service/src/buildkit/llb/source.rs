@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use bollard_buildkit_proto::pb;
 use kiln_engine::oci::{Digest, Platform, Reference};
 use kiln_engine::{Error, Result, boolean};
-use kiln_graph::{ChmodSpec, GitTimes, Owner, Principal, SourceOp, Submodules};
+use kiln_graph::{ChmodSpec, GitAccess, GitTimes, Owner, Principal, SourceOp, Submodules};
 
-use super::wrong;
+use super::{Around, wrong};
 
 /// The name of a download that says none.
 const DOWNLOAD: &str = "__unnamed__";
 /// The longest name of a file.
 const MAX_NAME: usize = 255;
 /// Attributes whose meaning would be lost.
-const UNKNOWN: [&str; 6] = [
+const UNKNOWN: [&str; 7] = [
+    "http.authheadersecret",
     "image.layerlimit",
     "oci.layerlimit",
     "local.metadatatransfer",
@@ -23,7 +24,7 @@ const UNKNOWN: [&str; 6] = [
     "git.sig.pubkey",
 ];
 
-pub(super) fn read(source: &pb::SourceOp, platform: Platform) -> Result<SourceOp> {
+pub(super) fn read(source: &pb::SourceOp, platform: Platform, around: &Around<'_>) -> Result<SourceOp> {
     let pb::SourceOp { identifier, attrs } = source;
     if let Some(key) = UNKNOWN.iter().find(|key| attrs.contains_key(**key)) {
         return Err(Error::not_implemented(format!("the attribute `{key}` of a source")));
@@ -31,8 +32,8 @@ pub(super) fn read(source: &pb::SourceOp, platform: Platform) -> Result<SourceOp
     let no_scheme = || wrong(format!("the source `{}` has no scheme", identifier.escape_debug()));
     let (scheme, rest) = identifier.split_once("://").ok_or_else(no_scheme)?;
     match scheme {
-        "docker-image" => image(rest, platform),
-        "local" => local(rest, attrs),
+        "docker-image" => image(rest, attrs, platform, around),
+        "local" => local(rest, attrs, around),
         "git" => git(rest, attrs),
         "http" | "https" => http(identifier, rest, attrs),
         "oci-layout" => layout(rest, attrs, platform),
@@ -40,12 +41,30 @@ pub(super) fn read(source: &pb::SourceOp, platform: Platform) -> Result<SourceOp
     }
 }
 
-fn image(name: &str, platform: Platform) -> Result<SourceOp> {
+fn image(
+    name: &str,
+    attrs: &BTreeMap<String, String>,
+    platform: Platform,
+    around: &Around<'_>,
+) -> Result<SourceOp> {
     let reference: Reference = name.parse().map_err(|error| wrong(format!("{error}")))?;
-    Ok(SourceOp::Image { reference: reference.with_default_tag(), platform })
+    let reference = reference.with_default_tag();
+    let here = match attrs.get("image.resolvemode").map(String::as_str) {
+        // Its registry is asked what a tag means.
+        None | Some("" | "default" | "pull") => None,
+        Some("local") => (around.image)(&reference, &platform)?,
+        Some(other) => return Err(wrong(format!("`image.resolvemode={}`", other.escape_debug()))),
+    };
+    Ok(SourceOp::Image { reference: here.unwrap_or(reference), platform })
 }
 
-fn local(name: &str, attrs: &BTreeMap<String, String>) -> Result<SourceOp> {
+fn local(name: &str, attrs: &BTreeMap<String, String>, around: &Around<'_>) -> Result<SourceOp> {
+    if attrs.get("local.differ").is_some_and(|differ| differ != "metadata") {
+        return Err(Error::not_implemented("`local.differ` other than `metadata`"));
+    }
+    if attrs.get("local.session").is_some_and(|session| !session.is_empty() && session != around.session) {
+        return Err(Error::not_implemented("a folder of another session than the build's"));
+    }
     let list = |key: &str| match attrs.get(key) {
         None => Ok(Vec::new()),
         Some(text) => serde_json::from_str::<Option<Vec<String>>>(text)
@@ -65,6 +84,7 @@ fn git(rest: &str, attrs: &BTreeMap<String, String>) -> Result<SourceOp> {
     let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let flag = |key: &str| attrs.get(key).and_then(|text| boolean::parse(text)).unwrap_or(false);
+    let name = |key: &str| attrs.get(key).and_then(|text| given(text));
     let remote = attrs.get("git.fullurl").map(|url| url.split('#').next().unwrap_or_default().to_owned());
     Ok(SourceOp::Git {
         remote: remote.unwrap_or_else(|| format!("https://{place}")),
@@ -78,6 +98,12 @@ fn git(rest: &str, attrs: &BTreeMap<String, String>) -> Result<SourceOp> {
             _ => GitTimes::Checkout,
         },
         fetch_by_commit: flag("git.fetchbycommit"),
+        access: GitAccess {
+            token_secret: name("git.authtokensecret"),
+            header_secret: name("git.authheadersecret"),
+            known_hosts: name("git.knownsshhosts"),
+            agent: name("git.mountsshsock"),
+        },
     })
 }
 

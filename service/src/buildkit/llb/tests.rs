@@ -38,6 +38,14 @@ fn mount(input: i64, dest: &str, output: i64) -> pb::Mount {
     pb::Mount { input, dest: dest.to_owned(), output, ..pb::Mount::default() }
 }
 
+/// Where only `here` is here.
+fn read(definition: &pb::Definition) -> Result<Graph> {
+    let here = |name: &Reference, _: &Platform| {
+        Ok((name.repository() == "library/here").then(|| name.with_digest(Digest::of(b"here"))))
+    };
+    Graph::read(definition, &Around { session: "mine", image: &here })
+}
+
 fn exec(mounts: Vec<pb::Mount>) -> pb::ExecOp {
     let meta = pb::Meta { args: vec!["true".to_owned()], cwd: "/".to_owned(), ..pb::Meta::default() };
     pb::ExecOp { meta: Some(meta), mounts, ..pb::ExecOp::default() }
@@ -55,7 +63,7 @@ fn copy(src: &str) -> pb::FileAction {
 }
 
 fn text(definition: &pb::Definition) -> String {
-    let graph = Graph::read(definition).unwrap();
+    let graph = read(definition).unwrap();
     kiln_graph::render::text(&graph.definition, &[graph.root])
 }
 
@@ -63,7 +71,7 @@ fn refused(op: pb::op::Op, inputs: usize) -> String {
     let mut wire = Wire::default();
     let inputs = (0..inputs).map(|number| wire.source(&format!("docker-image://i{number}"), &[])).collect();
     let root = wire.add(op, inputs);
-    Graph::read(&wire.finish(root)).unwrap_err().message
+    read(&wire.finish(root)).unwrap_err().message
 }
 
 #[test]
@@ -80,7 +88,7 @@ fn every_kind_of_op_becomes_a_vertex() {
     let both = vec![pb::MergeInput { input: 0 }, pb::MergeInput { input: 1 }];
     let root = wire.add(pb::op::Op::Merge(pb::MergeOp { inputs: both }), vec![base, diff]);
     let definition = wire.finish(root);
-    let graph = Graph::read(&definition).unwrap();
+    let graph = read(&definition).unwrap();
     let kinds: Vec<&str> = graph.definition.vertices().map(|(_, vertex)| vertex.op.kind()).collect();
     assert_eq!(kinds, ["source", "source", "file", "exec", "diff", "merge"]);
     assert!(graph.digests.iter().all(Option::is_some));
@@ -93,7 +101,7 @@ fn a_local_context_is_copied_where_somebody_works_on_it() {
     let context = wire.source("local://context", &[]);
     let seen = pb::Mount { readonly: true, ..mount(0, "/seen", -1) };
     let root = wire.add(pb::op::Op::Exec(exec(vec![seen, mount(0, "/", 0)])), vec![context]);
-    let graph = Graph::read(&wire.finish(root)).unwrap();
+    let graph = read(&wire.finish(root)).unwrap();
     let (_, exec) = graph.definition.vertices().last().unwrap();
     let Op::Exec(op) = &exec.op else { panic!("no exec") };
     assert_eq!((op.mounts[0].target(), op.mounts[1].target()), (Some("/"), Some("/seen")));
@@ -102,13 +110,13 @@ fn a_local_context_is_copied_where_somebody_works_on_it() {
     assert_eq!(graph.definition.vertex(of(1)).op.kind(), "source");
     let mut wire = Wire::default();
     let context = wire.source("local://context", &[]);
-    let graph = Graph::read(&wire.finish(context)).unwrap();
+    let graph = read(&wire.finish(context)).unwrap();
     assert_eq!(graph.definition.vertex(graph.root.unwrap().vertex).op.kind(), "file");
 }
 
 #[test]
 fn nothing_is_a_graph_too() {
-    assert_eq!(Graph::read(&pb::Definition::default()).unwrap().root, None);
+    assert_eq!(read(&pb::Definition::default()).unwrap().root, None);
 }
 
 #[test]
@@ -118,7 +126,7 @@ fn a_long_chain_is_no_deep_recursion() {
     for _ in 0..20_000 {
         last = wire.add(pb::op::Op::Exec(exec(vec![mount(0, "/", 0)])), vec![last]);
     }
-    assert_eq!(Graph::read(&wire.finish(last)).unwrap().definition.len(), 20_001);
+    assert_eq!(read(&wire.finish(last)).unwrap().definition.len(), 20_001);
 }
 
 /// B05: modes that nobody knows are not taken for the nearest.
@@ -167,17 +175,17 @@ fn what_is_malformed_is_refused() {
         assert!(!refused(op, inputs).is_empty(), "case {number}");
     }
     let strange = pb::Input { digest: "sha256:0".to_owned(), index: 0 };
-    assert!(Graph::read(&Wire::default().finish(strange)).is_err());
+    assert!(read(&Wire::default().finish(strange)).is_err());
     let mut wire = Wire::default();
     let base = wire.source("docker-image://busybox", &[]);
     for index in [1, -1, i64::MAX] {
         let mut wire = Wire { definition: wire.definition.clone() };
         let root = wire
             .add(pb::op::Op::Exec(exec(vec![mount(0, "/", 0)])), vec![pb::Input { index, ..base.clone() }]);
-        assert!(Graph::read(&wire.finish(root)).is_err(), "output {index}");
+        assert!(read(&wire.finish(root)).is_err(), "output {index}");
     }
     let garbage = pb::Definition { def: vec![b"\xff\xff".to_vec()], ..pb::Definition::default() };
-    assert!(Graph::read(&garbage).is_err());
+    assert!(read(&garbage).is_err());
 }
 
 /// B07, B08 at this door: what a source says of names leads nowhere.
@@ -186,7 +194,7 @@ fn sources_are_known_and_their_names_are_names() {
     let one = |identifier: &str, attrs: &[(&str, &str)]| {
         let mut wire = Wire::default();
         let root = wire.source(identifier, attrs);
-        Graph::read(&wire.finish(root))
+        read(&wire.finish(root))
     };
     for name in ["../../x", "..", ".", "a/b", "a\0b"] {
         assert!(one("https://h/f", &[("http.filename", name)]).is_err(), "{name}");
@@ -213,11 +221,51 @@ fn sources_are_known_and_their_names_are_names() {
     assert!(keep_git_dir);
 }
 
+/// What the capabilities promise is done or refused, and never left out.
+#[test]
+fn attributes_of_sources_have_their_effect() {
+    let one = |identifier: &str, attrs: &[(&str, &str)]| {
+        let mut wire = Wire::default();
+        let root = wire.source(identifier, attrs);
+        let graph = read(&wire.finish(root))?;
+        let (_, vertex) = graph.definition.vertices().next().unwrap();
+        let Op::Source(source) = vertex.op.clone() else { panic!("no source") };
+        Ok::<_, Error>(source)
+    };
+    let image = |name: &str, mode: &str| {
+        let source = one(&format!("docker-image://{name}"), &[("image.resolvemode", mode)]).unwrap();
+        let SourceOp::Image { reference, .. } = source else { panic!("no image") };
+        reference.digest().is_some()
+    };
+    assert!(image("here", "local") && !image("here", "pull") && !image("here", "default"));
+    assert!(!image("elsewhere", "local"));
+    assert!(one("docker-image://here", &[("image.resolvemode", "other")]).is_err());
+    for (key, value, fits) in [
+        ("local.session", "mine", true),
+        ("local.session", "another", false),
+        ("local.differ", "metadata", true),
+        ("local.differ", "none", false),
+    ] {
+        assert_eq!(one("local://c", &[(key, value)]).is_ok(), fits, "{key}={value}");
+    }
+    let attributes = [
+        ("git.authtokensecret", "T"),
+        ("git.authheadersecret", "H"),
+        ("git.knownsshhosts", "h ssh-ed25519 AAAA"),
+        ("git.mountsshsock", "agent"),
+    ];
+    let SourceOp::Git { access, .. } = one("git://h/r.git", &attributes).unwrap() else { panic!() };
+    let given = |text: &str| Some(text.to_owned());
+    assert_eq!((access.token_secret, access.header_secret), (given("T"), given("H")));
+    assert_eq!((access.known_hosts, access.agent), (given("h ssh-ed25519 AAAA"), given("agent")));
+    assert!(one("https://h/f", &[("http.authheadersecret", "x")]).is_err());
+}
+
 proptest! {
     /// B06: whatever a stranger sends is a graph or an error.
     #[test]
     fn no_bytes_make_it_panic(ops in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..6)) {
-        drop(Graph::read(&pb::Definition { def: ops, ..pb::Definition::default() }));
+        drop(read(&pb::Definition { def: ops, ..pb::Definition::default() }));
     }
 
     /// The same with ops that are almost right.
@@ -236,6 +284,6 @@ proptest! {
         let ran = wire.add(pb::op::Op::Exec(exec(mounts)), vec![base.clone()]);
         let action = pb::FileAction { input: inputs[2] % 4, secondary_input: inputs[3] % 4, output: outputs[2], ..copy("a") };
         let copied = wire.add(pb::op::Op::File(pb::FileOp { actions: vec![action] }), vec![ran, base]);
-        drop(Graph::read(&wire.finish(copied)));
+        drop(read(&wire.finish(copied)));
     }
 }
