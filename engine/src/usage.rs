@@ -41,11 +41,17 @@ impl Engine {
             size: amount.bytes,
             reclaimable: amount.reclaimable,
         };
+        let received = self.received_usage()?;
+        let mut cache = line("Build Cache", &usage.build_cache);
+        cache.total += received.total;
+        cache.active += received.active;
+        cache.size += received.bytes;
+        cache.reclaimable += received.reclaimable;
         Ok(vec![
             line("Images", &usage.images),
             line("Containers", &usage.containers),
             line("Local Volumes", &usage.volumes),
-            line("Build Cache", &usage.build_cache),
+            cache,
         ])
     }
 
@@ -58,7 +64,7 @@ impl Engine {
         let images = if options.all { ImagePrune::Unused } else { ImagePrune::Dangling };
         let store = StorePrune { images, build_cache: true, cache_mounts: options.all, before: None };
         let pruned = self.store().prune(&store)?;
-        self.prune_received()?;
+        report.reclaimed += self.prune_received()?.1;
         for image in pruned.images {
             report.deleted.extend(image.names.iter().map(|name| format!("untagged: {name}")));
             report.deleted.extend(image.config.iter().map(|id| format!("deleted: {id}")));
@@ -68,7 +74,7 @@ impl Engine {
     }
 
     /// Removes what builds remember and nobody used since `before`; where that is not said, contexts that were received go
-    /// too. With `all` the directories of cache mounts as well. Bytes freed by the store, and how many results are gone.
+    /// too. With `all` the directories of cache mounts as well. Bytes freed, and how many results are gone.
     pub fn prune_build_cache(&self, all: bool, before: Option<SystemTime>) -> Result<(u64, usize)> {
         let pruned = self.store().prune(&StorePrune {
             images: ImagePrune::default(),
@@ -76,10 +82,8 @@ impl Engine {
             cache_mounts: all,
             before,
         })?;
-        if before.is_none() {
-            self.prune_received()?;
-        }
-        Ok((pruned.freed, pruned.records))
+        let received = if before.is_none() { self.prune_received()?.1 } else { 0 };
+        Ok((pruned.freed + received, pruned.records))
     }
 
     /// Reads everything in the store again; what is broken, each as a line. `repair` removes it.

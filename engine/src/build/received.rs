@@ -6,11 +6,13 @@
 
 mod receiving;
 
+use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use kiln_oci::Digest;
 use kiln_sys::fs::{self, FileLock, Root, try_lock_file};
@@ -21,8 +23,13 @@ pub use receiving::{Filling, Receiving};
 
 /// The folder beneath the state root.
 const FOLDER: &str = "received";
-/// The most folders of one key.
-const MAX_COPIES: usize = 64;
+/// The most folders of one key; who comes then gets one for once.
+const MAX_COPIES: usize = 16;
+/// The most folders that are kept for the next time, and the longest that one is kept unused.
+const MAX_FOLDERS: usize = 256;
+const MAX_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// The lock of a folder, whose time says when it was last used.
+const LOCK: &str = "lock";
 
 /// What tells folders apart that are used once.
 static ONCE: AtomicU64 = AtomicU64::new(0);
@@ -43,51 +50,136 @@ impl Engine {
     pub fn received(&self, key: &str) -> Result<Received> {
         let name = Digest::of(key.as_bytes());
         let parent = self.store().root().join(FOLDER);
-        let failed = |error: std::io::Error| Error::internal("make a folder for a context", error);
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
         for copy in 0..MAX_COPIES {
             let dir = parent.join(format!("{}-{copy}", name.hex()));
-            let path = dir.join("data");
-            builder.create(&path).map_err(failed)?;
-            let lock = match try_lock_file(&dir.join("lock")) {
-                Ok(lock) => lock.filter(|lock| is_there(lock, &dir.join("lock"))),
-                // A prune took the folder away in between.
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(Error::internal("lock a folder for a context", error)),
-            };
-            if let (Some(lock), Ok(root)) = (lock, Root::open(&path)) {
-                return Ok(Received { root, path, _lock: lock, once: false });
+            let is_new = !dir.exists();
+            if let Some(received) = take(&dir)? {
+                if is_new {
+                    self.tidy_received(&parent)?;
+                }
+                return Ok(received);
             }
         }
-        Err(Error::conflict(format!("{MAX_COPIES} builds receive the same context now")))
+        self.received_once()
     }
 
     /// An empty folder for files that nobody sends again; gone when it is dropped. Blocking.
     pub fn received_once(&self) -> Result<Received> {
-        let number = ONCE.fetch_add(1, Ordering::Relaxed);
-        let mut received = self.received(&format!("once\0{}\0{number}", std::process::id()))?;
-        // A process of the same number may have left one.
-        received.receive().finish()?;
-        received.once = true;
-        Ok(received)
-    }
-
-    /// Removes folders that nobody uses; how many.
-    pub(crate) fn prune_received(&self) -> Result<usize> {
-        let failed = |error: kiln_sys::Error| Error::internal("remove received contexts", error);
-        let path = self.store().root().join(FOLDER);
-        let Ok(parent) = Root::open(&path) else { return Ok(0) };
-        let mut removed = 0;
-        for found in fs::read_dir(parent.as_fd()).map_err(failed)? {
-            let lock = try_lock_file(&path.join(&found.name).join("lock"));
-            if let Ok(Some(_lock)) = lock {
-                fs::remove_tree(parent.as_fd(), &found.name).map_err(failed)?;
-                removed += 1;
+        let parent = self.store().root().join(FOLDER);
+        loop {
+            let number = ONCE.fetch_add(1, Ordering::Relaxed);
+            let dir = parent.join(format!("once-{}-{number}", std::process::id()));
+            // A process of the same number may have left one.
+            if let Some(mut received) = take(&dir)? {
+                received.receive().finish()?;
+                received.once = true;
+                return Ok(received);
             }
         }
-        Ok(removed)
     }
+
+    /// Removes folders that nobody uses; how many, and the bytes in them.
+    pub(crate) fn prune_received(&self) -> Result<(usize, u64)> {
+        let path = self.store().root().join(FOLDER);
+        let (mut removed, mut bytes) = (0, 0);
+        for (name, _) in folders(&path)? {
+            let size = occupied(&path.join(&name));
+            if remove(&path, &name)? {
+                removed += 1;
+                bytes += size;
+            }
+        }
+        Ok((removed, bytes))
+    }
+
+    /// How many folders there are and are used, and the bytes of all and of those that are not.
+    pub(crate) fn received_usage(&self) -> Result<ReceivedUsage> {
+        let path = self.store().root().join(FOLDER);
+        let mut usage = ReceivedUsage::default();
+        for (name, _) in folders(&path)? {
+            let dir = path.join(&name);
+            let (bytes, is_used) = (occupied(&dir), !matches!(try_lock_file(&dir.join(LOCK)), Ok(Some(_))));
+            usage.total += 1;
+            usage.active += usize::from(is_used);
+            usage.bytes += bytes;
+            usage.reclaimable += if is_used { 0 } else { bytes };
+        }
+        Ok(usage)
+    }
+
+    /// Removes folders of long ago, and those of the longest ago where there are too many.
+    fn tidy_received(&self, parent: &Path) -> Result<()> {
+        let mut all = folders(parent)?;
+        all.sort_by_key(|(_, used)| *used);
+        let too_many = all.len().saturating_sub(MAX_FOLDERS);
+        let old = SystemTime::now().checked_sub(MAX_AGE);
+        for (number, (name, used)) in all.iter().enumerate() {
+            if number < too_many || old.is_some_and(|old| *used < old) {
+                remove(parent, name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What folders of received files take.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReceivedUsage {
+    pub(crate) total: usize,
+    pub(crate) active: usize,
+    pub(crate) bytes: u64,
+    pub(crate) reclaimable: u64,
+}
+
+/// The folder `dir`, unless somebody uses it.
+fn take(dir: &Path) -> Result<Option<Received>> {
+    let failed = |error: std::io::Error| Error::internal("make a folder for a context", error);
+    let (path, lock) = (dir.join("data"), dir.join(LOCK));
+    DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
+    let held = match try_lock_file(&lock) {
+        Ok(held) => held.filter(|held| is_there(held, &lock)),
+        // A prune took the folder away in between.
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(Error::internal("lock a folder for a context", error)),
+    };
+    let (Some(held), Ok(root)) = (held, Root::open(&path)) else { return Ok(None) };
+    held.file().set_modified(SystemTime::now()).map_err(failed)?;
+    Ok(Some(Received { root, path, _lock: held, once: false }))
+}
+
+/// The folders of a root and when each was last used.
+fn folders(path: &Path) -> Result<Vec<(OsString, SystemTime)>> {
+    let failed = |error: kiln_sys::Error| Error::internal("look at received contexts", error);
+    let Ok(parent) = Root::open(path) else { return Ok(Vec::new()) };
+    let found = fs::read_dir(parent.as_fd()).map_err(failed)?;
+    let used = |name: &OsStr| std::fs::metadata(path.join(name).join(LOCK)).and_then(|lock| lock.modified());
+    // One without a lock is about to be made.
+    Ok(found.into_iter().filter_map(|found| used(&found.name).ok().map(|used| (found.name, used))).collect())
+}
+
+/// Removes a folder, unless somebody uses it; whether it did.
+fn remove(parent: &Path, name: &OsStr) -> Result<bool> {
+    let failed = |error: kiln_sys::Error| Error::internal("remove received contexts", error);
+    let Ok(Some(_lock)) = try_lock_file(&parent.join(name).join(LOCK)) else { return Ok(false) };
+    let parent = Root::open(parent).map_err(failed)?;
+    fs::remove_tree(parent.as_fd(), name).map_err(failed)?;
+    Ok(true)
+}
+
+/// The bytes on the disk of what is in a folder, as far as it can be read.
+fn occupied(dir: &Path) -> u64 {
+    const BLOCK: u64 = 512;
+    let (mut bytes, mut todo) = (0, vec![dir.to_owned()]);
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            bytes += metadata.blocks() * BLOCK;
+            if metadata.is_dir() {
+                todo.push(entry.path());
+            }
+        }
+    }
+    bytes
 }
 
 /// Whether a lock is on the file that has its name now, and not on one that a prune took away.

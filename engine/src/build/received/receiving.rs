@@ -1,6 +1,6 @@
 //! A transfer into a folder: what the sender names is checked, and what it need not send again is found.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
@@ -29,6 +29,8 @@ const NANOSECONDS: i64 = 1_000_000_000;
 #[derive(Debug)]
 pub struct Receiving<'a> {
     root: &'a Root,
+    /// Whether we can give files away, which root alone can.
+    gives: bool,
     last: Vec<u8>,
     /// The bytes of what was named so far.
     bytes: usize,
@@ -49,8 +51,11 @@ pub struct Filling {
 
 impl<'a> Receiving<'a> {
     pub(super) fn new(root: &'a Root) -> Receiving<'a> {
+        // The folder is ours.
+        let gives = fs::fstat(root.as_fd()).is_ok_and(|stat| stat.uid == 0);
         Receiving {
             root,
+            gives,
             last: Vec::new(),
             bytes: 0,
             named: HashSet::new(),
@@ -71,8 +76,9 @@ impl Receiving<'_> {
         if entry.node == TreeNode::Special {
             return Ok(false);
         }
+        let gives = self.gives;
         let (dir, name) = self.next_place(&entry.path)?;
-        let kept = put(dir, &name, entry).map_err(|error| refused(&entry.path, error))?;
+        let kept = put(dir, &name, entry, gives).map_err(|error| refused(&entry.path, error))?;
         self.named.insert(entry.path.clone());
         match &entry.node {
             TreeNode::Directory => drop(self.directories.insert(entry.path.clone(), entry.clone())),
@@ -198,7 +204,7 @@ impl Filling {
         let set = || {
             own(&file, OsStr::new(""), &entry)?;
             fs::fchmod(file.as_fd(), entry.mode & 0o7777)?;
-            for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_carried(name)) {
+            for (name, value) in carried(&entry) {
                 fs::xattr::fset(file.as_fd(), OsStr::from_bytes(name), value)?;
             }
             fs::futimens(file.as_fd(), None, Some(time(entry.mtime)))
@@ -208,9 +214,14 @@ impl Filling {
 }
 
 /// Makes what needs no content, and room for what does; whether it was there already.
-fn put(dir: &OwnedFd, name: &OsStr, entry: &TreeEntry) -> std::result::Result<bool, kiln_sys::Error> {
+fn put(
+    dir: &OwnedFd,
+    name: &OsStr,
+    entry: &TreeEntry,
+    gives: bool,
+) -> std::result::Result<bool, kiln_sys::Error> {
     match statat(dir.as_fd(), name) {
-        Ok(stat) if is_same(dir, name, &stat, entry) => return Ok(true),
+        Ok(stat) if is_same(dir, name, (&stat, entry), gives) => return Ok(true),
         Ok(_) => fs::remove_tree(dir.as_fd(), name)?,
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
@@ -232,20 +243,45 @@ fn put(dir: &OwnedFd, name: &OsStr, entry: &TreeEntry) -> std::result::Result<bo
 }
 
 /// Whether what is there is what is meant, by its metadata.
-fn is_same(dir: &impl AsFd, name: &OsStr, stat: &Stat, entry: &TreeEntry) -> bool {
+fn is_same(dir: &impl AsFd, name: &OsStr, (stat, entry): (&Stat, &TreeEntry), gives: bool) -> bool {
     let same_mode = stat.permissions() == entry.mode & 0o7777;
+    let is_owned = !gives || (stat.uid, stat.gid) == (entry.uid, entry.gid);
+    let same = same_mode && is_owned;
     match (&entry.node, stat.file_type()) {
         // Directories get their metadata at the end.
         (TreeNode::Directory, FileType::Directory) => true,
         (TreeNode::File(size), FileType::RegularFile) => {
-            same_mode && stat.nlink == 1 && stat.size == *size && stat.mtime == time(entry.mtime)
+            same && stat.nlink == 1
+                && stat.size == *size
+                && stat.mtime == time(entry.mtime)
+                && has_attributes(dir, name, entry)
         }
         (TreeNode::Symlink(text), FileType::Symlink) => {
-            fs::readlinkat(dir.as_fd(), name).is_ok_and(|there| there.as_os_str().as_bytes() == &text[..])
+            is_owned
+                && fs::readlinkat(dir.as_fd(), name)
+                    .is_ok_and(|there| there.as_os_str().as_bytes() == &text[..])
         }
-        (TreeNode::Fifo, FileType::Fifo) => same_mode,
+        (TreeNode::Fifo, FileType::Fifo) => same,
         _ => false,
     }
+}
+
+/// Whether a file has the attributes that it should, and no other that is carried.
+fn has_attributes(dir: &impl AsFd, name: &OsStr, entry: &TreeEntry) -> bool {
+    let wanted: BTreeMap<&[u8], &[u8]> =
+        carried(entry).map(|(name, value)| (&name[..], &value[..])).collect();
+    let Ok(there) = fs::xattr::list(dir.as_fd(), name) else { return false };
+    let there: Vec<_> = there.iter().filter(|name| is_carried(name.as_bytes())).collect();
+    let is_same = |attribute: &OsString| {
+        let value = fs::xattr::get(dir.as_fd(), name, attribute).ok().flatten();
+        value.is_some() && value.as_deref() == wanted.get(attribute.as_bytes()).copied()
+    };
+    there.len() == wanted.len() && there.into_iter().all(is_same)
+}
+
+/// The attributes of a file that come with it.
+fn carried(entry: &TreeEntry) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
+    entry.xattrs.iter().filter(|(name, _)| is_carried(name))
 }
 
 /// Gives a file to whom it belongs, where that is somebody else and we may.

@@ -74,7 +74,14 @@ fn two_users_of_a_key_have_two_folders_and_a_prune_takes_what_nobody_uses() {
     let (first, second) = (engine.received("key").unwrap(), engine.received("key").unwrap());
     assert_ne!(first.path(), second.path());
     drop(second);
-    assert_eq!(engine.prune_received().unwrap(), 1);
+    send(&first, &[file("a", "x")]).unwrap();
+    let used = engine.received_usage().unwrap();
+    assert_eq!((used.total, used.active), (2, 1));
+    assert!(used.bytes > used.reclaimable && used.reclaimable > 0);
+    let cache = engine.usage().unwrap().pop().unwrap();
+    assert_eq!((cache.total, cache.size), (2, used.bytes), "it counts as build cache");
+    assert_eq!(engine.prune_build_cache(false, None).unwrap().0, used.reclaimable);
+    assert_eq!(engine.received_usage().unwrap().total, 1);
     assert!(first.path().exists());
     assert_ne!(engine.received("other").unwrap().path(), first.path());
 }
@@ -130,4 +137,45 @@ fn names_that_lead_elsewhere_are_refused_and_nothing_outside_changes() {
         assert_eq!(error.kind, crate::ErrorKind::InvalidInput, "{names:?}: {}", error.chain());
     }
     assert_eq!(std::fs::read_to_string(canary).unwrap(), "alive");
+}
+
+#[test]
+fn a_file_whose_owner_or_attributes_changed_travels_again() {
+    let (_dir, engine) = engine();
+    let received = engine.received("key").unwrap();
+    let marked = |owner: u32, value: &str| {
+        let (mut entry, content) = file("a", "x");
+        entry.uid = owner;
+        entry.xattrs = vec![(b"user.a".to_vec(), value.as_bytes().to_vec())];
+        (entry, content)
+    };
+    let owner = std::fs::metadata(received.path()).unwrap().uid();
+    assert_eq!(send(&received, &[marked(owner, "1")]).unwrap(), ["a"]);
+    let has_attributes = !kiln_sys::fs::xattr::list(received.root.as_fd(), "a").unwrap().is_empty();
+    assert!(send(&received, &[marked(owner, "1")]).unwrap().is_empty() || !has_attributes);
+    assert_eq!(send(&received, &[marked(owner, "2")]).unwrap(), ["a"]);
+    assert_eq!(send(&received, &[file("a", "x")]).unwrap(), ["a"], "one attribute less");
+    if owner == 0 {
+        let mut other = file("a", "x");
+        other.0.gid = 7;
+        assert_eq!(send(&received, std::slice::from_ref(&other)).unwrap(), ["a"]);
+        assert!(send(&received, &[other]).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn folders_of_one_key_and_of_all_have_a_limit() {
+    let (_dir, engine) = engine();
+    let all: Vec<Received> = (0..MAX_COPIES).map(|_| engine.received("key").unwrap()).collect();
+    let further = engine.received("key").unwrap();
+    assert!(further.once, "who comes then is not refused, and leaves nothing");
+    drop(further);
+    let parent = all[0].path().parent().unwrap().parent().unwrap().to_owned();
+    let old = all[3].path().parent().unwrap().to_owned();
+    drop(all);
+    let long_ago = SystemTime::now() - MAX_AGE - Duration::from_secs(60);
+    std::fs::File::open(old.join(LOCK)).unwrap().set_modified(long_ago).unwrap();
+    (0..MAX_FOLDERS).for_each(|number| drop(engine.received(&number.to_string()).unwrap()));
+    assert!(!old.exists());
+    assert_eq!(std::fs::read_dir(parent).unwrap().count(), MAX_FOLDERS);
 }
