@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use kiln_engine::oci::layout::{INDEX_FILE, LAYOUT, LAYOUT_FILE, blob_path};
 use kiln_engine::oci::parse::{Document, MAX_MANIFEST, parse_manifest};
-use kiln_engine::oci::{Descriptor, Digest};
+use kiln_engine::oci::{Descriptor, Digest, Digester};
 use kiln_engine::{Error, ErrorKind, Result};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Status};
@@ -23,6 +23,8 @@ const CONTEXTS: &str = "oci:";
 /// The most documents of one image, and the most bytes of one of its blobs.
 const MAX_DOCUMENTS: usize = 1000;
 const MAX_BLOB: u64 = 64 << 30;
+/// Bytes of a file that are read at once.
+const BUFFER: usize = 128 << 10;
 
 /// `containerd.services.content.v1.ReadContentRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -93,6 +95,21 @@ fn without_tag(store: &str) -> &str {
     }
 }
 
+/// Whether a file is what a digest says.
+fn is(path: &Path, digest: &Digest) -> bool {
+    let mut digester = Digester::new(digest.algorithm());
+    let mut read = || {
+        let (mut file, mut buffer) = (File::open(path)?, vec![0; BUFFER]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok::<(), std::io::Error>(()),
+                count => digester.update(&buffer[..count]),
+            }
+        }
+    };
+    read().is_ok() && digester.finish() == *digest
+}
+
 struct Source<'a> {
     session: &'a Session,
     store: &'a str,
@@ -102,7 +119,8 @@ struct Source<'a> {
 impl Source<'_> {
     async fn blob(&self, blob: &Descriptor) -> Result<()> {
         let path = self.folder.join(blob_path(&blob.digest));
-        if std::fs::metadata(&path).is_ok_and(|there| there.len() == blob.size) {
+        // What was cut short or changed is there by its name alone.
+        if std::fs::metadata(&path).is_ok_and(|there| there.len() == blob.size) && is(&path, &blob.digest) {
             return Ok(());
         }
         self.fetch(&blob.digest, blob.size.min(MAX_BLOB)).await
@@ -150,5 +168,21 @@ impl Source<'_> {
         };
         let message = status.message();
         Error::new(kind, format!("read `{digest}` of the client's store `{}`: {message}", self.store))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blob");
+        std::fs::write(&path, b"right").unwrap();
+        assert!(is(&path, &Digest::of(b"right")));
+        std::fs::write(&path, b"wrong").unwrap();
+        assert!(!is(&path, &Digest::of(b"right")), "the size alone says nothing");
+        assert!(!is(&dir.path().join("none"), &Digest::of(b"right")));
     }
 }

@@ -14,7 +14,7 @@ use super::filesend::Streams;
 use super::session::Session;
 
 /// The most exporters of one build.
-const MAX_EXPORTERS: usize = 32;
+pub(super) const MAX_EXPORTERS: usize = 32;
 /// Attributes that are for clients, or for nobody any more; `dest` most of all: it would be a path of this machine.
 /// `prefer-image-digest` is what Docker's clients say to stores that know images by their manifests too, as ours does.
 const NOT_OURS: [&str; 6] = ["dest", "context", "buildinfo", "buildinfo-attrs", "tar", "prefer-image-digest"];

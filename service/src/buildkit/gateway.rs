@@ -9,7 +9,7 @@ pub(super) mod inputs;
 mod processes;
 mod returned;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use bollard_buildkit_proto::pb;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use kiln_engine::build::{BuildContainer, Prepared};
+use kiln_engine::build::{BuildContainer, BuiltFiles, Prepared};
 use kiln_engine::progress::ProgressSink;
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
@@ -42,6 +42,8 @@ const BUILD: &str = "buildkit-controlapi-buildid";
 const WAIT: Duration = Duration::from_secs(5);
 /// The most results of one build that are kept for its client.
 const MAX_REFERENCES: usize = 10_000;
+/// The most of them that are open at once: each holds a mount. Another look opens what was closed for it.
+const MAX_OPEN: usize = 32;
 
 /// A graph with those who hear of it, and the attributes that it was made by.
 #[derive(Clone)]
@@ -69,6 +71,8 @@ struct State {
     inputs: HashMap<String, pb::Definition>,
     parts: Vec<Weak<Gateway>>,
     returned: Option<Result<Returned, Status>>,
+    /// The files of results that are open, the oldest first.
+    open: VecDeque<Arc<BuiltFiles>>,
 }
 
 impl Gateway {
@@ -158,6 +162,18 @@ impl Gateway {
         let id = format!("kiln{}-{}", self.name, state.references.len() + 1);
         state.references.insert(id.clone(), Arc::new(reference));
         Ok(id)
+    }
+
+    /// Keeps files open for another look, and closes those of the longest ago.
+    fn keep_open(&self, files: Arc<BuiltFiles>) {
+        let mut state = self.state();
+        if state.closed {
+            return;
+        }
+        state.open.push_back(files);
+        let closed = (state.open.len() > MAX_OPEN).then(|| state.open.pop_front());
+        drop(state);
+        drop(closed);
     }
 
     /// A result that is kept, by this or by one that is part of this.

@@ -8,6 +8,7 @@ use bollard_buildkit_proto::google::rpc;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use kiln_engine::CancellationToken;
 use kiln_engine::build::Input;
+use prost::Message as _;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -15,18 +16,24 @@ use tonic::Status;
 
 use super::blobs::Blob;
 use super::errors;
+use super::exports::MAX_EXPORTERS;
 use super::gateway::Gateway;
 use super::status::Recorder;
 
 /// How long somebody waits for a build that is about to begin.
 const WAIT: Duration = Duration::from_secs(5);
-/// The most builds at once, and those that are remembered.
-const MAX_RUNNING: usize = 256;
+/// The most builds at once, those that wait for their turn included, and the most bytes of what they were asked with.
+const MAX_RUNNING: usize = 4096;
+const MAX_ASKED: usize = 256 << 20;
+/// The most builds that are remembered.
 const MAX_REMEMBERED: usize = 100;
 /// The most bytes of what else is kept of one build.
 const MAX_BLOBS: usize = 4 << 20;
-/// The most bytes of output and else that are kept of builds that are over.
-const MAX_OUTPUT: usize = 64 << 20;
+/// The most bytes that are kept of builds that are over.
+const MAX_KEPT: usize = 64 << 20;
+/// The most bytes of one attribute that are remembered, and of all of a build.
+const MAX_ATTRIBUTE: usize = 4 << 10;
+const MAX_ATTRIBUTES: usize = 64 << 10;
 /// The longest reference.
 const MAX_REFERENCE: usize = 256;
 /// News that a slow listener may be behind.
@@ -51,6 +58,8 @@ pub(super) struct Job {
     context: Mutex<Option<Input>>,
     /// What is kept of it besides its record.
     blobs: Mutex<Vec<Arc<Blob>>>,
+    /// The bytes of what it was asked with.
+    size: usize,
     ended: Mutex<Option<Ended>>,
     pinned: Mutex<bool>,
 }
@@ -61,6 +70,32 @@ pub(super) struct Asked {
     pub(super) frontend: String,
     pub(super) attributes: HashMap<String, String>,
     pub(super) exporters: Vec<Exporter>,
+}
+
+impl Asked {
+    /// What is remembered of a request: all but what is long.
+    fn of(request: &SolveRequest, exporters: &[Exporter]) -> Asked {
+        let mut room = MAX_ATTRIBUTES;
+        let mut short = |key: &str, value: &str| {
+            let size = key.len() + value.len();
+            let fits = size <= MAX_ATTRIBUTE.min(room);
+            room -= if fits { size } else { 0 };
+            fits
+        };
+        let mut exporters = exporters.to_vec();
+        exporters.truncate(MAX_EXPORTERS);
+        exporters.retain(|exporter| short("", &exporter.r#type));
+        exporters.iter_mut().for_each(|exporter| exporter.attrs.retain(|key, value| short(key, value)));
+        let mut attributes: Vec<_> = request.frontend_attrs.iter().collect();
+        // The same are remembered each time.
+        attributes.sort();
+        attributes.retain(|(key, value)| short(key, value));
+        Asked {
+            frontend: request.frontend.chars().take(MAX_REFERENCE).collect(),
+            attributes: attributes.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            exporters,
+        }
+    }
 }
 
 /// How a build ended.
@@ -107,14 +142,9 @@ impl Jobs {
         if reference.is_empty() || reference.len() > MAX_REFERENCE {
             return Err(Status::invalid_argument("a build needs a reference, of 256 bytes at most"));
         }
-        let asked = Asked {
-            frontend: request.frontend.clone(),
-            attributes: request.frontend_attrs.clone().into_iter().collect(),
-            exporters: exporters.to_vec(),
-        };
         let job = Arc::new(Job {
             reference: reference.clone(),
-            asked,
+            asked: Asked::of(request, exporters),
             recorder: Arc::new(Recorder::new(reference)),
             cancel: self.stop.child_token(),
             gateway: Arc::default(),
@@ -122,6 +152,7 @@ impl Jobs {
             began: SystemTime::now(),
             context: Mutex::default(),
             blobs: Mutex::default(),
+            size: request.encoded_len(),
             ended: Mutex::default(),
             pinned: Mutex::default(),
         });
@@ -131,6 +162,9 @@ impl Jobs {
         }
         if state.running.len() >= MAX_RUNNING {
             return Err(Status::resource_exhausted(format!("{MAX_RUNNING} builds run already")));
+        }
+        if state.asked() + job.size > MAX_ASKED {
+            return Err(Status::resource_exhausted("the builds that run or wait ask for too much already"));
         }
         state.running.insert(reference.clone(), job.clone());
         drop(state);
@@ -233,9 +267,14 @@ impl Jobs {
 
 impl State {
     fn is_full(&self) -> bool {
-        let kept = |job: &Arc<Job>| job.recorder.output() + job.kept();
-        let output: usize = self.over.iter().map(kept).sum();
-        self.over.len() > MAX_REMEMBERED || output > MAX_OUTPUT
+        let kept = |job: &Arc<Job>| job.recorder.bytes() + job.kept();
+        let kept: usize = self.over.iter().map(kept).sum();
+        self.over.len() > MAX_REMEMBERED || kept > MAX_KEPT
+    }
+
+    /// The bytes of what those that run were asked with.
+    fn asked(&self) -> usize {
+        self.running.values().map(|job| job.size).sum()
     }
 
     fn find(&self, reference: &str) -> Option<Arc<Job>> {
@@ -294,5 +333,34 @@ impl Job {
 
     fn ended(&self) -> MutexGuard<'_, Option<Ended>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(reference: &str, bytes: usize) -> SolveRequest {
+        let attrs = [("build-arg:A".to_owned(), "x".repeat(bytes)), ("target".to_owned(), "t".to_owned())];
+        SolveRequest { r#ref: reference.to_owned(), frontend_attrs: attrs.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_long_is_not_remembered() {
+        let jobs = Jobs::new(CancellationToken::new());
+        let exporter = Exporter { r#type: "image".to_owned(), attrs: request("", 5000).frontend_attrs };
+        let job = jobs.begin(&request("a", 5000), &vec![exporter; 1000]).unwrap();
+        assert_eq!(job.asked.attributes.keys().collect::<Vec<_>>(), ["target"]);
+        assert_eq!(job.asked.exporters.len(), MAX_EXPORTERS);
+        assert!(job.asked.exporters.iter().all(|exporter| exporter.attrs.len() == 1));
+    }
+
+    #[test]
+    fn builds_that_wait_have_a_limit_in_bytes() {
+        let jobs = Jobs::new(CancellationToken::new());
+        let large = 15 << 20;
+        let begun = (0..100).filter(|number| jobs.begin(&request(&number.to_string(), large), &[]).is_ok());
+        assert_eq!(begun.count(), MAX_ASKED / large);
+        assert!(jobs.begin(&request("small", 10), &[]).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bollard_buildkit_proto::google::protobuf::Timestamp;
 use bollard_buildkit_proto::moby::buildkit::v1::{
@@ -25,6 +25,12 @@ const CLIPPED: &[u8] = b"[output clipped, log limit of the build reached]\n";
 /// The most bytes of warnings that are kept of one build, each with the text that it is about; less than one message may
 /// have. More are counted and not told.
 const MAX_WARNINGS: usize = 12 << 20;
+/// The most bytes of everything that is kept of one build; what comes then is neither kept nor told.
+const MAX_TOLD: usize = 64 << 20;
+/// How far one piece of work has come is told so often, and at its end.
+const PROGRESS: Duration = Duration::from_millis(100);
+/// Bytes that anything counts for beside its texts.
+const OVERHEAD: usize = 256;
 /// The most bytes of output that are told at once.
 const MAX_CHUNK: usize = 1 << 20;
 /// What clients take for an end without a failure.
@@ -42,7 +48,10 @@ pub(super) struct Recorder {
 struct State {
     told: Vec<Told>,
     vertexes: HashMap<String, Vertex>,
-    statuses: HashMap<(String, String), Timestamp>,
+    /// When each piece of work began, and when it was last told of.
+    statuses: HashMap<(String, String), (Timestamp, Instant)>,
+    /// Bytes of everything in `told`.
+    bytes: usize,
     log_bytes: usize,
     warning_bytes: usize,
     clipped: bool,
@@ -92,10 +101,9 @@ impl Recorder {
         self.more.notify_waiters();
     }
 
-    /// How many bytes of output and warnings are kept.
-    pub(super) fn output(&self) -> usize {
-        let state = self.state();
-        state.log_bytes + state.warning_bytes
+    /// How many bytes are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.state().bytes
     }
 
     /// The numbers so far.
@@ -198,15 +206,28 @@ impl Recorder {
 }
 
 impl State {
+    /// Keeps something, if there is room.
+    fn tell(&mut self, told: Told) -> bool {
+        let bytes = OVERHEAD + told.len();
+        let fits = self.bytes + bytes <= MAX_TOLD;
+        if fits {
+            self.bytes += bytes;
+            self.told.push(told);
+        }
+        fits
+    }
+
     fn vertex(&mut self, vertex: Vertex) {
-        self.vertexes.insert(vertex.digest.clone(), vertex.clone());
-        self.told.push(Told::Vertex(vertex));
+        if self.tell(Told::Vertex(vertex.clone())) {
+            self.vertexes.insert(vertex.digest.clone(), vertex);
+        }
     }
 
     fn change(&mut self, digest: &str, change: impl FnOnce(&mut Vertex)) {
         let Some(vertex) = self.vertexes.get_mut(digest) else { return };
         change(vertex);
-        self.told.push(Told::Vertex(vertex.clone()));
+        let vertex = vertex.clone();
+        self.tell(Told::Vertex(vertex));
     }
 
     fn complete(&mut self, digest: &str, at: Timestamp, change: impl FnOnce(&mut Vertex)) {
@@ -227,7 +248,7 @@ impl State {
             log.msg = CLIPPED.to_vec();
         }
         self.log_bytes += log.msg.len();
-        self.told.push(Told::Log(log));
+        self.tell(Told::Log(log));
     }
 
     fn warning(&mut self, warning: VertexWarning) {
@@ -235,7 +256,7 @@ impl State {
         let bytes = warning.encoded_len();
         if self.warning_bytes + bytes <= MAX_WARNINGS {
             self.warning_bytes += bytes;
-            self.told.push(Told::Warning(warning));
+            self.tell(Told::Warning(warning));
         }
     }
 
@@ -243,10 +264,17 @@ impl State {
     fn transfer(&mut self, vertex: String, at: Timestamp, transfer: Transfer) {
         let Transfer { item, action, current, total, done } = transfer;
         let id = if action == "downloading" { item } else { format!("{action} {item}") };
-        let key = (vertex.clone(), id.clone());
-        let started = *self.statuses.entry(key).or_insert(at);
+        let (key, now) = ((vertex.clone(), id.clone()), Instant::now());
+        let started = match self.statuses.get_mut(&key) {
+            Some((_, last)) if !done && now.duration_since(*last) < PROGRESS => return,
+            Some((started, last)) => {
+                *last = now;
+                *started
+            }
+            None => at,
+        };
         let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.told.push(Told::Status(VertexStatus {
+        let told = self.tell(Told::Status(VertexStatus {
             name: id.clone(),
             id,
             vertex,
@@ -256,6 +284,21 @@ impl State {
             started: Some(started),
             completed: done.then_some(at),
         }));
+        if told {
+            self.statuses.entry(key).or_insert((started, now));
+        }
+    }
+}
+
+impl Told {
+    /// The bytes of its texts.
+    fn len(&self) -> usize {
+        match self {
+            Told::Vertex(vertex) => vertex.encoded_len(),
+            Told::Status(status) => status.encoded_len(),
+            Told::Log(log) => log.encoded_len(),
+            Told::Warning(warning) => warning.encoded_len(),
+        }
     }
 }
 
@@ -338,5 +381,28 @@ mod tests {
         assert!(bytes <= MAX_LOGS + CLIPPED.len());
         assert_eq!(heard.last().unwrap().logs.last().unwrap().msg, CLIPPED);
         assert!(heard.iter().all(|told| told.logs.len() <= 2), "a message is no larger than it may be");
+    }
+    /// A client can solve and have downloaded as often as it likes.
+    #[tokio::test]
+    async fn what_is_kept_of_a_build_has_a_limit() {
+        let recorder = Arc::new(Recorder::new("job"));
+        let transfer = |done, current| {
+            let (item, action) = ("layer".to_owned(), "downloading");
+            EventKind::Transfer(Transfer { item, action, current, total: None, done })
+        };
+        let sink = recorder.sink(0, Vec::new());
+        (0..1000).for_each(|current| sink.event(event(0, transfer(false, current))));
+        sink.event(event(0, transfer(true, 1000)));
+        let told = recorder.state().told.len();
+        assert!(told < 100, "{told} times in a moment");
+        let Some(Told::Status(last)) = recorder.state().told.pop() else { panic!("no status") };
+        assert!(last.completed.is_some() && last.current == 1000);
+        for solve in 0..4096 {
+            let sink = recorder.sink(solve, Vec::new());
+            sink.event(event(1, registered(&"n".repeat(32 << 10), Vec::new())));
+        }
+        assert!(recorder.bytes() <= MAX_TOLD);
+        let state = recorder.state();
+        assert!(state.vertexes.len() < 2100, "{}", state.vertexes.len());
     }
 }

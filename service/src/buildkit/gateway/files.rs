@@ -1,13 +1,12 @@
-//! Results that a client looks at: made once, when it does.
+//! Results that a client looks at: made when it does, and open for a while.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bollard_buildkit_proto::fsutil::types::Stat;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend as wire;
-use kiln_engine::Error;
 use kiln_engine::build::{BuiltFiles, TreeEntry};
 use kiln_graph::glob::Pattern;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tonic::Status;
 
 use super::super::{errors, packets};
@@ -21,27 +20,33 @@ pub(in super::super) struct Reference {
     pub(super) part: Part,
     /// Which target of the graph.
     pub(super) number: usize,
-    files: OnceCell<Arc<BuiltFiles>>,
+    files: Mutex<Weak<BuiltFiles>>,
 }
 
 impl Reference {
     pub(super) fn new(part: Part, number: usize) -> Reference {
-        Reference { part, number, files: OnceCell::new() }
+        Reference { part, number, files: Mutex::default() }
     }
 
     /// Its files.
     pub(super) async fn files(&self, work: &Work) -> Result<Arc<BuiltFiles>, Status> {
-        let told = |error: Error| errors::status(&error);
-        let make = || async {
-            let Part { prepared, sink, attributes } = &self.part;
-            let request = work.request(attributes)?;
-            work.check_sources(prepared).await?;
-            let _turn = work.turn().await?;
-            let cancel = work.job.cancel.clone();
-            let made = work.engine.built_files(prepared, self.number, &request, sink.clone(), cancel).await?;
-            Ok::<_, Error>(Arc::new(made))
-        };
-        self.files.get_or_try_init(make).await.cloned().map_err(told)
+        let mut open = self.files.lock().await;
+        if let Some(files) = open.upgrade() {
+            return Ok(files);
+        }
+        let files = Arc::new(self.make(work).await.map_err(|error| errors::status(&error))?);
+        *open = Arc::downgrade(&files);
+        work.job.gateway.keep_open(files.clone());
+        Ok(files)
+    }
+
+    async fn make(&self, work: &Work) -> kiln_engine::Result<BuiltFiles> {
+        let Part { prepared, sink, attributes } = &self.part;
+        let request = work.request(attributes)?;
+        work.check_sources(prepared).await?;
+        let _turn = work.turn().await?;
+        let cancel = work.job.cancel.clone();
+        work.engine.built_files(prepared, self.number, &request, sink.clone(), cancel).await
     }
 }
 

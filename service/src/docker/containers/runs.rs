@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use kiln_engine::ErrorKind;
 use kiln_engine::attach::{Attach, AttachInput, AttachOptions, Chunk};
 use kiln_engine::containers::{Container, Status};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::tell;
@@ -17,6 +19,10 @@ use crate::docker::{Daemon, stream, task};
 
 /// Ends that somebody who waits may be behind.
 const BEHIND: usize = 1024;
+/// How long one of several viewers may keep the others waiting, in all.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has room.
+const LOOK: Duration = Duration::from_millis(10);
 /// The exit code of a container that was killed together with its supervisor.
 const KILLED: i32 = 137;
 
@@ -44,13 +50,54 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// Passes some output on, and waits while the viewer is behind; whether it still watches.
     fn show(&self, chunk: &Chunk) -> bool {
+        match self.wants(chunk) {
+            Some(bytes) => self.output.blocking_send(Ok(bytes)).is_ok(),
+            None => !self.output.is_closed(),
+        }
+    }
+
+    /// The same for one among others, who are kept waiting as long as there is `patience` left.
+    fn show_among_others(&self, chunk: &Chunk, patience: &mut Duration) -> bool {
+        let Some(bytes) = self.wants(chunk) else { return !self.output.is_closed() };
+        let (begin, mut piece) = (Instant::now(), Ok(bytes));
+        loop {
+            match self.output.try_send(piece) {
+                Ok(()) => break,
+                Err(TrySendError::Full(back)) if begin.elapsed() < *patience => piece = back,
+                Err(_) => return false,
+            }
+            std::thread::sleep(LOOK);
+        }
+        *patience = patience.saturating_sub(begin.elapsed());
+        true
+    }
+
+    /// The bytes of some output as the viewer wants them; nothing where it does not want that stream.
+    fn wants(&self, chunk: &Chunk) -> Option<Bytes> {
         use kiln_engine::attach::Stream;
         let [out, err] = self.wanted;
-        if !matches!((chunk.stream, out, err), (Stream::Stdout, true, _) | (Stream::Stderr, _, true)) {
-            return !self.output.is_closed();
-        }
-        let bytes = if self.framed { stream::frame(chunk.stream, &chunk.bytes) } else { chunk.bytes.clone() };
-        self.output.blocking_send(Ok(bytes.into())).is_ok()
+        let wanted =
+            matches!((chunk.stream, out, err), (Stream::Stdout, true, _) | (Stream::Stderr, _, true));
+        let bytes =
+            || if self.framed { stream::frame(chunk.stream, &chunk.bytes) } else { chunk.bytes.clone() };
+        wanted.then(|| bytes().into())
+    }
+}
+
+/// Those who watch one container. One alone is waited for; of several, who is too slow is let go.
+struct Audience(Vec<(Viewer, Duration)>);
+
+impl Audience {
+    fn new(viewers: Vec<Viewer>) -> Audience {
+        Audience(viewers.into_iter().map(|viewer| (viewer, PATIENCE)).collect())
+    }
+
+    fn show(&mut self, chunk: &Chunk) {
+        let alone = self.0.len() == 1;
+        self.0.retain_mut(|(viewer, patience)| match alone {
+            true => viewer.show(chunk),
+            false => viewer.show_among_others(chunk, patience),
+        });
     }
 }
 
@@ -207,10 +254,11 @@ fn follow(attach: Attach, mut viewers: Vec<Viewer>) -> i32 {
             let _ = told.send(Arc::clone(&input));
         }
     }
+    let mut audience = Audience::new(viewers);
     while let Ok(Some(chunk)) = output.next() {
-        viewers.retain(|viewer| viewer.show(&chunk));
+        audience.show(&chunk);
     }
-    drop(viewers);
+    drop(audience);
     exit.wait().unwrap_or(KILLED)
 }
 
@@ -234,4 +282,28 @@ pub(crate) fn show(attach: Attach, mut viewer: Viewer) -> i32 {
 /// Whether a container has a supervisor.
 pub(crate) fn is_active(container: &Container) -> bool {
     matches!(container.state.status, Status::Running | Status::Paused | Status::Restarting)
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_engine::attach::Stream;
+
+    use super::*;
+
+    fn viewer(output: mpsc::Sender<io::Result<Bytes>>) -> Viewer {
+        Viewer { output, framed: false, wanted: [true, true], input: None }
+    }
+
+    #[test]
+    fn who_does_not_read_keeps_nobody_waiting_for_ever() {
+        let (slow, _unread) = mpsc::channel(1);
+        let (quick, mut read) = mpsc::channel(64);
+        let mut audience = Audience::new(vec![viewer(slow), viewer(quick)]);
+        audience.0[0].1 = Duration::from_millis(50);
+        for _ in 0..8 {
+            audience.show(&Chunk { stream: Stream::Stdout, bytes: b"x".to_vec() });
+        }
+        assert_eq!(audience.0.len(), 1, "the slow one was let go");
+        assert_eq!(std::iter::from_fn(|| read.try_recv().ok()).count(), 8, "and the other missed nothing");
+    }
 }
