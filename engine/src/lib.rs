@@ -50,6 +50,9 @@ pub struct PruneReport {
     pub reclaimed: u64,
 }
 
+/// Where roots of others are, beneath a root.
+const BENEATH: &str = "peers";
+
 /// kiln itself: a state root and what can be done in it. Cheap to open and to clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -94,6 +97,14 @@ impl Engine {
         let builder = self.builder().with_client(engine.client().clone());
         engine.builder.get_or_init(|| builder);
         engine
+    }
+
+    /// An engine that is told the same, on the root `name` beneath this one's: for somebody who must not see what is in this
+    /// one, and whom its owner can see. Blocking.
+    pub fn beneath(&self, name: &str) -> Result<Engine> {
+        let root = self.store().root().join(BENEATH).join(name);
+        let config = Config { root, ..self.config().clone() };
+        Engine::open_with(config, Arc::clone(&self.inner.credentials))
     }
 
     /// What the engine was told at its start.

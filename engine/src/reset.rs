@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::containers::{ListOptions, RemoveOptions};
-use crate::{Engine, Error, Result};
+use crate::{BENEATH, Engine, Error, Result};
 
 impl Engine {
     /// Stops and removes every container, then this root's network and control groups, then everything in the root. Works on
@@ -15,9 +15,18 @@ impl Engine {
         }
         self.networks().remove_all()?;
         let root = self.store().root().to_owned();
+        for name in beneath(&root.join(BENEATH)) {
+            self.beneath(&name)?.reset()?;
+        }
         drop(self);
         empty(&root)
     }
+}
+
+/// The roots of others beneath a root.
+fn beneath(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Removes what is in a directory; the directory itself may be a mount point and stays.

@@ -39,6 +39,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use axum::Extension;
 use bollard_buildkit_proto::health::health_server::HealthServer;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::ControlServer;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::llb_bridge_server::LlbBridgeServer;
@@ -55,6 +56,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::server::Peer;
 use jobs::Jobs;
 use session::Sessions;
 pub(crate) use turns::Turn;
@@ -170,9 +172,17 @@ impl BuildKit {
         self.server.jobs.cancel(reference);
     }
 
-    /// Serves the same on a connection that was taken over (`POST /grpc`), until it ends.
-    pub async fn serve_grpc(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let service = TowerToHyperService::new(self.routes());
+    /// Serves the same on a connection of `peer` that was taken over (`POST /grpc`), until it ends.
+    pub async fn serve_grpc(
+        &self,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Option<Peer>,
+    ) {
+        let routes = match peer {
+            Some(peer) => self.routes().layer(Extension(peer)),
+            None => self.routes(),
+        };
+        let service = TowerToHyperService::new(routes);
         let mut connection = auto::Builder::new(TokioExecutor::new());
         connection
             .http2()

@@ -36,6 +36,7 @@ use serde::Serialize;
 pub use daemon::Daemon;
 pub use failure::Failure;
 pub use images::{digests, tags, with_all_keys};
+pub(crate) use task::blocking;
 pub use time::since;
 
 /// What a handler answers.

@@ -9,7 +9,9 @@ mod connection;
 mod guard;
 mod inherited;
 mod limits;
+mod patient;
 mod peer;
+mod tenants;
 mod tls;
 mod unix;
 
@@ -24,12 +26,13 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use address::{Address, AddressError};
+pub(crate) use patient::Patient;
 pub use peer::{Peer, Who};
 pub use tls::TlsFiles;
 
 use crate::buildkit;
-use crate::docker::{self, Daemon};
 use connection::Door;
+use tenants::Tenants;
 use tls::Tls;
 use unix::SocketFile;
 
@@ -42,6 +45,9 @@ pub struct ServeOptions {
     pub tls: Option<TlsFiles>,
     /// What BuildKit's clients get.
     pub buildkit: buildkit::Options,
+    /// Whether all who get in see the same images, builds and containers; else each user and each holder of a certificate
+    /// has their own.
+    pub shared: bool,
 }
 
 /// Why the daemon does not serve.
@@ -96,10 +102,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let listeners = open(options).await?;
-    let daemon = Daemon::new(engine, options.buildkit.clone(), stop.child_token());
+    let tenants = Tenants::new(engine, options.buildkit.clone(), stop.clone(), options.shared);
     let tasks = TaskTracker::new();
     let door = Door {
-        app: docker::routes(daemon.clone()),
+        tenants: tenants.clone(),
         slots: Arc::new(Semaphore::new(limits::MAX_CONNECTIONS)),
         stop: stop.clone(),
         tasks: tasks.clone(),
@@ -119,7 +125,7 @@ pub async fn serve(
     }
     tracing::info!("stopping");
     tasks.close();
-    let ended = async { tokio::join!(tasks.wait(), daemon.ended()) };
+    let ended = async { tokio::join!(tasks.wait(), tenants.ended()) };
     if tokio::time::timeout(limits::FAREWELL, ended).await.is_err() {
         tracing::info!("some requests did not end in time");
     }

@@ -19,6 +19,10 @@ pub(crate) struct ServeArgs {
     /// Where to listen: `unix://PATH`, `tcp://HOST:PORT` (with TLS alone) or `fd://`; several are served at once
     #[arg(long = "addr", short = 'H', value_name = "ADDRESS", default_value = "unix:///run/kiln.sock")]
     pub(crate) addresses: Vec<Address>,
+    /// Let all who get in see the same images, builds and containers; else every user but root has their own, and every
+    /// holder of a certificate
+    #[arg(long)]
+    pub(crate) shared: bool,
     /// The authority that clients of TCP have their certificates from
     #[arg(long, value_name = "FILE", requires_all = ["tlscert", "tlskey"])]
     pub(crate) tlscacert: Option<PathBuf>,

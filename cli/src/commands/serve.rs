@@ -24,7 +24,7 @@ pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
         _ => None,
     };
     let buildkit = buildkit::Options { environment: super::build::fetching(), ..Default::default() };
-    let options = ServeOptions { addresses: args.addresses, tls, buildkit };
+    let options = ServeOptions { addresses: args.addresses, tls, buildkit, shared: args.shared };
     // Clients bring their own credentials; those of whoever started us are not for them.
     let engine = Engine::open(app.config()?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -10,7 +10,8 @@ use futures_util::stream::iter;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BuildKit, errors, history, session, tunnel, workers};
+use super::{BuildKit, attributes, errors, history, session, tunnel, workers};
+use crate::server::Peer;
 
 /// The one record that the build cache is told as, and its type.
 const CACHE: &str = "kiln-build-cache";
@@ -42,6 +43,7 @@ impl Control for Service {
         &self,
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
+        self.note_grants(&request);
         let exporter_response = self.0.solve(request.into_inner()).await?;
         Ok(Response::new(wire::SolveResponse { exporter_response }))
     }
@@ -130,6 +132,18 @@ impl Control for Service {
     ) -> Result<Response<wire::UpdateBuildHistoryResponse>, Status> {
         history::update(&self.0.server.jobs, &request.into_inner())?;
         Ok(Response::new(wire::UpdateBuildHistoryResponse {}))
+    }
+}
+
+impl Service {
+    /// Notes who asked for more than is usual, and whether they get it.
+    fn note_grants(&self, request: &Request<wire::SolveRequest>) {
+        let wire::SolveRequest { entitlements: asked, r#ref: build, .. } = request.get_ref();
+        if !asked.is_empty() {
+            let granted = attributes::entitlements(asked, &self.0.server.options.entitlements).is_ok();
+            let peer = request.extensions().get::<Peer>().map(ToString::to_string).unwrap_or_default();
+            tracing::info!(peer, build, ?asked, granted, "entitlements of a build");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::version::ApiVersion;
 use super::{Failure, stream, task};
-use crate::server::Peer;
+use crate::server::{Patient, Peer};
 
 /// Pieces that wait in each direction.
 const DEPTH: usize = 16;
@@ -70,7 +70,7 @@ pub(crate) fn hijack(mut request: Request, content_type: &'static str) -> (Respo
     let guard = over.clone().drop_guard();
     tokio::spawn(async move {
         if let Ok(upgraded) = on_upgrade.await {
-            move_bytes(upgraded, pieces, sender).await;
+            move_bytes(upgraded, peer.as_ref(), pieces, sender).await;
         }
         drop((peer, guard));
     });
@@ -84,10 +84,10 @@ pub(crate) fn hijack(mut request: Request, content_type: &'static str) -> (Respo
 }
 
 /// Moves bytes both ways until there is no more output or the client has gone away; one that has said all may still listen.
-async fn move_bytes(upgraded: Upgraded, pieces: Pieces, input: mpsc::Sender<Bytes>) {
-    match auto::upgrade::downcast::<TokioIo<UnixStream>>(upgraded) {
+async fn move_bytes(upgraded: Upgraded, peer: Option<&Peer>, pieces: Pieces, input: mpsc::Sender<Bytes>) {
+    match auto::upgrade::downcast::<TokioIo<Patient<UnixStream>>>(upgraded) {
         Ok(parts) => {
-            let stream = parts.io.into_inner();
+            let stream = parts.io.into_inner().into_inner();
             let watched = stream.as_fd().try_clone_to_owned();
             let (reader, writer) = stream.into_split();
             let reader = std::io::Cursor::new(parts.read_buf).chain(reader);
@@ -95,26 +95,34 @@ async fn move_bytes(upgraded: Upgraded, pieces: Pieces, input: mpsc::Sender<Byte
             match watched {
                 Ok(watched) => tokio::select! {
                     () = moving => {}
-                    () = hung_up(watched) => {}
+                    () = hung_up(&watched, PollFlags::HUP) => {}
                 },
                 Err(_) => moving.await,
             }
         }
         Err(upgraded) => {
             let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
-            both_ways(reader, writer, pieces, input).await;
+            let moving = both_ways(reader, writer, pieces, input);
+            match peer.and_then(Peer::socket) {
+                // In TLS, to have said all is a message: whoever closes the socket is gone.
+                Some(socket) => tokio::select! {
+                    () = moving => {}
+                    () = hung_up(&**socket, PollFlags::HUP | PollFlags::RDHUP) => {}
+                },
+                None => moving.await,
+            }
         }
     }
 }
 
-/// Returns when the other end of a socket is closed in both directions. To have said all is not that, and is all that a
-/// read can tell.
-async fn hung_up(socket: OwnedFd) {
+/// Returns when one of `signs` shows on a socket: `HUP` where its other end is closed in both directions. To have said all
+/// is not that, and is all that a read can tell.
+async fn hung_up(socket: &OwnedFd, signs: PollFlags) {
     loop {
         tokio::time::sleep(LOOK).await;
-        let mut asked = [PollFd::new(&socket, PollFlags::empty())];
+        let mut asked = [PollFd::new(socket, signs)];
         let _ = rustix::event::poll(&mut asked, Some(&Timespec::default()));
-        if asked[0].revents().contains(PollFlags::HUP) {
+        if asked[0].revents().intersects(signs) {
             return;
         }
     }

@@ -21,7 +21,8 @@ pub(super) fn routes() -> Router<Daemon> {
 }
 
 async fn grpc(State(daemon): State<Daemon>, request: Request) -> Answer {
-    take_over(request, |io| async move { daemon.buildkit.serve_grpc(io).await })
+    let peer = request.extensions().get::<Peer>().cloned();
+    take_over(request, |io| async move { daemon.buildkit.serve_grpc(io, peer).await })
 }
 
 async fn session(State(daemon): State<Daemon>, request: Request) -> Answer {

@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
@@ -25,15 +25,17 @@ use super::guard;
 use super::limits::{
     ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_STREAMS, PING,
 };
+use super::patient::Patient;
 use super::peer::{Peer, Who};
-use super::tls::Tls;
+use super::tenants::Tenants;
+use super::tls::{Tls, holder};
 use crate::buildkit::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::docker::version;
 
 /// What every connection is served with.
 #[derive(Clone)]
 pub(super) struct Door {
-    pub(super) app: Router,
+    pub(super) tenants: Tenants,
     /// Free places for connections.
     pub(super) slots: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
@@ -48,17 +50,7 @@ impl Door {
             let (uid, gid, pid) = (credentials.uid(), credentials.gid(), credentials.pid());
             let peer = Peer::new(Who::Process { uid, gid, pid }, slot);
             let door = self.clone();
-            self.tasks.spawn(async move {
-                // Which HTTP it is shows in its first bytes; until then there is no other limit.
-                let spoken = tokio::time::timeout(HEAD_TIMEOUT, stream.readable());
-                let speaks = tokio::select! {
-                    spoken = spoken => matches!(spoken, Ok(Ok(()))),
-                    () = door.stop.cancelled() => false,
-                };
-                if speaks {
-                    door.serve(stream, peer, None).await;
-                }
-            });
+            self.tasks.spawn(door.serve(stream, peer, None));
         }
     }
 
@@ -67,12 +59,18 @@ impl Door {
         while let Some((slot, (stream, address))) = self.next(|| listener.accept()).await {
             let (door, tls) = (self.clone(), tls.clone());
             self.tasks.spawn(async move {
-                let peer = Peer::new(Who::Certificate { address }, slot);
+                let socket = stream.as_fd().try_clone_to_owned().ok();
                 let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
                 match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                    Ok(Ok(stream)) => door.serve(stream, peer, Some(tls)).await,
-                    Ok(Err(error)) => tracing::info!(%peer, %error, "refused"),
-                    Err(_) => tracing::info!(%peer, "the handshake took too long"),
+                    Ok(Ok(stream)) => {
+                        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                        // Nobody gets here without one.
+                        let Some(holder) = shown.map(holder) else { return };
+                        let peer = Peer::new(Who::Certificate { address, holder }, slot).on(socket);
+                        door.serve(stream, peer, Some(tls)).await;
+                    }
+                    Ok(Err(error)) => tracing::info!(%address, %error, "refused"),
+                    Err(_) => tracing::info!(%address, "the handshake took too long"),
                 }
             });
         }
@@ -106,11 +104,12 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Door { app, stop, .. } = self;
+        let Door { tenants, stop, .. } = self;
         let service = service_fn(move |request: Request<Incoming>| {
-            let (app, peer, tls) = (app.clone(), peer.clone(), tls.clone());
-            async move { Ok::<_, Infallible>(answer(app, request, peer, tls.as_ref()).await) }
+            let (tenants, peer, tls) = (tenants.clone(), peer.clone(), tls.clone());
+            async move { Ok::<_, Infallible>(answer(&tenants, request, peer, tls.as_ref()).await) }
         });
+        let stream = Patient::new(stream, HEAD_TIMEOUT);
         let builder = builder();
         let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let result = tokio::select! {
@@ -146,7 +145,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn answer(app: Router, request: Request<Incoming>, peer: Peer, tls: Option<&Tls>) -> Response {
+async fn answer(tenants: &Tenants, request: Request<Incoming>, peer: Peer, tls: Option<&Tls>) -> Response {
     if let Some(Err(refused)) = tls.map(|tls| guard::check(&request, tls)) {
         tracing::info!(%peer, uri = %request.uri().path(), "refused: {refused}");
         return refused.into_response();
@@ -154,8 +153,12 @@ async fn answer(app: Router, request: Request<Incoming>, peer: Peer, tls: Option
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer.clone());
-    let mut response = match version::strip(&mut request) {
-        Ok(()) => app.oneshot(request).await.unwrap_or_else(|never| match never {}),
+    let routes = match version::strip(&mut request) {
+        Ok(()) => tenants.routes(&peer).await,
+        Err(failure) => Err(failure),
+    };
+    let mut response = match routes {
+        Ok(routes) => routes.oneshot(request).await.unwrap_or_else(|never| match never {}),
         Err(failure) => failure.into_response(),
     };
     version::put_headers(response.headers_mut());

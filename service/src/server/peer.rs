@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,6 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 #[derive(Clone, Debug)]
 pub struct Peer {
     who: Who,
+    /// The socket beneath TLS, which tells when its other end is gone.
+    socket: Option<Arc<OwnedFd>>,
     /// The connection counts as long as anybody has this.
     _slot: Arc<OwnedSemaphorePermit>,
 }
@@ -30,12 +33,24 @@ pub enum Who {
     Certificate {
         /// Where it calls from.
         address: SocketAddr,
+        /// Whose it is: of a digest of the certificate's issuer and subject.
+        holder: u128,
     },
 }
 
 impl Peer {
     pub(super) fn new(who: Who, slot: OwnedSemaphorePermit) -> Peer {
-        Peer { who, _slot: Arc::new(slot) }
+        Peer { who, socket: None, _slot: Arc::new(slot) }
+    }
+
+    /// The same with the socket beneath.
+    pub(super) fn on(self, socket: Option<OwnedFd>) -> Peer {
+        Peer { socket: socket.map(Arc::new), ..self }
+    }
+
+    /// The socket beneath TLS.
+    pub(crate) fn socket(&self) -> Option<&Arc<OwnedFd>> {
+        self.socket.as_ref()
     }
 
     /// How we know whoever asks.
@@ -49,7 +64,7 @@ impl fmt::Display for Peer {
         match self.who {
             Who::Process { uid, gid, pid: Some(pid) } => write!(f, "uid={uid} gid={gid} pid={pid}"),
             Who::Process { uid, gid, pid: None } => write!(f, "uid={uid} gid={gid}"),
-            Who::Certificate { address } => write!(f, "tls={address}"),
+            Who::Certificate { address, holder } => write!(f, "tls={address} holder={holder:032x}"),
         }
     }
 }

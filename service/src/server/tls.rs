@@ -11,6 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use super::ServeError;
+use kiln_engine::oci::Digest;
 
 /// The PEM files of mutual TLS, as dockerd's options name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,43 @@ impl Tls {
     }
 }
 
+/// Who a certificate is for: of a digest of its issuer and subject, which stay when it is renewed; of one that names nobody,
+/// of all of it.
+pub(super) fn holder(certificate: &CertificateDer<'_>) -> u128 {
+    let digest = Digest::of(&names(certificate).unwrap_or_else(|| certificate.to_vec()));
+    digest.hex().get(..32).and_then(|hex| u128::from_str_radix(hex, 16).ok()).unwrap_or_default()
+}
+
+/// The bytes from the issuer to the subject of a certificate (RFC 5280, section 4.1), without its time of validity.
+fn names(certificate: &[u8]) -> Option<Vec<u8>> {
+    const VERSION: u8 = 0xa0;
+    let (body, _) = element(certificate)?;
+    let (mut rest, _) = element(body)?;
+    if rest.first() == Some(&VERSION) {
+        rest = element(rest)?.1;
+    }
+    let (_serial, rest) = element(rest)?;
+    let (_algorithm, rest) = element(rest)?;
+    let (issuer, rest) = element(rest)?;
+    let (_validity, rest) = element(rest)?;
+    let (subject, _) = element(rest)?;
+    (!subject.is_empty()).then(|| [issuer, subject].concat())
+}
+
+/// The content of the first element of DER, and what comes after it.
+fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&first, rest) = der.get(1..)?.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServeError> {
     let pem = read(path)?;
     let all: Vec<_> =
@@ -75,4 +113,36 @@ fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
 
 fn unusable(path: &Path, cause: impl std::fmt::Display) -> ServeError {
     ServeError::Tls { path: path.to_owned(), cause: cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn der(tag: u8, content: &[&[u8]]) -> Vec<u8> {
+        let content = content.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], &content].concat()
+    }
+
+    fn certificate(serial: u8, issuer: &[u8], subject: &[u8]) -> CertificateDer<'static> {
+        let parts = [der(0xa0, &[b"v"]), der(2, &[&[serial]]), der(0x30, &[b"algorithm"])];
+        let names = [der(0x30, &[issuer]), der(0x30, &[b"until then"]), der(0x30, &[subject])];
+        let parts: Vec<&[u8]> = parts.iter().chain(&names).map(Vec::as_slice).collect();
+        CertificateDer::from(der(0x30, &[&der(0x30, &parts), b"signature"]))
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_of_the_same_holder_and_no_others() {
+        let first = holder(&certificate(1, b"ca", b"me"));
+        assert_eq!(holder(&certificate(2, b"ca", b"me")), first);
+        assert_ne!(holder(&certificate(1, b"ca", b"you")), first);
+        assert_ne!(holder(&certificate(1, b"other", b"me")), first);
+        let nobody = |serial| holder(&certificate(serial, b"ca", b""));
+        assert_ne!(nobody(1), nobody(2), "who has no name is known by all that is said");
+        for length in 0..60 {
+            let whole = certificate(1, b"ca", b"me");
+            holder(&CertificateDer::from(whole[..length].to_vec()));
+        }
+    }
 }

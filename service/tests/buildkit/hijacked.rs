@@ -24,7 +24,7 @@ async fn what_was_http_becomes_grpc_and_a_session() {
 
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     let server = kit.clone();
-    tokio::spawn(async move { server.serve_grpc(theirs).await });
+    tokio::spawn(async move { server.serve_grpc(theirs, None).await });
     let mut ours = Some(TokioIo::new(ours));
     let connector = service_fn(move |_| std::future::ready(ours.take().ok_or(std::fmt::Error)));
     let channel = Endpoint::from_static("http://daemon").connect_with_connector(connector).await.unwrap();
