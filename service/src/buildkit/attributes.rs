@@ -203,6 +203,8 @@ fn wrong(key: &str, value: &str, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(attributes: &[(&str, &str)]) -> Result<Attributes> {
@@ -277,5 +279,22 @@ mod tests {
         assert_eq!(entitlements(&host, &[]).unwrap_err().kind, kiln_engine::ErrorKind::Forbidden);
         assert!(entitlements(&texts(&["device=a/b"]), &texts(&["device"])).is_ok());
         assert!(entitlements(&texts(&["more"]), &texts(&["more"])).is_err());
+    }
+    proptest! {
+        /// Whatever a client says is a request or an error.
+        #[test]
+        fn no_attribute_makes_it_panic(
+            said in prop::collection::hash_map(
+                prop::sample::select(vec![
+                    "filename", "target", "platform", "image-resolve-mode", "force-network-mode", "add-hosts", "shm-size",
+                    "ulimit", "no-cache", "multi-platform", "contextkey", "dockerfilekey", "context", "requestid",
+                    "attest:sbom", "attest:provenance", "build-arg:SOURCE_DATE_EPOCH", "build-arg:", "label:", "context:a",
+                ]),
+                "[a-z0-9=,:./\"@-]{0,24}|.{0,6}",
+                0..8,
+            )
+        ) {
+            drop(Attributes::parse(&said.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()));
+        }
     }
 }

@@ -209,6 +209,10 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bollard_buildkit_proto::fsutil::types::Stat;
+    use kiln_engine::{Config, Engine};
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -228,5 +232,50 @@ mod tests {
         assert_eq!(all("exclude-patterns"), ["%2A.%C3%BC+x"]);
         assert_eq!(all("exclude-patterns-encoded"), ["1"]);
         assert!(metadata.get("followpaths-encoded").is_none());
+    }
+    fn any_packet() -> impl Strategy<Value = Packet> {
+        let name = prop_oneof!["[ab]", "[ab]/[ab]", "(\\.\\.|/|a)/[ab]", Just(String::new()), ".{0,4}"];
+        let mode = prop_oneof![Just(0o644), Just(1_u32 << 31 | 0o755), Just(1 << 27 | 0o777), any::<u32>()];
+        let stat = (name.clone(), mode, name, any::<i64>(), any::<i64>(), any::<u32>());
+        let stat = stat.prop_map(|(path, mode, linkname, size, mod_time, uid)| Stat {
+            path,
+            mode,
+            linkname,
+            size,
+            mod_time,
+            uid,
+            ..Stat::default()
+        });
+        let data = prop::collection::vec(any::<u8>(), 0..3);
+        let packet = (0..7, prop::option::of(stat), 0_u32..4, data);
+        packet.prop_map(|(kind, stat, id, data)| Packet { r#type: kind, stat, id, data })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+        /// B13: whatever a client sends, and in whatever order, is a folder or an error, and nothing beside it changes.
+        #[test]
+        fn no_packets_do_harm(packets in prop::collection::vec(any_packet(), 0..24)) {
+            let dir = tempfile::tempdir().unwrap();
+            let engine = Engine::open(Config::new(dir.path().join("state"))).unwrap();
+            let received = engine.received("key").unwrap();
+            let canary = received.path().parent().unwrap().join("canary");
+            std::fs::write(&canary, "alive").unwrap();
+            let (wanted, (answers, _outgoing)) = (Wanted::default(), mpsc::unbounded_channel());
+            let mut transfer = Transfer {
+                wanted: &wanted,
+                receiving: received.receive(),
+                answers,
+                files: HashMap::new(),
+                open: HashMap::new(),
+                next: 0,
+                listed: false,
+            };
+            if packets.into_iter().all(|packet| transfer.take(packet).is_ok()) {
+                drop(transfer.receiving.finish());
+            }
+            prop_assert_eq!(std::fs::read_to_string(canary).unwrap(), "alive");
+        }
     }
 }

@@ -12,6 +12,7 @@ mod policy;
 mod program;
 mod questions;
 mod remembered;
+mod strangers;
 
 use std::collections::HashMap;
 

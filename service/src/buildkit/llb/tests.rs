@@ -286,4 +286,28 @@ proptest! {
         let copied = wire.add(pb::op::Op::File(pb::FileOp { actions: vec![action] }), vec![ran, base]);
         drop(read(&wire.finish(copied)));
     }
+
+    /// The same with the bytes of a graph that is right, some of them changed, and digests that fit again.
+    #[test]
+    fn no_changed_bytes_make_it_panic(
+        which in 0_usize..3,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut wire = Wire::default();
+        let base = wire.source("docker-image://busybox", &[("image.resolvemode", "local")]);
+        let mount = mount(0, "/", 0);
+        let op = match which {
+            0 => pb::op::Op::Exec(exec(vec![mount])),
+            1 => pb::op::Op::File(pb::FileOp { actions: vec![pb::FileAction { secondary_input: -1, ..copy("a") }] }),
+            _ => pb::op::Op::Merge(pb::MergeOp { inputs: vec![pb::MergeInput { input: 0 }] }),
+        };
+        let mut bytes = pb::Op { inputs: vec![base], op: Some(op), ..pb::Op::default() }.encode_to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let digest = Digest::of(&bytes).to_string();
+        wire.definition.def.push(bytes);
+        drop(read(&wire.finish(pb::Input { digest, index: 0 })));
+    }
 }
