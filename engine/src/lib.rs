@@ -185,6 +185,11 @@ pub fn take_inherited(count: u32) -> Result<Vec<OwnedFd>> {
         .map_err(|error| Error::internal("take the sockets that were handed over", error))
 }
 
+/// Gives back to the machine what the allocator keeps of memory that builds used; it may take milliseconds. Blocking.
+pub fn trim_memory() {
+    kiln_sys::memory::trim();
+}
+
 /// What the store cannot remove itself: the cgroups of processes that died.
 fn store_options() -> StoreOptions {
     StoreOptions { cleanup: Arc::new(clean_up), ..StoreOptions::default() }

@@ -122,6 +122,7 @@ pub async fn serve(
     tokio::select! {
         () = stop.cancelled() => {}
         () = reap() => {}
+        () = trim(tenants.clone()) => {}
     }
     tracing::info!("stopping");
     tasks.close();
@@ -130,6 +131,18 @@ pub async fn serve(
         tracing::info!("some requests did not end in time");
     }
     Ok(())
+}
+
+/// Gives the memory that requests used back to the machine, for ever: an allocator keeps it, and most of the time a daemon
+/// has nothing to do.
+async fn trim(tenants: Tenants) {
+    loop {
+        tokio::time::sleep(limits::TRIM).await;
+        if tenants.were_asked() {
+            // What cannot be done now is done next time.
+            let _ = tokio::task::spawn_blocking(kiln_engine::trim_memory).await;
+        }
+    }
 }
 
 /// Takes note of the ends of processes that outlive what started them, for ever.

@@ -18,5 +18,7 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const PING: Duration = Duration::from_secs(60);
 /// How long requests that run when the daemon is told to stop may take to end.
 pub(super) const FAREWELL: Duration = Duration::from_secs(10);
+/// How often memory is given back, where there were requests.
+pub(super) const TRIM: Duration = Duration::from_secs(10);
 /// How long to wait after an `accept` that failed, for example because too many files are open.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -17,6 +18,8 @@ use super::peer::{Peer, Who};
 use crate::buildkit;
 use crate::docker::{self, Daemon, Failure};
 
+/// How long ago is lately.
+const LATELY: Duration = Duration::from_secs(120);
 /// Roots that are open at one time beside the engine's own.
 const MAX_TENANTS: usize = 64;
 
@@ -42,6 +45,8 @@ struct Inner {
     /// Whether all have the engine's own root.
     shared: bool,
     others: Mutex<HashMap<Tenant, Arc<OnceCell<Served>>>>,
+    /// When somebody last asked for something.
+    asked: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone)]
@@ -88,17 +93,31 @@ impl Tenants {
         shared: bool,
     ) -> Tenants {
         let host = Served::new(engine, options.clone(), stop.child_token());
-        Tenants(Arc::new(Inner { host, options, stop, shared, others: Mutex::default() }))
+        Tenants(Arc::new(Inner {
+            host,
+            options,
+            stop,
+            shared,
+            others: Mutex::default(),
+            asked: Mutex::default(),
+        }))
     }
 
     /// The routes of a peer's daemon, which is begun where there is none.
     pub(super) async fn routes(&self, peer: &Peer) -> Result<Router, Failure> {
-        let Inner { host, shared, .. } = &*self.0;
+        let Inner { host, shared, asked, .. } = &*self.0;
+        *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         match Tenant::of(peer) {
             _ if *shared => Ok(host.routes.clone()),
             Tenant::Host => Ok(host.routes.clone()),
             tenant => Ok(self.other(tenant)?.get_or_try_init(|| self.begin(tenant)).await?.routes.clone()),
         }
+    }
+
+    /// Whether somebody asked for something lately; what was begun then may be over by now.
+    pub(super) fn were_asked(&self) -> bool {
+        let asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|asked| asked.elapsed() < LATELY)
     }
 
     fn other(&self, tenant: Tenant) -> Result<Arc<OnceCell<Served>>, Failure> {

@@ -117,11 +117,8 @@ async fn a_client_that_solves_nonsense_hurts_nobody() {
     let whole = frontend::SolveRequest { definition: Some(definition()), ..Default::default() };
     let kept = bridge.solve(whole.clone()).await.unwrap().into_inner();
     let Some(frontend::result::Result::Ref(kept)) = kept.result.unwrap().result else { panic!("no ref") };
-    let read = frontend::ReadFileRequest {
-        r#ref: kept.id.clone(),
-        file_path: "a".to_owned(),
-        ..Default::default()
-    };
+    let read =
+        frontend::ReadFileRequest { r#ref: kept.id.clone(), file_path: "a".to_owned(), ..Default::default() };
     assert_eq!(bridge.read_file(read.clone()).await.unwrap().into_inner().data, b"one");
     let mut numbers = Numbers(2);
     for _ in 0..100 {
