@@ -15,6 +15,7 @@ mod node;
 mod pull;
 mod report;
 mod run;
+mod serve;
 mod steps;
 
 use std::path::Path;
@@ -96,7 +97,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let peers = if options.alone { Vec::new() } else { peers::present(&field) };
     println!("state roots on {}; the best of the runs, the median in brackets", field.describe());
     let bench = Bench { field: &field, registry: &registry, root, runs: options.runs.max(1) };
-    let all = [steps::WORK, files::WORK, node::WORK, many::WORK, run::WORK, pull::WORK];
+    let all = [steps::WORK, files::WORK, node::WORK, many::WORK, run::WORK, pull::WORK, serve::WORK];
     for work in all.into_iter().flatten().filter(|work| work.name.contains(&options.only)) {
         work.row(&bench, &peers).print();
     }
