@@ -1,5 +1,6 @@
 //! What the engine is told at its start: the state root, and how registries are reached.
 
+pub mod buildkitd;
 mod file;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,42 @@ pub struct Config {
     pub registries: RegistryConfig,
     /// Where specs of devices are (Container Device Interface); empty means where drivers put them.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Whether steps are given no devices.
+    pub cdi_disabled: bool,
+    /// What the `resolv.conf` of build steps says otherwise than this machine's.
+    pub dns: Dns,
+}
+
+/// What takes the place of what this machine's `resolv.conf` says; an empty list leaves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Addresses of name servers.
+    pub nameservers: Vec<String>,
+    /// Domains in which short names are looked for.
+    pub search: Vec<String>,
+    /// Options such as `edns0`.
+    pub options: Vec<String>,
+}
+
+impl Dns {
+    /// This machine's text `host` with what is said here.
+    pub(crate) fn apply(&self, host: String) -> String {
+        let kinds = [("nameserver", &self.nameservers), ("search", &self.search), ("options", &self.options)];
+        if kinds.iter().all(|(_, words)| words.is_empty()) {
+            return host;
+        }
+        let said =
+            |word: Option<&str>| kinds.iter().any(|(kind, words)| word == Some(kind) && !words.is_empty());
+        let kept = host.lines().filter(|line| !said(line.split_whitespace().next()));
+        let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
+        text.extend(self.nameservers.iter().map(|server| format!("nameserver {server}\n")));
+        for (kind, words) in &kinds[1..] {
+            if !words.is_empty() {
+                text += &format!("{kind} {}\n", words.join(" "));
+            }
+        }
+        text
+    }
 }
 
 /// Where drivers put the specs of their devices.
@@ -50,6 +87,7 @@ impl Config {
     /// Where specs of devices are looked for.
     pub(crate) fn cdi_spec_dirs(&self) -> Vec<PathBuf> {
         match self.cdi_spec_dirs.is_empty() {
+            _ if self.cdi_disabled => Vec::new(),
             true => CDI_SPEC_DIRS.iter().map(PathBuf::from).collect(),
             false => self.cdi_spec_dirs.clone(),
         }
@@ -69,4 +107,20 @@ fn read(path: &Path) -> Result<String> {
         return Err(Error::invalid(format!("the configuration `{}` is larger than 1 MiB", path.display())));
     }
     std::fs::read_to_string(path).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_that_are_said_take_the_place_of_the_machines() {
+        let host = "# by hand\nnameserver 10.0.0.1\nsearch a.example\noptions ndots:2\n".to_owned();
+        assert_eq!(Dns::default().apply(host.clone()), host);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let dns =
+            Dns { nameservers: words(&["1.1.1.1", "8.8.8.8"]), options: words(&["edns0"]), ..Dns::default() };
+        let expected = "# by hand\nsearch a.example\nnameserver 1.1.1.1\nnameserver 8.8.8.8\noptions edns0\n";
+        assert_eq!(dns.apply(host), expected);
+    }
 }

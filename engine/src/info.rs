@@ -69,11 +69,8 @@ impl Engine {
 }
 
 fn mirrors(engine: &Engine) -> Vec<(String, Vec<String>)> {
-    let registries = engine.config().registries.iter();
-    registries
-        .map(|(host, config)| (host.clone(), config.mirrors.clone()))
-        .filter(|(_, m)| !m.is_empty())
-        .collect()
+    let registries = engine.config().registries.into_iter();
+    registries.map(|(host, config)| (host, config.mirrors)).filter(|(_, m)| !m.is_empty()).collect()
 }
 
 fn first_line(path: &str) -> String {

@@ -21,7 +21,7 @@ pub mod volumes;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use kiln_builder::{Builder, Stores};
 use kiln_cache::{Resource, Store, StoreOptions};
@@ -57,19 +57,31 @@ const BENEATH: &str = "peers";
 #[derive(Clone, Debug)]
 pub struct Engine {
     inner: Arc<Inner>,
-    builder: Arc<OnceLock<Builder>>,
 }
 
 struct Inner {
-    config: Config,
     store: Arc<Store>,
     credentials: Arc<dyn Credentials>,
+    made: RwLock<Arc<Made>>,
+}
+
+/// The configuration, and what is made from it when it is first needed.
+struct Made {
+    config: Config,
     client: OnceLock<Client>,
+    builder: OnceLock<Arc<Builder>>,
+}
+
+impl Made {
+    fn new(config: Config) -> Made {
+        Made { config, client: OnceLock::new(), builder: OnceLock::new() }
+    }
 }
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+        let made = self.made.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Inner").field("config", &made.config).finish_non_exhaustive()
     }
 }
 
@@ -84,18 +96,19 @@ impl Engine {
     pub fn open_with(config: Config, credentials: Arc<dyn Credentials>) -> Result<Engine> {
         kiln_sys::memory::limit_heaps(HEAPS);
         let store = Arc::new(Store::open(&config.root, &store_options())?);
-        let inner = Inner { config, store, credentials, client: OnceLock::new() };
-        Ok(Engine { inner: Arc::new(inner), builder: Arc::default() })
+        Ok(Engine::with(store, credentials, Made::new(config)))
+    }
+
+    fn with(store: Arc<Store>, credentials: Arc<dyn Credentials>, made: Made) -> Engine {
+        Engine { inner: Arc::new(Inner { store, credentials, made: RwLock::new(Arc::new(made)) }) }
     }
 
     /// The same engine for somebody who has other credentials: builds share what they have in common.
     pub fn with_credentials(&self, credentials: Arc<dyn Credentials>) -> Engine {
-        let Inner { config, store, .. } = &*self.inner;
-        let (config, store) = (config.clone(), Arc::clone(store));
-        let inner = Arc::new(Inner { config, store, credentials, client: OnceLock::new() });
-        let engine = Engine { inner, builder: Arc::default() };
-        let builder = self.builder().with_client(engine.client().clone());
-        engine.builder.get_or_init(|| builder);
+        let config = self.made().config.clone();
+        let engine = Engine::with(Arc::clone(self.store()), credentials, Made::new(config));
+        let builder = self.builder().with_client(engine.client());
+        engine.made().builder.get_or_init(|| Arc::new(builder));
         engine
     }
 
@@ -103,28 +116,48 @@ impl Engine {
     /// one, and whom its owner can see. Blocking.
     pub fn beneath(&self, name: &str) -> Result<Engine> {
         let root = self.store().root().join(BENEATH).join(name);
-        let config = Config { root, ..self.config().clone() };
+        let config = Config { root, ..self.config() };
         Engine::open_with(config, Arc::clone(&self.inner.credentials))
     }
 
-    /// What the engine was told at its start.
-    pub fn config(&self) -> &Config {
-        &self.inner.config
+    /// Reaches registries as it is said here from now on, for all clones of this engine. Requests that are under way end as they began.
+    pub fn reconfigure(&self, registries: config::RegistryConfig) {
+        let old = self.made();
+        let made = Made::new(Config { registries, ..old.config.clone() });
+        if let Some(builder) = old.builder.get() {
+            let builder = builder.with_client(self.client_of(&made));
+            made.builder.get_or_init(|| Arc::new(builder));
+        }
+        *self.inner.made.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
+    }
+
+    /// What the engine was told at its start, and last of registries.
+    pub fn config(&self) -> Config {
+        self.made().config.clone()
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.inner.store
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        self.inner.client.get_or_init(|| {
+    fn made(&self) -> Arc<Made> {
+        Arc::clone(&self.inner.made.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client_of(&self.made())
+    }
+
+    fn client_of(&self, made: &Made) -> Client {
+        let client = made.client.get_or_init(|| {
             Client::new(ClientOptions {
-                config: self.inner.config.registries.clone(),
+                config: made.config.registries.clone(),
                 credentials: Arc::clone(&self.inner.credentials),
                 user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
                 limits: Limits::default(),
             })
-        })
+        });
+        client.clone()
     }
 
     /// The images.
@@ -150,17 +183,24 @@ impl Engine {
 
 impl Engine {
     /// The builder, one for all builds of this engine, so that they share what they have in common.
-    pub(crate) fn builder(&self) -> &Builder {
-        self.builder.get_or_init(|| {
-            Builder::new(Arc::new(Stores {
+    pub(crate) fn builder(&self) -> Arc<Builder> {
+        let made = self.made();
+        let builder = made.builder.get_or_init(|| {
+            Arc::new(Builder::new(Arc::new(Stores {
                 store: Arc::clone(self.store()),
-                client: self.client().clone(),
+                client: self.client_of(&made),
                 executor: Arc::new(kiln_runtime::LinuxExecutor),
-                network: Arc::new(networks::StepNetwork::new(self.store())),
+                network: Arc::new(networks::StepNetwork::new(self.store(), made.config.dns.clone())),
                 cgroup_parent: self.cgroup_parent(),
-                cdi_dirs: self.config().cdi_spec_dirs(),
-            }))
-        })
+                cdi_dirs: made.config.cdi_spec_dirs(),
+            })))
+        });
+        Arc::clone(builder)
+    }
+
+    /// What the builder works with.
+    pub(crate) fn stores(&self) -> Arc<Stores> {
+        Arc::clone(self.builder().stores())
     }
 
     /// The control group beneath which those of this root's containers and steps are: two roots never share one.
@@ -210,6 +250,21 @@ mod tests {
     use crate::progress::{ProgressSink, Reporter};
 
     fn is_send<T: Send>(_: T) {}
+
+    #[test]
+    fn registries_that_are_said_anew_are_those_of_every_clone() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = Engine::open(Config::new(root.path())).unwrap();
+        let (clone, stores) = (engine.clone(), engine.stores());
+        let mirrors = |engine: &Engine| engine.info().unwrap().mirrors;
+        assert!(mirrors(&clone).is_empty());
+        let table = config::HostConfig { mirrors: vec!["m.example".to_owned()], ..Default::default() };
+        engine.reconfigure([("docker.io".to_owned(), table)].into());
+        assert_eq!(mirrors(&clone), [("docker.io".to_owned(), vec!["m.example".to_owned()])]);
+        assert!(!Arc::ptr_eq(&stores, &clone.stores()), "builds ask the new registries");
+        let other = clone.with_credentials(Arc::new(NoCredentials));
+        assert_eq!(mirrors(&other).len(), 1);
+    }
 
     /// A service spawns these, so what they hold while they wait must be `Send`: that this compiles is the test.
     const _: fn(&Engine, &Arc<dyn ProgressSink>) = |engine, progress| {

@@ -152,6 +152,7 @@ impl<'a> Supervisor<'a> {
             addresses: joined.as_ref().map(|joined| (joined.address, joined.gateway)),
             is_host: options.network == NetworkMode::Host,
             extra_hosts: &options.add_hosts,
+            dns: None,
         };
         let etc = Texts::of(&facts).write(engine.store().root(), &directory)?;
         let listener = listen(&directory)?;

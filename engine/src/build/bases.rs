@@ -151,7 +151,7 @@ impl<'a> Resolver<'a> {
             format!("[{platform}internal] load metadata for {}", image.reference),
         );
         let reporter = StepReporter { sink: self.progress, step: step.id };
-        let stores = self.engine.builder().stores();
+        let stores = &self.engine.stores();
         let found = pull::resolve(stores, &image.reference, &image.platform, &reporter).await;
         let found = step.end(found.map_err(|cause| here.explain(failure::of_cause(&cause))))?;
         Ok(ResolvedBase { reference: found.reference, config: found.config })
@@ -159,7 +159,7 @@ impl<'a> Resolver<'a> {
 
     /// The image as it is in the store, unless registries are to be asked anyway.
     fn local(&self, image: &BaseImage) -> Result<Local> {
-        let stores = self.engine.builder().stores();
+        let stores = &self.engine.stores();
         let Some(root) = stores.store.images.get(&image.reference.to_string())? else {
             return Ok(Local::None);
         };

@@ -276,7 +276,7 @@ impl Engine {
         let progress: Arc<dyn ProgressSink> = Arc::new(renumber);
         let fetched = self.builder().source(name, source, session, progress, CancellationToken::new()).await;
         let layers = fetched.map_err(failure::of_source)?;
-        let unpacked = pull::unpack(self.builder().stores(), &layers, &Silent).await;
+        let unpacked = pull::unpack(&self.stores(), &layers, &Silent).await;
         unpacked.map_err(|cause| failure::of_cause(&cause))?;
         Ok(layers)
     }
@@ -323,7 +323,7 @@ impl Engine {
             let place = Place::Layers(Layers::scratch());
             return Ok(Opened { place, dockerfile: Some(text), origin: None, time: None });
         }
-        let unpacked = outside::unpack(self.builder().stores(), &mut whole);
+        let unpacked = outside::unpack(&self.stores(), &mut whole);
         let layers = unpacked.map_err(|cause| {
             let error = failure::of_cause(&cause);
             Error::invalid(format!("cannot unpack the context: {}", error.chain()))

@@ -68,7 +68,7 @@ impl Engine {
         self.sync_later()?;
         let layers = solved.map_err(|error| failure::of_build(error, &one.source))?;
         let layers = layers.into_iter().next().unwrap_or_else(Layers::scratch);
-        let stores = self.builder().stores();
+        let stores = &self.stores();
         pull::unpack(stores, &layers, &Silent).await.map_err(|cause| failure::of_cause(&cause))?;
         Ok(layers)
     }

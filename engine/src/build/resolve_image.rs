@@ -24,7 +24,7 @@ impl Engine {
     }
 
     fn local_image(&self, reference: &Reference, platform: &Platform) -> Result<Option<FoundImage>> {
-        let stores = self.builder().stores();
+        let stores = &self.stores();
         let Some(root) = stores.store.images.get(&reference.to_string())? else { return Ok(None) };
         let found = pull::local(stores, reference, &root, platform).ok();
         let found = found.filter(|found| found.config.platform.serves(platform).is_some());
@@ -42,7 +42,7 @@ impl Engine {
         progress: &dyn ProgressSink,
     ) -> Result<FoundImage> {
         let reference = reference.parse::<Reference>()?.with_default_tag();
-        let stores = self.builder().stores();
+        let stores = &self.stores();
         if !ask && let Some(found) = self.local_image(&reference, platform)? {
             return Ok(found);
         }

@@ -42,7 +42,7 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Parsed> {
     Ok(parsed)
 }
 
-fn registries(at: &Position, value: &Spanned<DeValue>) -> Result<RegistryConfig> {
+pub(super) fn registries(at: &Position, value: &Spanned<DeValue>) -> Result<RegistryConfig> {
     let hosts = at.table("registry", value)?;
     hosts
         .iter()
@@ -89,23 +89,28 @@ fn keypair(at: &Position, value: &Spanned<DeValue>) -> Result<Keypair> {
 }
 
 /// Turns places in the text into errors that name file and line.
-struct Position<'a> {
-    text: &'a str,
-    name: &'a str,
+pub(super) struct Position<'a> {
+    pub(super) text: &'a str,
+    pub(super) name: &'a str,
 }
 
 impl Position<'_> {
-    fn error(&self, span: Range<usize>, message: &str) -> Error {
+    pub(super) fn error(&self, span: Range<usize>, message: &str) -> Error {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         Error::invalid(format!("{}:{line}: {message}", self.name))
     }
 
-    fn broken(&self, error: &toml::de::Error) -> Error {
+    pub(super) fn broken(&self, error: &toml::de::Error) -> Error {
         self.error(error.span().unwrap_or_default(), error.message())
     }
 
-    fn unknown(&self, key: &Spanned<std::borrow::Cow<'_, str>>, place: &str, known: &[&str]) -> Error {
+    pub(super) fn unknown(
+        &self,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        place: &str,
+        known: &[&str],
+    ) -> Error {
         let name = key.get_ref();
         let error = self.error(key.span(), &format!("unknown key `{name}`{place}"));
         match nearest(name, known) {
@@ -114,39 +119,52 @@ impl Position<'_> {
         }
     }
 
-    fn wrong(&self, key: &str, value: &Spanned<DeValue>, wanted: &str) -> Error {
+    pub(super) fn wrong(&self, key: &str, value: &Spanned<DeValue>, wanted: &str) -> Error {
         self.error(
             value.span(),
             &format!("`{key}` must be {wanted}, and is a {}", type_name(value.get_ref())),
         )
     }
 
-    fn table<'v, 'i>(&self, key: &str, value: &'v Spanned<DeValue<'i>>) -> Result<&'v DeTable<'i>> {
+    /// The same where the text of a string is wrong.
+    pub(super) fn wrong_text(&self, key: &str, value: &Spanned<DeValue>, wanted: &str) -> Error {
+        self.error(value.span(), &format!("`{key}` must be {wanted}"))
+    }
+
+    pub(super) fn table<'v, 'i>(
+        &self,
+        key: &str,
+        value: &'v Spanned<DeValue<'i>>,
+    ) -> Result<&'v DeTable<'i>> {
         match value.get_ref() {
             DeValue::Table(table) => Ok(table),
             _ => Err(self.wrong(key, value, "a table")),
         }
     }
 
-    fn array<'v, 'i>(&self, key: &str, value: &'v Spanned<DeValue<'i>>) -> Result<&'v toml::de::DeArray<'i>> {
+    pub(super) fn array<'v, 'i>(
+        &self,
+        key: &str,
+        value: &'v Spanned<DeValue<'i>>,
+    ) -> Result<&'v toml::de::DeArray<'i>> {
         match value.get_ref() {
             DeValue::Array(array) => Ok(array),
             _ => Err(self.wrong(key, value, "an array")),
         }
     }
 
-    fn string(&self, key: &str, value: &Spanned<DeValue>) -> Result<String> {
+    pub(super) fn string(&self, key: &str, value: &Spanned<DeValue>) -> Result<String> {
         match value.get_ref() {
             DeValue::String(text) => Ok(text.to_string()),
             _ => Err(self.wrong(key, value, "a string")),
         }
     }
 
-    fn strings(&self, key: &str, value: &Spanned<DeValue>) -> Result<Vec<String>> {
+    pub(super) fn strings(&self, key: &str, value: &Spanned<DeValue>) -> Result<Vec<String>> {
         self.array(key, value)?.iter().map(|item| self.string(key, item)).collect()
     }
 
-    fn boolean(&self, key: &str, value: &Spanned<DeValue>) -> Result<bool> {
+    pub(super) fn boolean(&self, key: &str, value: &Spanned<DeValue>) -> Result<bool> {
         match value.get_ref() {
             DeValue::Boolean(flag) => Ok(*flag),
             _ => Err(self.wrong(key, value, "`true` or `false`")),

@@ -69,7 +69,7 @@ impl Images<'_> {
             Some(text) => text.parse()?,
             None => Platform::host(),
         };
-        let stores = self.engine.builder().stores();
+        let stores = &self.engine.stores();
         let pulled = pull::pull(stores, &reference, &platform, reporter).await.map_err(|cause| {
             let mut error = failure::of_cause(&cause);
             error.message = format!("cannot pull `{}`: {}", reference.familiar(), error.message);
@@ -95,7 +95,7 @@ impl Images<'_> {
         let found = self.find_for(image, platform)?;
         let name = found.names.first().cloned();
         let reference = name.map_or_else(|| image.parse::<Reference>(), Ok)?;
-        let stores = self.engine.builder().stores();
+        let stores = &self.engine.stores();
         let fetched = async {
             let local = pull::local(stores, &reference, &found.descriptor, &found.platform)?;
             pull::unpack(stores, &local.layers(), reporter).await

@@ -40,7 +40,7 @@ impl Images<'_> {
             let message = format!("no image is called `{}` here", reference.familiar());
             return Err(Error::not_found(message).with_hint("`kiln tag` gives an image a further name"));
         };
-        let stores = self.engine.builder().stores();
+        let stores = &self.engine.stores();
         let pushed = push::push(stores, &root, &reference, platform.as_ref(), reporter).await;
         let pushed = pushed.map_err(|cause| {
             let mut error = failure::of_cause(&cause);

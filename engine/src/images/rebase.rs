@@ -98,7 +98,7 @@ impl Images<'_> {
     /// Puts an image on another base. Its layers must begin with those of the old one. Only manifests and configurations
     /// are asked for: layers that are at registries stay there.
     pub async fn rebase(&self, request: &RebaseRequest, reporter: &dyn Reporter) -> Result<Rebased> {
-        let stores = self.engine.builder().stores().clone();
+        let stores = self.engine.stores();
         let original = self.original(request, reporter).await?;
         let lease = Arc::new(stores.store.leases.create()?);
         let mut stored = Vec::with_capacity(original.images.len());
@@ -130,7 +130,7 @@ impl Images<'_> {
 
     /// The image with those of its index that are here, or all of them where it is at a registry only.
     async fn original(&self, request: &RebaseRequest, reporter: &dyn Reporter) -> Result<Original> {
-        let stores = self.engine.builder().stores();
+        let stores = &self.engine.stores();
         let platform: Option<Platform> = request.platform.as_deref().map(str::parse).transpose()?;
         let text = &request.image;
         let (root, name, is_here) = match self.look_up(text) {
@@ -208,7 +208,7 @@ impl Images<'_> {
         if text == SCRATCH {
             return Ok(None);
         }
-        let stores = self.engine.builder().stores();
+        let stores = &self.engine.stores();
         let reference = text.parse::<Reference>()?.with_default_tag();
         if !(ask && is_name(text))
             && let Ok(here) = self.look_up(text)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kiln_runtime::EtcFiles;
 use kiln_runtime::network::dns;
 
+use crate::config::Dns;
 use crate::{Error, Result};
 
 /// The address that `--add-host name:host-gateway` means.
@@ -21,6 +22,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) is_host: bool,
     /// `(name, address)` lines for `hosts`.
     pub(crate) extra_hosts: &'a [(String, String)],
+    /// What `resolv.conf` says otherwise than this machine's.
+    pub(crate) dns: Option<&'a Dns>,
 }
 
 /// The three files.
@@ -35,6 +38,7 @@ impl Texts {
     /// The files that say this.
     pub(crate) fn of(facts: &Facts<'_>) -> Texts {
         let host = dns::host_resolv_conf();
+        let host = facts.dns.map(|dns| dns.apply(host.clone())).unwrap_or(host);
         let gateway = facts.addresses.map_or(Ipv4Addr::LOCALHOST, |(_, gateway)| gateway).to_string();
         let address = |address: &String| if address == HOST_GATEWAY { &gateway } else { address }.clone();
         let extra: Vec<(String, String)> =
@@ -79,11 +83,12 @@ mod tests {
             addresses: Some((Ipv4Addr::new(172, 17, 0, 9), Ipv4Addr::new(172, 17, 0, 1))),
             is_host: false,
             extra_hosts: &[("host".to_owned(), "host-gateway".to_owned())],
+            dns: Some(&Dns { nameservers: vec!["10.0.0.9".to_owned()], ..Dns::default() }),
         };
         let files = Texts::of(&facts).write(directory.path(), directory.path()).unwrap();
         let hosts = std::fs::read_to_string(files.hosts.unwrap()).unwrap();
         assert!(hosts.ends_with("172.17.0.1\thost\n172.17.0.9\tweb\n"), "{hosts}");
         assert_eq!(std::fs::read_to_string(files.hostname.unwrap()).unwrap(), "web\n");
-        assert!(std::fs::read_to_string(files.resolv_conf.unwrap()).unwrap().contains("nameserver"));
+        assert!(std::fs::read_to_string(files.resolv_conf.unwrap()).unwrap().contains("nameserver 10.0.0.9"));
     }
 }

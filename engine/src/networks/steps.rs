@@ -12,6 +12,7 @@ use kiln_runtime::{EtcFiles, NetworkSetup};
 
 use super::etc::{Facts, Texts};
 use super::{Joined, join};
+use crate::config::Dns;
 use crate::{Error, Result};
 
 /// The beginning of the names of the directories of steps, beside those of containers.
@@ -29,6 +30,7 @@ pub(crate) struct StepNetwork {
     places: Idle<Place>,
     /// For steps without a place.
     files: Idle<StepFiles>,
+    dns: Dns,
 }
 
 /// What steps left for the next ones.
@@ -43,9 +45,10 @@ struct Place {
 
 impl StepNetwork {
     /// The network of builds in this store. Removes what those of dead processes left.
-    pub(crate) fn new(store: &Arc<Store>) -> StepNetwork {
+    pub(crate) fn new(store: &Arc<Store>, dns: Dns) -> StepNetwork {
         remove_stale(&store.root().join("containers"));
-        StepNetwork { store: Arc::clone(store), places: Arc::default(), files: Arc::default() }
+        let (places, files) = Default::default();
+        StepNetwork { store: Arc::clone(store), places, files, dns }
     }
 
     fn sandbox(&self, request: &SandboxRequest<'_>) -> Result<Sandbox> {
@@ -61,7 +64,7 @@ impl StepNetwork {
             Some(place) => place,
             None => self.make_place()?,
         };
-        let etc = place.files.write(request, Some(&place.joined))?;
+        let etc = place.files.write(request, Some(&place.joined), &self.dns)?;
         let network = NetworkSetup::Namespace(place.joined.ns.clone());
         Ok(Sandbox { network, etc, guard: Borrowed::guard(request, place, &self.places) })
     }
@@ -69,7 +72,7 @@ impl StepNetwork {
     fn without_place(&self, request: &SandboxRequest<'_>, network: NetworkSetup) -> Result<Sandbox> {
         let idle = lock(&self.files).pop();
         let mut files = idle.map_or_else(|| StepFiles::create(self.store.root()), Ok)?;
-        let etc = files.write(request, None)?;
+        let etc = files.write(request, None, &self.dns)?;
         Ok(Sandbox { network, etc, guard: Borrowed::guard(request, files, &self.files) })
     }
 
@@ -150,7 +153,12 @@ impl StepFiles {
     }
 
     /// The files for this step, which are often those of the step before: no step can write to them.
-    fn write(&mut self, request: &SandboxRequest<'_>, joined: Option<&Joined>) -> Result<EtcFiles> {
+    fn write(
+        &mut self,
+        request: &SandboxRequest<'_>,
+        joined: Option<&Joined>,
+        dns: &Dns,
+    ) -> Result<EtcFiles> {
         let extra: Vec<_> =
             request.extra_hosts.iter().map(|host| (host.name.clone(), host.address.to_string())).collect();
         let texts = Texts::of(&Facts {
@@ -158,6 +166,7 @@ impl StepFiles {
             addresses: joined.map(|joined| (joined.address, joined.gateway)),
             is_host: request.network == Network::Host,
             extra_hosts: &extra,
+            dns: Some(dns),
         });
         if let Some((written, etc)) = &self.written
             && *written == texts
