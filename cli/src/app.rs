@@ -12,7 +12,7 @@ const DEFAULT_ROOT: &str = "/var/lib/kiln";
 const DEFAULT_CONFIG: &str = "/etc/kiln/kiln.toml";
 
 /// The global options, and what follows from them and from the environment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct App {
     global: Global,
 }
@@ -25,6 +25,16 @@ impl App {
     /// Whether everything is to be told.
     pub(crate) fn debug(&self) -> bool {
         self.global.debug
+    }
+
+    /// The state root that was asked for by option.
+    pub(crate) fn asked_root(&self) -> Option<PathBuf> {
+        self.global.root.clone()
+    }
+
+    /// The configuration file that was asked for by option.
+    pub(crate) fn asked_config(&self) -> Option<PathBuf> {
+        self.global.config.clone()
     }
 
     /// Whether a trace is written to standard error.
@@ -57,7 +67,7 @@ impl App {
     }
 }
 
-fn path_variable(name: &str) -> Option<PathBuf> {
+pub(crate) fn path_variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 

@@ -1,6 +1,8 @@
 //! What can be typed: one struct a command, one file a group of commands.
 
 pub(crate) mod build;
+pub(crate) mod buildctl;
+pub(crate) mod buildkitd;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod debug;
@@ -14,7 +16,8 @@ pub(crate) mod serve;
 pub(crate) mod system;
 pub(crate) mod volume;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -40,13 +43,28 @@ pub(crate) struct Cli {
 impl Cli {
     /// What was typed. Help and mistakes are told with the options of every command at hand.
     pub(crate) fn read() -> Result<Cli, clap::Error> {
-        Cli::try_parse().or_else(|_| {
+        let words = words(std::env::args_os());
+        Cli::try_parse_from(&words).or_else(|_| {
             let mut whole = Cli::command();
             whole.build();
-            let matches = whole.try_get_matches_from_mut(std::env::args_os())?;
+            let matches = whole.try_get_matches_from_mut(&words)?;
             Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut whole))
         })
     }
+}
+
+/// Names under which kiln is a program of BuildKit's, when it is called by them.
+const OTHER_NAMES: [&str; 2] = ["buildkitd", "buildctl"];
+
+/// The words of the command line, with the command that the program's own name stands for.
+fn words(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = typed.collect();
+    let name = words.first().and_then(|word| Path::new(word).file_name());
+    let other = name.and_then(|name| OTHER_NAMES.into_iter().find(|other| name == *other));
+    if let Some(other) = other {
+        words.splice(..1, ["kiln".into(), other.into()]);
+    }
+    words
 }
 
 /// Options of every command.
@@ -111,6 +129,8 @@ pub(crate) enum Command {
     System(Lazy<system::GroupArgs>),
     // kiln itself.
     Serve(Lazy<serve::ServeArgs>),
+    Buildkitd(Lazy<Box<buildkitd::BuildkitdArgs>>),
+    Buildctl(Lazy<buildctl::BuildctlArgs>),
     Info(Lazy<system::InfoArgs>),
     Version(Lazy<system::VersionArgs>),
     Debug(Lazy<Box<debug::GroupArgs>>),
@@ -134,4 +154,18 @@ pub(crate) struct ListFormat {
     /// Do not shorten
     #[arg(long)]
     pub(crate) no_trunc: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_programs_name_can_be_a_command() {
+        let of = |line: &str| words(line.split(' ').map(OsString::from)).join(&OsString::from(" "));
+        assert_eq!(of("/usr/bin/buildkitd --debug"), "kiln buildkitd --debug");
+        assert_eq!(of("buildctl dial-stdio"), "kiln buildctl dial-stdio");
+        assert_eq!(of("./kiln buildctl"), "./kiln buildctl");
+        assert_eq!(of("/buildkitd/kiln x"), "/buildkitd/kiln x");
+    }
 }

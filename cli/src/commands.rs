@@ -2,6 +2,8 @@
 
 mod attach;
 mod build;
+mod buildctl;
+mod buildkitd;
 mod call;
 mod container_prune;
 mod create;
@@ -90,6 +92,8 @@ pub(crate) fn run(command: Command, app: &App) -> Result<u8> {
         Command::Network(Lazy(args)) => network::run(args.command, app),
         Command::System(Lazy(args)) => system::run(args.command, app),
         Command::Serve(Lazy(args)) => serve::run(args, app),
+        Command::Buildkitd(Lazy(args)) => buildkitd::run(&args, app),
+        Command::Buildctl(Lazy(args)) => buildctl::run(&args),
         Command::Info(Lazy(args)) => info::run(&args, app),
         Command::Version(Lazy(args)) => version::run(&args),
         Command::Fmt(Lazy(args)) => fmt::run(&args),

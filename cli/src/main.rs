@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod credentials;
 mod listing;
+mod logs;
 mod render;
 mod report;
 mod streams;
@@ -18,8 +19,6 @@ use std::process::ExitCode;
 
 use kiln_engine::Result;
 use kiln_engine::errand::Errand;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 
 use crate::app::App;
 use crate::args::{Cli, Command};
@@ -32,7 +31,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
-    start_tracing(cli.global.debug, matches!(cli.command, Command::Serve(_)));
+    if !cli.command.is_daemon() {
+        // Nothing is told unless somebody asks for it.
+        logs::start(cli.global.debug.then_some("debug"), logs::Format::Text);
+    }
     let failure_code = report::failure_code(&cli.command);
     done(commands::run(cli.command, &App::new(cli.global)), failure_code)
 }
@@ -48,21 +50,12 @@ fn done(result: Result<u8>, otherwise: u8) -> ExitCode {
     }
 }
 
-/// Nothing is traced unless somebody asks, with `--debug` or `KILN_LOG`; a daemon says who has it do what.
-fn start_tracing(debug: bool, is_daemon: bool) {
-    let filter = match std::env::var("KILN_LOG") {
-        Ok(filter) => filter,
-        Err(_) if debug => "debug".to_owned(),
-        Err(_) if is_daemon => "info".to_owned(),
-        Err(_) => return,
-    };
-    // What cannot be read is as good as nothing said.
-    let targets: Targets = filter.parse().unwrap_or_default();
-    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(to_stderr).with(targets).init();
-}
-
 impl Command {
+    /// Whether it says itself what it does, once it knows how.
+    fn is_daemon(&self) -> bool {
+        matches!(self, Command::Serve(_) | Command::Buildkitd(_))
+    }
+
     /// Whether Docker keeps small exit codes of this command for the program of a container.
     fn runs_a_program(&self) -> bool {
         use args::container::Group;

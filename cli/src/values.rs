@@ -5,6 +5,7 @@ pub(crate) mod assignment;
 pub(crate) mod attest;
 pub(crate) mod call;
 pub(crate) mod context;
+pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod mount;
 pub(crate) mod output;

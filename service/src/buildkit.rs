@@ -6,6 +6,7 @@
 //! LLBBridge --gateway--------+
 //! ```
 
+mod ask;
 mod attributes;
 mod auth;
 mod blobs;
@@ -24,6 +25,7 @@ mod jobs;
 mod llb;
 mod offer;
 mod packets;
+mod permitted;
 mod policy;
 mod questions;
 mod secrets;
@@ -50,17 +52,22 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use kiln_engine::build::Input;
+use kiln_engine::config::buildkitd::Frontends;
+use kiln_engine::oci::Platform;
 use kiln_engine::{CancellationToken, Engine};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::observe::{Observer, Parent};
 use crate::server::Peer;
+pub use ask::{Worker, info, workers};
 use jobs::Jobs;
 use session::Sessions;
 pub(crate) use turns::Turn;
 use turns::{MAX_AT_ONCE, Turns};
+pub use workers::version_line;
 
 /// The most bytes of one message: of a graph, above all.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -86,6 +93,14 @@ pub struct Options {
     pub entitlements: Vec<String>,
     /// More labels of the one worker.
     pub labels: BTreeMap<String, String>,
+    /// The platforms that clients are told; those that this machine runs where there are none.
+    pub platforms: Vec<Platform>,
+    /// The frontends that clients may ask for.
+    pub frontends: Frontends,
+    /// How many steps of a build run at once.
+    pub max_parallelism: Option<usize>,
+    /// Who hears of builds that ended.
+    pub observer: Arc<Observer>,
 }
 
 /// The BuildKit API of one engine. Clones are the same server.
@@ -108,7 +123,7 @@ struct Server {
 impl BuildKit {
     /// A server that builds with `engine`, and gives builds up at `stop`.
     pub fn new(engine: Engine, options: Options, stop: CancellationToken) -> BuildKit {
-        let (sessions, jobs) = (Arc::default(), Arc::new(Jobs::new(stop)));
+        let (sessions, jobs) = (Arc::default(), Arc::new(Jobs::new(stop, Arc::clone(&options.observer))));
         let (turns, work) = (Arc::new(Turns::new(MAX_AT_ONCE)), TaskTracker::new());
         BuildKit { server: Arc::new(Server { engine, options, sessions, jobs, turns, work }) }
     }
@@ -143,6 +158,31 @@ impl BuildKit {
         answer.await
     }
 
+    /// The same as a part of a span of its client's.
+    async fn solve_within(
+        &self,
+        request: SolveRequest,
+        parent: Option<Parent>,
+    ) -> Result<HashMap<String, String>, Status> {
+        let (_, answer) = self.begin_within(request, None, parent)?;
+        answer.await
+    }
+
+    /// How many builds run.
+    pub(crate) fn running(&self) -> usize {
+        self.server.jobs.running()
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn sessions(&self) -> usize {
+        self.server.sessions.count()
+    }
+
+    /// Who hears of builds that ended.
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.server.options.observer
+    }
+
     /// Begins a build that a client asked for, in other words perhaps (`POST /build?version=2`); what is told of it, all from
     /// the start, and what it is answered. The build is given up when the latter is dropped. `context` is the build's where
     /// it is none that the request names.
@@ -152,8 +192,19 @@ impl BuildKit {
         context: Option<Input>,
     ) -> Result<(impl Stream<Item = Told> + Send + use<>, impl Future<Output = Answer> + Send + use<>), Status>
     {
+        self.begin_within(request, context, None)
+    }
+
+    fn begin_within(
+        &self,
+        request: SolveRequest,
+        context: Option<Input>,
+        parent: Option<Parent>,
+    ) -> Result<(impl Stream<Item = Told> + Send + use<>, impl Future<Output = Answer> + Send + use<>), Status>
+    {
         let exporters = exports::exporters(&request);
         let job = self.server.jobs.begin(&request, &exporters)?;
+        job.set_parent(parent);
         job.bring(context);
         let told = job.recorder.clone().watch();
         // A client that goes away gives its build up.

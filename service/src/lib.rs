@@ -7,4 +7,5 @@ pub mod calls;
 pub mod docker;
 pub mod error;
 pub mod lsp;
+pub mod observe;
 pub mod server;

@@ -6,9 +6,12 @@
 
 mod address;
 mod connection;
+mod control;
 mod guard;
 mod inherited;
 mod limits;
+mod monitor;
+mod notify;
 mod patient;
 mod peer;
 mod tenants;
@@ -19,6 +22,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use kiln_engine::{CancellationToken, Engine};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,14 +31,17 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use address::{Address, AddressError};
+pub use control::{Control, Settings};
 pub(crate) use patient::Patient;
 pub use peer::{Peer, Who};
 pub use tls::TlsFiles;
 
 use crate::buildkit;
+use crate::observe::{Observer, Traces};
 use connection::Door;
+use notify::State;
 use tenants::Tenants;
-use tls::Tls;
+use tls::{Offered, Tls};
 use unix::SocketFile;
 
 /// What the daemon is told at its start.
@@ -48,6 +56,23 @@ pub struct ServeOptions {
     /// Whether all who get in see the same images, builds and containers; else each user and each holder of a certificate
     /// has their own.
     pub shared: bool,
+    /// Who unix sockets belong to.
+    pub owner: Owner,
+    /// How long builds that run when it is told to stop may go on before they are given up.
+    pub patience: Duration,
+    /// Where numbers for monitoring are served to everybody who reaches it, and nothing else: `host:port`.
+    pub monitor: Option<String>,
+    /// Where a trace of each build is sent.
+    pub traces: Option<Traces>,
+}
+
+/// A user and a group; this process's where they are not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: Option<u32>,
+    /// The group's number.
+    pub gid: Option<u32>,
 }
 
 /// Why the daemon does not serve.
@@ -86,50 +111,69 @@ pub enum ServeError {
 /// A listening socket of any kind.
 enum Listener {
     Unix(UnixListener),
-    Tcp(TcpListener, Tls),
+    Tcp(TcpListener),
 }
 
 /// All doors. The files of unix sockets go when this goes.
 struct Listeners {
     all: Vec<Listener>,
-    _files: Vec<SocketFile>,
+    /// What TCP is served with.
+    tls: Option<Offered>,
+    files: Vec<SocketFile>,
 }
 
-/// Answers clients until `stop`, then lets what runs come to its end for a while.
-pub async fn serve(
-    engine: Engine,
-    options: &ServeOptions,
-    stop: CancellationToken,
-) -> Result<(), ServeError> {
-    let listeners = open(options).await?;
-    let tenants = Tenants::new(engine, options.buildkit.clone(), stop.clone(), options.shared);
-    let tasks = TaskTracker::new();
+/// Answers clients until it is told to stop, then lets what runs come to its end for a while.
+pub async fn serve(engine: Engine, options: &ServeOptions, control: Control) -> Result<(), ServeError> {
+    let Listeners { all, tls, files: _files } = open(options).await?;
+    let monitor = monitor::open(options.monitor.as_deref()).await?;
+    let (closed, stop) = (CancellationToken::new(), CancellationToken::new());
+    let observer = Arc::new(Observer::start(options.traces.clone()));
+    let buildkit = buildkit::Options { observer: Arc::clone(&observer), ..options.buildkit.clone() };
+    let tenants = Tenants::new(engine, buildkit, stop.clone(), options.shared);
+    let (tasks, slots) = (TaskTracker::new(), Arc::new(Semaphore::new(limits::MAX_CONNECTIONS)));
+    let monitored = monitor::routes(tenants.clone(), Arc::clone(&slots), Arc::clone(&observer));
+    if let Some(listener) = monitor {
+        tasks.spawn(monitor::serve(listener, monitored.clone(), closed.clone()));
+    }
     let door = Door {
         tenants: tenants.clone(),
-        slots: Arc::new(Semaphore::new(limits::MAX_CONNECTIONS)),
+        monitored,
+        slots,
+        observer,
+        closed: closed.clone(),
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
-    for listener in listeners.all {
-        let door = door.clone();
+    for listener in all {
+        let (door, tls) = (door.clone(), tls.clone());
         tasks.spawn(async move {
-            match listener {
-                Listener::Unix(listener) => door.unix(listener).await,
-                Listener::Tcp(listener, tls) => door.tcp(listener, tls).await,
+            match (listener, tls) {
+                (Listener::Unix(listener), _) => door.unix(listener).await,
+                (Listener::Tcp(listener), Some(tls)) => door.tcp(listener, tls).await,
+                // Without TLS none was opened.
+                (Listener::Tcp(_), None) => {}
             }
         });
     }
+    let reaping = tokio::spawn(reap());
+    notify::tell(&State::Ready);
+    let Control { stop: told, hurry, mut reload, read } = control;
     tokio::select! {
-        () = stop.cancelled() => {}
-        () = reap() => {}
+        () = told.cancelled() => {}
+        () = control::reread(&mut reload, &*read, &tenants, tls.as_ref()) => {}
         () = trim(tenants.clone()) => {}
     }
+    notify::tell(&State::Stopping);
+    closed.cancel();
+    finish_builds(&tenants, options.patience, &hurry).await;
     tracing::info!("stopping");
+    stop.cancel();
     tasks.close();
     let ended = async { tokio::join!(tasks.wait(), tenants.ended()) };
     if tokio::time::timeout(limits::FAREWELL, ended).await.is_err() {
         tracing::info!("some requests did not end in time");
     }
+    reaping.abort();
     Ok(())
 }
 
@@ -142,6 +186,28 @@ async fn trim(tenants: Tenants) {
             // What cannot be done now is done next time.
             let _ = tokio::task::spawn_blocking(kiln_engine::trim_memory).await;
         }
+    }
+}
+
+/// Waits until no build runs, for `patience` at most or until it shall be over.
+async fn finish_builds(tenants: &Tenants, patience: Duration, hurry: &CancellationToken) {
+    let running = tenants.builds();
+    if running == 0 || patience.is_zero() {
+        return;
+    }
+    tracing::info!(running, seconds = patience.as_secs(), "builds may end before this stops");
+    let ended = async {
+        while tenants.builds() > 0 {
+            tokio::time::sleep(limits::LOOK).await;
+        }
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(patience, ended) => {
+            if ended.is_err() {
+                tracing::warn!(running = tenants.builds(), "builds did not end in time");
+            }
+        }
+        () = hurry.cancelled() => {}
     }
 }
 
@@ -158,34 +224,46 @@ async fn open(options: &ServeOptions) -> Result<Listeners, ServeError> {
     if options.addresses.is_empty() {
         return Err(ServeError::NoAddress);
     }
-    let mut listeners = Listeners { all: Vec::new(), _files: Vec::new() };
+    let tls = options.tls.as_ref().map(Tls::load).transpose()?.map(Offered::new);
+    let mut listeners = Listeners { all: Vec::new(), tls, files: Vec::new() };
     for address in &options.addresses {
         match address {
             Address::Unix(path) => {
-                let unix::Socket { listener, file } = unix::listen(path)?;
-                let address = format!("unix://{}", path.display());
-                listeners.all.push(of_unix(listener, &address)?);
-                listeners._files.push(file);
+                let unix::Socket { listener, file } = unix::listen(path, options.owner)?;
+                listeners.all.push(of_unix(listener, &address.to_string())?);
+                listeners.files.push(file);
             }
-            Address::Tcp(address) => {
-                let shown = format!("tcp://{address}");
-                let tls = tls(options, &shown)?;
-                let bound = TcpListener::bind(address).await;
-                let bound = bound.map_err(|source| listen_error(&shown, source))?;
-                listeners.all.push(Listener::Tcp(bound, tls));
+            Address::Tcp(host) => {
+                listeners.check_tls(&address.to_string())?;
+                let bound = TcpListener::bind(host).await;
+                let bound = bound.map_err(|source| listen_error(&address.to_string(), source))?;
+                listeners.all.push(Listener::Tcp(bound));
             }
             Address::Inherited => {
                 for socket in inherited::take()? {
                     listeners.all.push(match socket {
                         inherited::Socket::Unix(listener) => of_unix(listener, "fd://")?,
-                        inherited::Socket::Tcp(listener) => of_tcp(listener, tls(options, "fd://")?)?,
+                        inherited::Socket::Tcp(listener) => {
+                            listeners.check_tls("fd://")?;
+                            of_tcp(listener)?
+                        }
                     });
                 }
             }
         }
-        tracing::info!(?address, "listening");
+        tracing::info!(%address, "listening");
     }
     Ok(listeners)
+}
+
+impl Listeners {
+    /// That TCP is not served without certificates.
+    fn check_tls(&self, address: &str) -> Result<(), ServeError> {
+        match self.tls {
+            Some(_) => Ok(()),
+            None => Err(ServeError::Plain(address.to_owned())),
+        }
+    }
 }
 
 fn listen_error(address: &str, source: io::Error) -> ServeError {
@@ -197,12 +275,7 @@ fn of_unix(listener: std::os::unix::net::UnixListener, address: &str) -> Result<
     listener.map(Listener::Unix).map_err(|source| listen_error(address, source))
 }
 
-fn of_tcp(listener: std::net::TcpListener, tls: Tls) -> Result<Listener, ServeError> {
+fn of_tcp(listener: std::net::TcpListener) -> Result<Listener, ServeError> {
     let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
-    listener.map(|listener| Listener::Tcp(listener, tls)).map_err(|source| listen_error("fd://", source))
-}
-
-fn tls(options: &ServeOptions, address: &str) -> Result<Tls, ServeError> {
-    let files = options.tls.as_ref().ok_or_else(|| ServeError::Plain(address.to_owned()))?;
-    Tls::load(files)
+    listener.map(Listener::Tcp).map_err(|source| listen_error("fd://", source))
 }

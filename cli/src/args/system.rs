@@ -1,5 +1,7 @@
 //! Commands on kiln itself and on the state root as a whole.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 /// Works with the state root as a whole.
@@ -18,6 +20,8 @@ pub(crate) enum Group {
     Check(CheckArgs),
     Reset(ResetArgs),
     Info(InfoArgs),
+    Install(InstallArgs),
+    Uninstall(UninstallArgs),
 }
 
 /// Shows what uses the disk.
@@ -75,6 +79,41 @@ pub(crate) struct InfoArgs {
     /// JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Writes systemd's units of the daemon: a socket, and the service that is started when somebody connects to it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kiln system install --group docker\n  kiln system install --print\n  kiln system install --destdir ./package --program /usr/bin/kiln -- --shutdown-timeout 5m"
+)]
+pub(crate) struct InstallArgs {
+    /// Write below this folder instead of into the running system
+    #[arg(long, value_name = "DIR")]
+    pub(crate) destdir: Option<PathBuf>,
+    /// Print the units and write nothing
+    #[arg(long, conflicts_with = "destdir")]
+    pub(crate) print: bool,
+    /// The group that may connect to the socket
+    #[arg(short = 'G', long, value_name = "GROUP", default_value = "root")]
+    pub(crate) group: String,
+    /// The socket
+    #[arg(long, value_name = "PATH", default_value = "/run/kiln.sock")]
+    pub(crate) socket: PathBuf,
+    /// The program that the service runs [default: this one]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) program: Option<PathBuf>,
+    /// More options of `kiln serve`
+    #[arg(last = true, value_name = "OPTION")]
+    pub(crate) options: Vec<String>,
+}
+
+/// Removes the units that `install` wrote.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kiln system uninstall\n  kiln system uninstall --destdir ./package")]
+pub(crate) struct UninstallArgs {
+    /// Remove them below this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) destdir: Option<PathBuf>,
 }
 
 /// Shows kiln's version.

@@ -1,15 +1,19 @@
 //! `kiln serve`.
 
+mod told;
+
 use std::time::Duration;
 
-use kiln_engine::{CancellationToken, Engine, Error, Result};
+use kiln_engine::{Config, Engine, Error, Result};
 use kiln_service::buildkit;
-use kiln_service::server::{self, ServeError, ServeOptions, TlsFiles};
+use kiln_service::observe::Traces;
+use kiln_service::server::{self, Control, Owner, ServeError, ServeOptions, Settings, TlsFiles};
 
 use super::OK;
-use super::interruption::Interruption;
 use crate::app::App;
 use crate::args::serve::ServeArgs;
+use crate::logs;
+use crate::values::{group, time};
 
 /// Threads that answer and plan builds; what waits for a disk or a client is done by others.
 const THREADS: usize = 4;
@@ -19,14 +23,43 @@ const BLOCKING_THREADS: usize = 4096;
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
+    logs::start(Some(if app.debug() { "debug" } else { "info" }), args.log_format);
     let tls = match (args.tlscacert, args.tlscert, args.tlskey) {
         (Some(ca), Some(cert), Some(key)) => Some(TlsFiles { ca, cert, key }),
         _ => None,
     };
-    let buildkit = buildkit::Options { environment: super::build::fetching(), ..Default::default() };
-    let options = ServeOptions { addresses: args.addresses, tls, buildkit, shared: args.shared };
+    let gid = args.group.as_deref().map(|text| group::number("--group", text)).transpose()?;
+    let options = ServeOptions {
+        addresses: args.addresses,
+        tls: tls.clone(),
+        buildkit: buildkit::Options { environment: super::build::fetching(), ..Default::default() },
+        owner: Owner { gid, ..Owner::default() },
+        patience: time::length("--shutdown-timeout", &args.shutdown_timeout)?.unwrap_or_default(),
+        monitor: args.metrics_addr,
+        traces: traces(),
+        shared: args.shared,
+    };
+    let again = app.clone();
+    let read = move || Ok(Settings { registries: again.config()?.registries, tls: tls.clone() });
+    answer(app.config()?, options, Box::new(read))
+}
+
+/// Where traces are sent, as OpenTelemetry's variables say. A daemon does not stay away for their sake.
+pub(super) fn traces() -> Option<Traces> {
+    let found = Traces::of(|name| std::env::var(name).ok());
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "no traces are sent");
+        None
+    })
+}
+
+/// Reads again what may be different without a new start.
+pub(super) type Read = Box<dyn Fn() -> Result<Settings> + Send + Sync>;
+
+/// Answers clients until a signal ends it.
+pub(super) fn answer(config: Config, options: ServeOptions, read: Read) -> Result<u8> {
     // Clients bring their own credentials; those of whoever started us are not for them.
-    let engine = Engine::open(app.config()?)?;
+    let engine = Engine::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -36,10 +69,10 @@ pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
         .build()
         .map_err(|error| Error::internal("start threads", error))?;
     let served = runtime.block_on(async {
-        let stop = CancellationToken::new();
-        let signals = Interruption::listen().map_err(|error| Error::internal("listen to signals", error))?;
-        tokio::spawn(signals.cancel(stop.clone()));
-        server::serve(engine, &options, stop).await.map_err(explained)
+        let told = told::listen(!options.patience.is_zero())
+            .map_err(|error| Error::internal("listen to signals", error))?;
+        let control = Control { stop: told.stop, hurry: told.hurry, reload: told.reload, read };
+        server::serve(engine, &options, control).await.map_err(explained)
     });
     // Who follows a log or waits for a container does not keep us.
     runtime.shutdown_background();

@@ -1,5 +1,7 @@
 //! `kiln system …`.
 
+mod units;
+
 use kiln_engine::usage::{PruneOptions, Usage};
 use kiln_engine::{Error, Result};
 use serde_json::{Value, json};
@@ -19,6 +21,8 @@ pub(super) fn run(command: Group, app: &App) -> Result<u8> {
         Group::Check(args) => check(&args, app),
         Group::Reset(args) => reset(&args, app),
         Group::Info(args) => info::run(&args, app),
+        Group::Install(args) => units::install(&args, app),
+        Group::Uninstall(args) => units::uninstall(&args),
     }
 }
 

@@ -21,10 +21,19 @@ impl<'k> Daemon<'k> {
     pub(crate) fn start(kiln: &'k Kiln) -> Self {
         let socket = kiln.scratch("run").join("kiln.sock");
         let address = format!("unix://{}", socket.display());
-        let child = kiln.command(&["serve", "--addr", &address]).stderr(Stdio::null()).spawn().unwrap();
-        let daemon = Daemon { kiln, child, socket };
+        Daemon::of(kiln, kiln.command(&["serve", "--addr", &address]).stderr(Stdio::null()), socket)
+    }
+
+    /// One that is started by `command` and listens at `socket`.
+    pub(crate) fn of(kiln: &'k Kiln, command: &mut Command, socket: PathBuf) -> Self {
+        let daemon = Daemon { kiln, child: command.spawn().unwrap(), socket };
         wait_for("the daemon", || UnixStream::connect(&daemon.socket).is_ok());
         daemon
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Tells it to stop; how it ended.

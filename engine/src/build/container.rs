@@ -124,8 +124,8 @@ impl BuildContainer {
     pub fn start(&self, process: &BuildProcess) -> Result<Attach> {
         let security = if process.insecure { Security::Insecure } else { Security::Sandbox };
         let op = ExecOp { security, ..self.op.clone() };
-        let cdi_dirs = &self.engine.builder().stores().cdi_dirs;
-        self.allow.check_exec(&op, cdi_dirs).map_err(|cause| failure::of_cause(&cause))?;
+        let builder = self.engine.builder();
+        self.allow.check_exec(&op, &builder.stores().cdi_dirs).map_err(|cause| failure::of_cause(&cause))?;
         let wanted = self.process(process)?;
         let streams = Streams { tty: process.tty, stdin: process.stdin, size: None };
         let security = mounts::security(security);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{BuildKit, attributes, errors, history, session, tunnel, workers};
+use crate::observe::Parent;
 use crate::server::Peer;
 
 /// The one record that the build cache is told as, and its type.
@@ -19,6 +20,8 @@ const RECORD_TYPE: &str = "regular";
 
 /// By which clients know the time of this machine.
 const NOW: &str = "buildkit-current-timestamp";
+/// Which span of the client's a request is a part of (W3C Trace Context).
+const TRACE_PARENT: &str = "traceparent";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -35,7 +38,7 @@ impl Control for Service {
         &self,
         _: Request<wire::ListWorkersRequest>,
     ) -> Result<Response<wire::ListWorkersResponse>, Status> {
-        let record = vec![workers::record(&self.0.server.options.labels)];
+        let record = vec![workers::record(&self.0.server.options)];
         Ok(Response::new(wire::ListWorkersResponse { record }))
     }
 
@@ -44,7 +47,9 @@ impl Control for Service {
         request: Request<wire::SolveRequest>,
     ) -> Result<Response<wire::SolveResponse>, Status> {
         self.note_grants(&request);
-        let exporter_response = self.0.solve(request.into_inner()).await?;
+        let header = request.metadata().get(TRACE_PARENT).and_then(|value| value.to_str().ok());
+        let parent = header.and_then(Parent::parse);
+        let exporter_response = self.0.solve_within(request.into_inner(), parent).await?;
         Ok(Response::new(wire::SolveResponse { exporter_response }))
     }
 

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::attributes::Attributes;
 use super::gateway::{Part, Returned, inputs};
 use super::solve::Work;
-use super::{Server, errors, image_frontend, questions};
+use super::{Server, errors, image_frontend, permitted, questions};
 
 /// The built-in frontend.
 const DOCKERFILE: &str = "dockerfile.v0";
@@ -41,6 +41,7 @@ pub(super) async fn run(
     definitions: &HashMap<String, pb::Definition>,
 ) -> std::result::Result<Made, Status> {
     let told = |error: Error| errors::status(&error);
+    permitted::check(&work.permitted, frontend, &attributes).map_err(told)?;
     match frontend {
         DOCKERFILE => dockerfile(server, work, attributes, definitions).await,
         GATEWAY => match attributes.get(SOURCE).cloned() {
@@ -75,6 +76,7 @@ async fn dockerfile(
         let also = [(SOURCE, image.clone()), (COMMAND, said)];
         let also = also.map(|(key, value)| (key.to_owned(), value));
         let attributes = attributes.into_iter().chain(also).collect();
+        permitted::check(&work.permitted, GATEWAY, &attributes).map_err(told)?;
         return image_frontend::run(server, work, &image, attributes, definitions).await.map(Made::Returned);
     }
     if let Some(question) = question {

@@ -269,7 +269,7 @@ impl LlbBridge for Service {
         Ok(Response::new(wire::PongResponse {
             frontend_api_caps: caps::frontend(),
             llb_caps: caps::llb(),
-            workers: vec![workers::record(&caller.work.labels)],
+            workers: vec![workers::record(&caller.server.options)],
         }))
     }
 

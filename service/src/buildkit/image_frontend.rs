@@ -22,7 +22,7 @@ use tonic::Status;
 use super::gateway::{Caller, Returned, make_container};
 use super::offer::Nobody;
 use super::solve::Work;
-use super::{Server, errors, workers};
+use super::{Options, Server, errors, workers};
 
 /// How deep frontends may ask for frontends, and how many may run at once in one build.
 const MAX_FRONTENDS: u32 = 8;
@@ -220,7 +220,7 @@ fn process(caller: &Caller, found: &FoundImage, attributes: &HashMap<String, Str
     let session = caller.work.offer.as_ref().map(|offer| offer.session.described().id.clone());
     let own = [
         format!("BUILDKIT_SESSION_ID={}", session.unwrap_or_default()),
-        format!("BUILDKIT_WORKERS={}", workers_text(&caller.work)),
+        format!("BUILDKIT_WORKERS={}", workers_text(&caller.server.options)),
         "BUILDKIT_EXPORTEDPRODUCT=kiln".to_owned(),
     ];
     BuildProcess {
@@ -233,8 +233,8 @@ fn process(caller: &Caller, found: &FoundImage, attributes: &HashMap<String, Str
 }
 
 /// The workers as BuildKit's programs read them.
-fn workers_text(work: &Work) -> String {
-    let worker = workers::record(&work.labels);
+fn workers_text(options: &Options) -> String {
+    let worker = workers::record(options);
     let platform = |it: &pb::Platform| {
         let mut platform = json!({ "architecture": it.architecture, "os": it.os });
         if !it.variant.is_empty() {

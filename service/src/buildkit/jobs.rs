@@ -1,7 +1,7 @@
 //! The builds that run and those that ran, by the reference that their client gave them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bollard_buildkit_proto::google::rpc;
@@ -12,13 +12,14 @@ use prost::Message as _;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::blobs::Blob;
 use super::errors;
 use super::exports::MAX_EXPORTERS;
 use super::gateway::Gateway;
 use super::status::Recorder;
+use crate::observe::{Build, Observer, Outcome, Parent};
 
 /// How long somebody waits for a build that is about to begin.
 const WAIT: Duration = Duration::from_secs(5);
@@ -62,6 +63,8 @@ pub(super) struct Job {
     size: usize,
     ended: Mutex<Option<Ended>>,
     pinned: Mutex<bool>,
+    /// The span of its client's that it is a part of.
+    parent: OnceLock<Parent>,
 }
 
 /// What was asked for.
@@ -120,6 +123,7 @@ pub(super) struct Jobs {
     arrived: Notify,
     news: broadcast::Sender<News>,
     stop: CancellationToken,
+    observer: Arc<Observer>,
 }
 
 #[derive(Default)]
@@ -130,10 +134,10 @@ struct State {
 }
 
 impl Jobs {
-    /// None yet; those to come are given up at `stop`.
-    pub(super) fn new(stop: CancellationToken) -> Jobs {
+    /// None yet; those to come are given up at `stop`, and `observer` hears of their ends.
+    pub(super) fn new(stop: CancellationToken, observer: Arc<Observer>) -> Jobs {
         let (news, _) = broadcast::channel(NEWS);
-        Jobs { state: Mutex::default(), arrived: Notify::new(), news, stop }
+        Jobs { state: Mutex::default(), arrived: Notify::new(), news, stop, observer }
     }
 
     /// Begins a build.
@@ -155,6 +159,7 @@ impl Jobs {
             size: request.encoded_len(),
             ended: Mutex::default(),
             pinned: Mutex::default(),
+            parent: OnceLock::new(),
         });
         let mut state = self.state();
         if state.find(reference).is_some() {
@@ -185,6 +190,9 @@ impl Jobs {
         job.gateway.close();
         job.bring(None);
         job.recorder.end();
+        if let Some(build) = job.observed().filter(|_| !job.internal) {
+            self.observer.build(build);
+        }
         let mut state = self.state();
         state.running.remove(&job.reference);
         state.over.push_back(job.clone());
@@ -229,6 +237,11 @@ impl Jobs {
         let mut running: Vec<Arc<Job>> = state.running.values().cloned().collect();
         running.sort_by_key(|job| job.began);
         state.over.iter().cloned().chain(running).collect()
+    }
+
+    /// How many run.
+    pub(super) fn running(&self) -> usize {
+        self.state().running.len()
     }
 
     /// Forgets a build that is over; whether there was one.
@@ -321,6 +334,33 @@ impl Job {
         self.ended().clone()
     }
 
+    /// Notes which span of its client's it is a part of.
+    pub(super) fn set_parent(&self, parent: Option<Parent>) {
+        if let Some(parent) = parent {
+            // It has one at most: it begins once.
+            drop(self.parent.set(parent));
+        }
+    }
+
+    /// How it went, once it ended.
+    fn observed(&self) -> Option<Build> {
+        let Ended { at, answer } = self.outcome()?;
+        let outcome = match answer {
+            Ok(_) => Outcome::Completed,
+            Err(status) if status.code == i32::from(Code::Cancelled) => Outcome::Cancelled,
+            Err(status) => Outcome::Failed(status.message),
+        };
+        Some(Build {
+            reference: self.reference.clone(),
+            frontend: self.asked.frontend.clone(),
+            began: self.began,
+            ended: at,
+            outcome,
+            steps: self.recorder.steps(),
+            parent: self.parent.get().cloned(),
+        })
+    }
+
     /// Whether it is kept however many come after it.
     pub(super) fn is_pinned(&self) -> bool {
         *self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
@@ -347,7 +387,7 @@ mod tests {
 
     #[test]
     fn what_is_long_is_not_remembered() {
-        let jobs = Jobs::new(CancellationToken::new());
+        let jobs = Jobs::new(CancellationToken::new(), Arc::default());
         let exporter = Exporter { r#type: "image".to_owned(), attrs: request("", 5000).frontend_attrs };
         let job = jobs.begin(&request("a", 5000), &vec![exporter; 1000]).unwrap();
         assert_eq!(job.asked.attributes.keys().collect::<Vec<_>>(), ["target"]);
@@ -357,7 +397,7 @@ mod tests {
 
     #[test]
     fn builds_that_wait_have_a_limit_in_bytes() {
-        let jobs = Jobs::new(CancellationToken::new());
+        let jobs = Jobs::new(CancellationToken::new(), Arc::default());
         let large = 15 << 20;
         let begun = (0..100).filter(|number| jobs.begin(&request(&number.to_string(), large), &[]).is_ok());
         assert_eq!(begun.count(), MAX_ASKED / large);

@@ -116,6 +116,11 @@ impl Sessions {
         Ok(session)
     }
 
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        self.open().len()
+    }
+
     /// The session `id`, which may still be about to come.
     pub(super) async fn get(&self, id: &str) -> Result<Arc<Session>> {
         let deadline = Instant::now() + WAIT;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bollard_buildkit_proto::moby::buildkit::v1::sourcepolicy::Policy as Rules;
 use bollard_buildkit_proto::moby::buildkit::v1::{Exporter, SolveRequest};
 use kiln_engine::build::{BuildRequest, Export, Prepared};
+use kiln_engine::config::buildkitd::Frontends;
 use kiln_engine::progress::ProgressSink;
 use kiln_engine::{Engine, Error, ErrorKind, Result};
 use tokio::task::JoinError;
@@ -22,16 +23,17 @@ use super::jobs::{Job, Jobs};
 use super::offer::{Nobody, Offer};
 use super::policy::Policy;
 use super::turns::{Turn, Turns};
-use super::{Server, errors, exports, frontend, llb};
+use super::{Options, Server, errors, exports, frontend, llb};
 
 /// A build under way: who does it, for whom.
 pub(super) struct Work {
     pub(super) engine: Engine,
     pub(super) job: Arc<Job>,
     pub(super) offer: Option<Offer>,
-    /// More labels of the one worker.
-    pub(super) labels: std::collections::BTreeMap<String, String>,
     environment: std::collections::BTreeMap<String, String>,
+    jobs: Option<usize>,
+    /// Which frontends it may ask for.
+    pub(super) permitted: Frontends,
     allow: kiln_engine::build::Entitlements,
     solves: AtomicU32,
     /// Frontends that run in containers.
@@ -205,7 +207,7 @@ impl Work {
             Some(offer) => offer.engine(&server.engine),
             None => server.engine.clone(),
         };
-        let (environment, labels) = (server.options.environment.clone(), server.options.labels.clone());
+        let Options { environment, max_parallelism: jobs, frontends: permitted, .. } = server.options.clone();
         let policy = match request.source_policy_session.as_str() {
             "" => None,
             id => Some(Policy::new(server.sessions.get(id).await?)?),
@@ -216,8 +218,9 @@ impl Work {
             engine,
             job: job.clone(),
             offer,
-            labels,
             environment,
+            jobs,
+            permitted,
             allow,
             solves: AtomicU32::new(0),
             frontends: AtomicU32::new(0),
@@ -265,6 +268,7 @@ impl Work {
                 None => Nobody::outside(),
             },
             environment: self.environment.clone(),
+            jobs: self.jobs,
             allow: self.allow.clone(),
             ..request
         }

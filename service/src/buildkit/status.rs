@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tonic::Status;
 
 use super::errors::LANGUAGE;
+use crate::observe::Step;
 
 /// The most bytes of output that are kept of one build, and what is said where there was more.
 const MAX_LOGS: usize = 32 << 20;
@@ -112,6 +113,20 @@ impl Recorder {
         Counts { total: state.vertexes.len() as i32, ..state.counts }
     }
 
+    /// The steps so far.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let time = |at: Option<Timestamp>| at.and_then(moment);
+        let step = |vertex: &Vertex| Step {
+            name: vertex.name.clone(),
+            digest: vertex.digest.clone(),
+            began: time(vertex.started),
+            ended: time(vertex.completed),
+            cached: vertex.cached,
+            error: vertex.error.clone(),
+        };
+        self.state().vertexes.values().map(step).collect()
+    }
+
     /// Everything from the start, and what still comes.
     pub(super) fn watch(self: Arc<Self>) -> impl Stream<Item = Result<StatusResponse, Status>> {
         unfold((self, 0), |(recorder, mut next)| async move {
@@ -203,6 +218,12 @@ impl Recorder {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The time that a message has; none where it is before 1970.
+fn moment(at: Timestamp) -> Option<SystemTime> {
+    let (seconds, nanoseconds) = (u64::try_from(at.seconds).ok()?, u32::try_from(at.nanos).ok()?);
+    UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
 }
 
 impl State {

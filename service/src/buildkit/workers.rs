@@ -1,27 +1,35 @@
 //! The one worker of this machine, as clients ask for it before they build.
 
-use std::collections::BTreeMap;
-
 use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, GcPolicy, WorkerRecord};
 use bollard_buildkit_proto::pb;
 use kiln_engine::oci::Platform;
+
+use super::Options;
 
 /// What the worker is called; there is one.
 const ID: &str = "kiln";
 /// The release of BuildKit whose API this is: clients ask for features by version too.
 const API_VERSION: &str = "v0.29.0";
+const PACKAGE: &str = "github.com/moby/buildkit";
+const REVISION: &str = concat!("kiln-", env!("CARGO_PKG_VERSION"));
+
+/// What `buildkitd --version` and `buildctl --version` print: clients take the third of four words.
+pub fn version_line(program: &str) -> String {
+    format!("{program} {PACKAGE} {API_VERSION} {REVISION}")
+}
 
 /// Who answers.
 pub(super) fn version() -> BuildkitVersion {
     BuildkitVersion {
-        package: "github.com/moby/buildkit".to_owned(),
+        package: PACKAGE.to_owned(),
         version: API_VERSION.to_owned(),
-        revision: concat!("kiln-", env!("CARGO_PKG_VERSION")).to_owned(),
+        revision: REVISION.to_owned(),
     }
 }
 
-/// The worker, with `labels` beside those that every worker has.
-pub(super) fn record(labels: &BTreeMap<String, String>) -> WorkerRecord {
+/// The worker, with the labels of `options` beside those that every worker has.
+pub(super) fn record(options: &Options) -> WorkerRecord {
+    let Options { labels, platforms, .. } = options;
     let own = [
         ("org.mobyproject.buildkit.worker.executor", "kiln"),
         ("org.mobyproject.buildkit.worker.network", "bridge"),
@@ -32,7 +40,10 @@ pub(super) fn record(labels: &BTreeMap<String, String>) -> WorkerRecord {
     WorkerRecord {
         id: ID.to_owned(),
         labels: own.into_iter().chain(labels.clone()).collect(),
-        platforms: platforms().iter().map(platform).collect(),
+        platforms: match platforms.is_empty() {
+            true => own_platforms().iter().map(platform).collect(),
+            false => platforms.iter().map(platform).collect(),
+        },
         gc_policy: vec![GcPolicy { all: true, ..GcPolicy::default() }],
         buildkit_version: Some(version()),
         cdi_devices: Vec::new(),
@@ -40,7 +51,7 @@ pub(super) fn record(labels: &BTreeMap<String, String>) -> WorkerRecord {
 }
 
 /// What this machine runs: its own platform first, then what its processor runs as well.
-fn platforms() -> Vec<Platform> {
+fn own_platforms() -> Vec<Platform> {
     let host = Platform::host();
     let also = (host.architecture == "amd64").then(|| Platform::new("linux", "386", None));
     [host].into_iter().chain(also).collect()

@@ -21,6 +21,7 @@ use super::events::Kind;
 use super::messages::{self, Message, Messages};
 use super::params::Params;
 use super::{Answer, Daemon, Failure, auth, json, task};
+use crate::observe::Watched;
 use crate::server::Peer;
 use progress::Progress;
 pub(crate) use uploads::Uploads;
@@ -54,8 +55,9 @@ async fn build(
             () = gone.cancelled() => return Err(Error::new(ErrorKind::Cancelled, "the build was given up").into()),
         };
         let progress = Arc::new(Progress::start(messages.clone(), quiet)?);
-        let watched = Arc::clone(&progress);
-        let built = engine.build(request, watched, gone).await;
+        let watched = Watched::begin("docker", Arc::clone(&progress));
+        let built = engine.build(request, watched.clone(), gone).await;
+        watched.end(&built, of_work.buildkit.observer());
         progress.finish();
         let built = built.map_err(|error| failed(error, quiet))?;
         say_result(&of_work, &messages, &built, quiet);

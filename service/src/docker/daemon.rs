@@ -45,6 +45,11 @@ impl Daemon {
         Daemon(Arc::new(Inner { engine, buildkit, environment, events, runs, execs, uploads, stop, work }))
     }
 
+    /// How many builds run.
+    pub(crate) fn builds(&self) -> usize {
+        self.buildkit.running() + self.work.len()
+    }
+
     /// Waits until nothing is done any more.
     pub(crate) async fn ended(&self) {
         self.work.close();

@@ -1,5 +1,6 @@
 //! Where the daemon listens, as people write it: `unix://…`, `tcp://…`, `fd://`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -26,6 +27,16 @@ pub enum AddressError {
     /// A TCP address has no port.
     #[error("`{0}`: a TCP address is `tcp://HOST:PORT`")]
     Port(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix://{}", path.display()),
+            Address::Tcp(address) => write!(f, "tcp://{address}"),
+            Address::Inherited => f.write_str("fd://"),
+        }
+    }
 }
 
 impl FromStr for Address {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
@@ -21,25 +22,33 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::guard;
 use super::limits::{
     ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_STREAMS, PING,
 };
 use super::patient::Patient;
 use super::peer::{Peer, Who};
 use super::tenants::Tenants;
-use super::tls::{Tls, holder};
+use super::tls::{Offered, Tls, holder};
+use super::{guard, monitor};
 use crate::buildkit::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::docker::version;
+use crate::observe::Observer;
 
 /// What every connection is served with.
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) tenants: Tenants,
+    /// What monitoring asks, whoever asks it.
+    pub(super) monitored: Router,
     /// Free places for connections.
     pub(super) slots: Arc<Semaphore>,
+    /// Cancelled when nobody new gets in.
+    pub(super) closed: CancellationToken,
+    /// Cancelled when those who are in are to go.
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+    /// Counts requests.
+    pub(super) observer: Arc<Observer>,
 }
 
 impl Door {
@@ -55,9 +64,9 @@ impl Door {
     }
 
     /// Serves whoever comes over TCP and has a certificate.
-    pub(super) async fn tcp(self, listener: TcpListener, tls: Tls) {
+    pub(super) async fn tcp(self, listener: TcpListener, offered: Offered) {
         while let Some((slot, (stream, address))) = self.next(|| listener.accept()).await {
-            let (door, tls) = (self.clone(), tls.clone());
+            let (door, tls) = (self.clone(), offered.get());
             self.tasks.spawn(async move {
                 let socket = stream.as_fd().try_clone_to_owned().ok();
                 let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
@@ -77,7 +86,7 @@ impl Door {
     }
 
     /// The next connection, when there is a place for it; nothing when it is time to stop.
-    async fn next<T, F>(&self, mut accept: impl FnMut() -> F) -> Option<(OwnedSemaphorePermit, T)>
+    pub(super) async fn next<T, F>(&self, mut accept: impl FnMut() -> F) -> Option<(OwnedSemaphorePermit, T)>
     where
         F: Future<Output = io::Result<T>>,
     {
@@ -95,7 +104,7 @@ impl Door {
         };
         tokio::select! {
             next = next => next,
-            () = self.stop.cancelled() => None,
+            () = self.closed.cancelled() => None,
         }
     }
 
@@ -104,10 +113,14 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Door { tenants, stop, .. } = self;
+        let (stop, door) = (self.stop.clone(), self);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (tenants, peer, tls) = (tenants.clone(), peer.clone(), tls.clone());
-            async move { Ok::<_, Infallible>(answer(&tenants, request, peer, tls.as_ref()).await) }
+            let (door, peer, tls) = (door.clone(), peer.clone(), tls.clone());
+            async move {
+                let response = door.answer(request, peer, tls.as_ref()).await;
+                door.observer.request(response.status().as_u16());
+                Ok::<_, Infallible>(response)
+            }
         });
         let stream = Patient::new(stream, HEAD_TIMEOUT);
         let builder = builder();
@@ -123,9 +136,36 @@ impl Door {
             tracing::debug!(error, "a connection broke");
         }
     }
+
+    /// Answers one request of `peer`.
+    async fn answer(&self, request: Request<Incoming>, peer: Peer, tls: Option<&Tls>) -> Response {
+        if let Some(Err(refused)) = tls.map(|tls| guard::check(&request, tls)) {
+            tracing::info!(%peer, uri = %request.uri().path(), "refused: {refused}");
+            return refused.into_response();
+        }
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer.clone());
+        let routes = match version::strip(&mut request) {
+            Ok(()) if monitor::answers(request.uri().path()) => Ok(self.monitored.clone()),
+            Ok(()) => self.tenants.routes(&peer).await,
+            Err(failure) => Err(failure),
+        };
+        let mut response = match routes {
+            Ok(routes) => routes.oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Err(failure) => failure.into_response(),
+        };
+        version::put_headers(response.headers_mut());
+        let status = response.status().as_u16();
+        match method.is_safe() {
+            true => tracing::debug!(%peer, %method, path, status),
+            false => tracing::info!(%peer, %method, path, status),
+        }
+        response
+    }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+pub(super) fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -143,31 +183,6 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING);
     builder
-}
-
-async fn answer(tenants: &Tenants, request: Request<Incoming>, peer: Peer, tls: Option<&Tls>) -> Response {
-    if let Some(Err(refused)) = tls.map(|tls| guard::check(&request, tls)) {
-        tracing::info!(%peer, uri = %request.uri().path(), "refused: {refused}");
-        return refused.into_response();
-    }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(peer.clone());
-    let routes = match version::strip(&mut request) {
-        Ok(()) => tenants.routes(&peer).await,
-        Err(failure) => Err(failure),
-    };
-    let mut response = match routes {
-        Ok(routes) => routes.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        Err(failure) => failure.into_response(),
-    };
-    version::put_headers(response.headers_mut());
-    let status = response.status().as_u16();
-    match method.is_safe() {
-        true => tracing::debug!(%peer, %method, path, status),
-        false => tracing::info!(%peer, %method, path, status),
-    }
-    response
 }
 
 impl std::fmt::Debug for Door {

@@ -22,3 +22,8 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(10);
 pub(super) const TRIM: Duration = Duration::from_secs(10);
 /// How long to wait after an `accept` that failed, for example because too many files are open.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether builds still run, when the daemon waits for them to end.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// Connections at one time where only monitoring is answered, and how long one of them lasts.
+pub(super) const MAX_MONITORS: usize = 16;
+pub(super) const MONITOR_TIMEOUT: Duration = Duration::from_secs(60);

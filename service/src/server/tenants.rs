@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::StatusCode;
+use kiln_engine::config::RegistryConfig;
 use kiln_engine::{CancellationToken, Engine};
 use tokio::sync::OnceCell;
 
@@ -139,12 +140,30 @@ impl Tenants {
 
     /// Waits until nothing is done any more.
     pub(super) async fn ended(&self) {
-        let others: Vec<_> = {
-            let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
-            others.values().filter_map(|cell| cell.get().cloned()).collect()
-        };
-        let all = others.iter().chain([&self.0.host]).map(|served| served.daemon.ended());
-        futures_util::future::join_all(all).await;
+        let all = self.daemons();
+        futures_util::future::join_all(all.iter().map(Daemon::ended)).await;
+    }
+
+    /// How many builds run.
+    pub(super) fn builds(&self) -> usize {
+        self.daemons().iter().map(|daemon| daemon.builds()).sum()
+    }
+
+    /// How many sessions of BuildKit are open.
+    pub(super) fn sessions(&self) -> usize {
+        self.daemons().iter().map(|daemon| daemon.buildkit.sessions()).sum()
+    }
+
+    /// Reaches registries as it is said here from now on, for everybody.
+    pub(super) fn reconfigure(&self, registries: &RegistryConfig) {
+        self.daemons().iter().for_each(|daemon| daemon.engine.reconfigure(registries.clone()));
+    }
+
+    /// All that have begun.
+    pub(super) fn daemons(&self) -> Vec<Daemon> {
+        let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = others.values().filter_map(|cell| cell.get());
+        begun.chain([&self.0.host]).map(|served| served.daemon.clone()).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::verify_server_name;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
@@ -29,6 +29,25 @@ pub struct TlsFiles {
 pub(super) struct Tls {
     pub(super) config: Arc<ServerConfig>,
     certificate: CertificateDer<'static>,
+}
+
+/// What is offered at the moment; clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Offered(Arc<RwLock<Tls>>);
+
+impl Offered {
+    pub(super) fn new(tls: Tls) -> Offered {
+        Offered(Arc::new(RwLock::new(tls)))
+    }
+
+    pub(super) fn get(&self) -> Tls {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Offers this to whoever comes from now on.
+    pub(super) fn set(&self, tls: Tls) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
 }
 
 impl Tls {

@@ -3,13 +3,13 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{self as unix, DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::ServeError;
+use super::{Owner, ServeError};
 
 /// Owner and group may connect.
 const MODE: u32 = 0o660;
@@ -45,8 +45,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens at `path`. What a daemon that died left there is replaced; one that lives is an error.
-pub(super) fn listen(path: &Path) -> Result<Socket, ServeError> {
+/// Listens at `path`, as a socket of `owner`'s. What a daemon that died left there is replaced; one that lives is an error.
+pub(super) fn listen(path: &Path, owner: Owner) -> Result<Socket, ServeError> {
     let fail =
         |source: io::Error| ServeError::Listen { address: format!("unix://{}", path.display()), source };
     if let Some(folder) = path.parent() {
@@ -65,7 +65,8 @@ pub(super) fn listen(path: &Path) -> Result<Socket, ServeError> {
                 .map(|()| socket)
         });
     let socket: OwnedFd = bound.map_err(|errno| fail(errno.into()))?;
-    // Nobody can connect before `listen`, so nobody ever sees another mode.
+    // Nobody can connect before `listen`, so nobody ever sees another mode or owner.
+    unix::lchown(path, owner.uid, owner.gid).map_err(fail)?;
     fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(fail)?;
     let inode = fs::symlink_metadata(path).map_err(fail)?.ino();
     rustix::net::listen(&socket, BACKLOG).map_err(|errno| fail(errno.into()))?;
@@ -111,26 +112,26 @@ mod tests {
     fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
         let folder = folder();
         let path = folder.join("new/kiln.sock");
-        let first = listen(&path).unwrap();
+        let first = listen(&path, Owner::default()).unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o7777, MODE);
-        assert!(matches!(listen(&path), Err(ServeError::Taken(_))));
+        assert!(matches!(listen(&path, Owner::default()), Err(ServeError::Taken(_))));
         // A daemon that was killed leaves its file and no lock.
         let Socket { listener, file } = first;
         drop(listener);
         std::mem::forget(file);
         let stale = folder.join("new/stale.sock");
         drop(UnixListener::bind(&stale).unwrap());
-        let second = listen(&stale).unwrap();
+        let second = listen(&stale, Owner::default()).unwrap();
         UnixStream::connect(&stale).unwrap();
         drop(second);
         assert!(!stale.exists(), "the file goes with the listener");
         // Somebody else's daemon has no lock of ours.
         let foreign = folder.join("foreign.sock");
         let _alive = UnixListener::bind(&foreign).unwrap();
-        assert!(matches!(listen(&foreign), Err(ServeError::Taken(_))));
+        assert!(matches!(listen(&foreign, Owner::default()), Err(ServeError::Taken(_))));
         let plain = folder.join("plain");
         fs::write(&plain, "data").unwrap();
-        assert!(matches!(listen(&plain), Err(ServeError::Listen { .. })));
+        assert!(matches!(listen(&plain, Owner::default()), Err(ServeError::Listen { .. })));
         assert_eq!(fs::read(&plain).unwrap(), b"data");
         fs::remove_dir_all(&folder).unwrap();
     }

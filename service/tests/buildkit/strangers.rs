@@ -7,7 +7,8 @@ use bollard_buildkit_proto::moby::buildkit::v1 as wire;
 use bollard_buildkit_proto::moby::buildkit::v1::frontend;
 use bollard_buildkit_proto::pb;
 use hyper::HeaderMap;
-use kiln_service::server::{Address, ServeOptions, serve};
+use kiln_engine::CancellationToken;
+use kiln_service::server::{Address, Control, ServeOptions, Settings, serve};
 use prost::Message;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -186,7 +187,10 @@ async fn bytes_at_the_door_are_answered_or_not_and_others_are() {
     let socket = dir.path().join("kiln.sock");
     let options = ServeOptions { addresses: vec![Address::Unix(socket.clone())], ..ServeOptions::default() };
     let (engine, stop) = (daemon.engine.clone(), daemon.stop.clone());
-    let serving = tokio::spawn(async move { serve(engine, &options, stop).await });
+    let (_nobody, reload) = tokio::sync::mpsc::channel(1);
+    let read = Box::new(|| Ok(Settings::default()));
+    let control = Control { stop, hurry: CancellationToken::new(), reload, read };
+    let serving = tokio::spawn(async move { serve(engine, &options, control).await });
     while !socket.exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

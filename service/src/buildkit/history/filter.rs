@@ -187,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn conditions_of_one_filter_hold_together() {
-        let jobs = Jobs::new(kiln_engine::CancellationToken::new());
+        let jobs = Jobs::new(kiln_engine::CancellationToken::new(), std::sync::Arc::default());
         let attributes = HashMap::from([("vcs:source".to_owned(), "https://host/repo.git".to_owned())]);
         let request = |name: &str| SolveRequest {
             r#ref: name.to_owned(),
