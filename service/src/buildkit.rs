@@ -52,7 +52,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use kiln_engine::build::Input;
-use kiln_engine::config::buildkitd::Frontends;
+use kiln_engine::config::buildkitd::{Frontends, GcPolicy};
 use kiln_engine::oci::Platform;
 use kiln_engine::{CancellationToken, Engine};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -99,6 +99,8 @@ pub struct Options {
     pub frontends: Frontends,
     /// How many steps of a build run at once.
     pub max_parallelism: Option<usize>,
+    /// What keeps the build cache small, one rule after the other; without rules nothing does.
+    pub gc: Vec<GcPolicy>,
     /// Who hears of builds that ended.
     pub observer: Arc<Observer>,
 }

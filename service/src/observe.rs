@@ -80,6 +80,11 @@ impl Observer {
         }
     }
 
+    /// How many builds ended.
+    pub(crate) fn builds(&self) -> u64 {
+        self.metrics.builds()
+    }
+
     /// Everything as Prometheus reads it.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
         self.metrics.text(gauges, self.traces.as_ref().map_or(0, otlp::Queue::lost))

@@ -7,6 +7,7 @@
 mod address;
 mod connection;
 mod control;
+mod gc;
 mod guard;
 mod inherited;
 mod limits;
@@ -156,6 +157,14 @@ pub async fn serve(engine: Engine, options: &ServeOptions, control: Control) -> 
         });
     }
     let reaping = tokio::spawn(reap());
+    if !options.buildkit.gc.is_empty() {
+        tasks.spawn(gc::run(
+            tenants.clone(),
+            Arc::clone(&door.observer),
+            options.buildkit.gc.clone(),
+            closed.clone(),
+        ));
+    }
     notify::tell(&State::Ready);
     let Control { stop: told, hurry, mut reload, read } = control;
     tokio::select! {

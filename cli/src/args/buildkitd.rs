@@ -62,6 +62,12 @@ pub(crate) struct BuildkitdArgs {
     /// How many steps of a build run at once
     #[arg(long = "oci-max-parallelism", value_name = "NUMBER")]
     pub(crate) max_parallelism: Option<usize>,
+    /// Whether the build cache is kept small; it is unless `false`
+    #[arg(long = "oci-worker-gc", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub(crate) gc: Option<bool>,
+    /// How small, in MB: what stays in any case, what shall be free of the disk, what it takes at most
+    #[arg(long = "oci-worker-gc-keepstorage", value_name = "RESERVED[,FREE[,MAXIMUM]]")]
+    pub(crate) keep_storage: Option<String>,
     /// Where to serve `/metrics` and `/healthz` alone, to everybody who reaches it: `HOST:PORT` [env: BUILDKITD_DEBUGADDR]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) debugaddr: Option<String>,
@@ -99,10 +105,6 @@ pub(crate) struct Ignored {
     pub(crate) oci_worker_no_process_sandbox: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) save_cache_debug: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) oci_worker_gc: Option<String>,
-    #[arg(long, hide = true)]
-    pub(crate) oci_worker_gc_keepstorage: Option<String>,
     #[arg(long, hide = true)]
     pub(crate) oci_worker_snapshotter: Option<String>,
     #[arg(long, hide = true)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::daemon::Daemon;
-use crate::harness::{Kiln, show, text};
+use crate::harness::{Kiln, registry, show, text};
 
 /// A folder with kiln under BuildKit's names.
 fn programs(kiln: &Kiln) -> PathBuf {
@@ -60,8 +60,10 @@ fn buildkitd_does_what_its_file_and_its_options_say() {
     let file = run.join("buildkitd.toml");
     let toml = format!(
         "root = {:?}\ninsecure-entitlements = [\"network.host\"]\n[log]\nformat = \"json\"\n[grpc]\naddress = [{address:?}]\n\
-         gid = 2\n[history]\nmaxEntries = 5\n[worker.oci]\nplatforms = [\"linux/arm64\"]\n[worker.oci.labels]\nfoo = \"bar\"\n",
-        kiln.root().to_str().unwrap()
+         gid = 2\n[history]\nmaxEntries = 5\n[worker.oci]\nplatforms = [\"linux/arm64\"]\n[worker.oci.labels]\nfoo = \"bar\"\n\
+         [dns]\nnameservers = [\"10.9.8.7\"]\n[registry.\"docker.io\"]\nmirrors = [{:?}]\n",
+        kiln.root().to_str().unwrap(),
+        registry(),
     );
     fs::write(&file, toml).unwrap();
     let args = [
@@ -86,6 +88,10 @@ fn buildkitd_does_what_its_file_and_its_options_say() {
         verbose.contains("foo:\tbar") && verbose.contains("BuildKit:\tgithub.com/moby/buildkit v0."),
         "{verbose}"
     );
+
+    let context = kiln.context("dns", &[("Dockerfile", "FROM busybox\nRUN cat /etc/resolv.conf\n")]);
+    let said = daemon.ok(&["build", context.to_str().unwrap()]);
+    assert!(said.contains("nameserver 10.9.8.7"), "{said}");
 
     assert_eq!(daemon.stop(), Some(0));
     let lines: Vec<serde_json::Value> = fs::read_to_string(&log)
@@ -140,6 +146,7 @@ fn what_would_not_be_done_is_refused_by_name() {
         (&["--allow-insecure-entitlement", "all"], "it is one of `network.host`"),
         (&["--addr", "tcp://127.0.0.1:0"], "TCP is served with mutual TLS alone"),
         (&["--tlscert", "/c.pem"], "TLS needs an authority, a certificate and a key"),
+        (&["--oci-worker-gc-keepstorage", "much"], "it is numbers of MB"),
         (&["--no-such-option"], "--no-such-option"),
     ] {
         let said = fails(&mut program(&bin, "buildkitd", &[&none[..], args].concat()));

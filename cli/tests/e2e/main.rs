@@ -25,6 +25,7 @@ mod checks;
 mod conformance;
 mod crash;
 mod daemon;
+mod deploy;
 mod fmt;
 mod health;
 mod images;

@@ -2,6 +2,7 @@
 
 use bollard_buildkit_proto::moby::buildkit::v1::types::{BuildkitVersion, GcPolicy, WorkerRecord};
 use bollard_buildkit_proto::pb;
+use kiln_engine::config::buildkitd as config;
 use kiln_engine::oci::Platform;
 
 use super::Options;
@@ -29,7 +30,7 @@ pub(super) fn version() -> BuildkitVersion {
 
 /// The worker, with the labels of `options` beside those that every worker has.
 pub(super) fn record(options: &Options) -> WorkerRecord {
-    let Options { labels, platforms, .. } = options;
+    let Options { labels, platforms, gc, .. } = options;
     let own = [
         ("org.mobyproject.buildkit.worker.executor", "kiln"),
         ("org.mobyproject.buildkit.worker.network", "bridge"),
@@ -44,9 +45,27 @@ pub(super) fn record(options: &Options) -> WorkerRecord {
             true => own_platforms().iter().map(platform).collect(),
             false => platforms.iter().map(platform).collect(),
         },
-        gc_policy: vec![GcPolicy { all: true, ..GcPolicy::default() }],
+        gc_policy: gc.iter().map(rule).collect(),
         buildkit_version: Some(version()),
         cdi_devices: Vec::new(),
+    }
+}
+
+/// A rule in the words of the protocol; bounds that are parts of the disk are not known here, and left out.
+fn rule(rule: &config::GcPolicy) -> GcPolicy {
+    let config::GcPolicy { all, filters, keep, space } = rule;
+    let number = |number: u128| i64::try_from(number).unwrap_or(i64::MAX);
+    let bytes = |space: Option<config::DiskSpace>| match space {
+        Some(config::DiskSpace::Bytes(bytes)) => number(bytes.into()),
+        _ => 0,
+    };
+    GcPolicy {
+        all: *all,
+        filters: filters.clone(),
+        keep_duration: keep.map_or(0, |keep| number(keep.as_nanos())),
+        reserved_space: bytes(space.reserved),
+        max_used_space: bytes(space.max_used),
+        min_free_space: bytes(space.min_free),
     }
 }
 

@@ -78,6 +78,10 @@ impl Metrics {
         }
     }
 
+    pub(super) fn builds(&self) -> u64 {
+        [&self.completed, &self.failed, &self.cancelled].iter().map(|number| number.load(Relaxed)).sum()
+    }
+
     pub(super) fn text(&self, gauges: &Gauges, lost: u64) -> String {
         let mut page = Page(String::new());
         let count = |number: &AtomicU64| number.load(Relaxed) as f64;

@@ -24,6 +24,8 @@ pub(super) const TRIM: Duration = Duration::from_secs(10);
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is looked whether builds still run, when the daemon waits for them to end.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// How long builds may end before it is looked whether the build cache is too large.
+pub(super) const GC_INTERVAL: Duration = Duration::from_secs(60);
 /// Connections at one time where only monitoring is answered, and how long one of them lasts.
 pub(super) const MAX_MONITORS: usize = 16;
 pub(super) const MONITOR_TIMEOUT: Duration = Duration::from_secs(60);

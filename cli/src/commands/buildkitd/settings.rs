@@ -1,8 +1,9 @@
 //! BuildKit's options and its configuration file as what the daemon is told.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use kiln_engine::config::buildkitd::{Buildkitd, TlsPaths};
+use kiln_engine::config::buildkitd::{Buildkitd, DiskSpace, GcPolicy, GcSpace, TlsPaths, Worker};
 use kiln_engine::oci::Platform;
 use kiln_engine::{Error, ErrorKind, Result};
 use kiln_service::buildkit;
@@ -15,6 +16,14 @@ use crate::values::{group, time, wrong};
 
 /// Where BuildKit's clients look for the daemon.
 const SOCKET: &str = "unix:///run/buildkit/buildkitd.sock";
+const KEEP_STORAGE: &str = "--oci-worker-gc-keepstorage";
+/// What goes first where nobody says how large the cache may be, and what the whole may take.
+const USUAL_KEEP: Duration = Duration::from_secs(60 * 24 * 3600);
+const USUAL_SPACE: GcSpace = GcSpace {
+    reserved: Some(DiskSpace::Percent(10)),
+    max_used: Some(DiskSpace::Percent(80)),
+    min_free: Some(DiskSpace::Percent(20)),
+};
 const LEVEL_VARIABLE: &str = "BUILDKITD_LOG_LEVEL";
 const DEBUG_VARIABLE: &str = "BUILDKITD_DEBUGADDR";
 
@@ -59,6 +68,10 @@ pub(super) fn apply(args: &BuildkitdArgs, debug: bool, found: &mut Buildkitd) ->
     if !args.platforms.is_empty() {
         found.worker.platforms.clone_from(&args.platforms);
     }
+    replace(&mut found.worker.gc, args.gc);
+    if let Some(text) = &args.keep_storage {
+        (found.worker.space, found.worker.policies) = (keep_storage(text)?, Vec::new());
+    }
     replace(&mut found.worker.max_parallelism, args.max_parallelism.filter(|number| *number > 0));
     Ok(())
 }
@@ -67,6 +80,35 @@ fn replace<T>(what: &mut Option<T>, by: Option<T>) {
     if by.is_some() {
         *what = by;
     }
+}
+
+/// `reserved[,free[,maximum]]` in millions of bytes.
+fn keep_storage(text: &str) -> Result<GcSpace> {
+    let mut bounds = [None; 3];
+    let mut parts = text.split(',');
+    for (bound, part) in bounds.iter_mut().zip(&mut parts) {
+        match part.parse::<u64>().ok().and_then(|number| number.checked_mul(1_000_000)) {
+            Some(bytes) => *bound = (bytes > 0).then_some(DiskSpace::Bytes(bytes)),
+            None => return wrong(KEEP_STORAGE, text, "it is numbers of MB"),
+        }
+    }
+    match parts.next() {
+        Some(_) => wrong(KEEP_STORAGE, text, "it is three numbers at most"),
+        None => Ok(GcSpace { reserved: bounds[0], min_free: bounds[1], max_used: bounds[2] }),
+    }
+}
+
+/// The rules by which the build cache is kept small: those of the file, else BuildKit's usual ones with what is said of space.
+fn rules(worker: &Worker) -> Vec<GcPolicy> {
+    if worker.gc == Some(false) || !worker.policies.is_empty() {
+        return if worker.gc == Some(false) { Vec::new() } else { worker.policies.clone() };
+    }
+    let space = match worker.space == GcSpace::default() {
+        true => USUAL_SPACE,
+        false => worker.space,
+    };
+    let rule = GcPolicy { space, ..GcPolicy::default() };
+    vec![GcPolicy { keep: Some(USUAL_KEEP), ..rule.clone() }, rule.clone(), GcPolicy { all: true, ..rule }]
 }
 
 fn check(option: &str, text: Option<&str>, words: &[&str]) -> Result<()> {
@@ -108,8 +150,6 @@ pub(super) fn ignored(args: &BuildkitdArgs, found: &Buildkitd) -> Vec<String> {
     let Ignored {
         oci_worker_no_process_sandbox,
         save_cache_debug,
-        oci_worker_gc,
-        oci_worker_gc_keepstorage,
         oci_worker_snapshotter,
         oci_worker_proxy_snapshotter_path,
         oci_worker_net,
@@ -134,8 +174,6 @@ pub(super) fn ignored(args: &BuildkitdArgs, found: &Buildkitd) -> Vec<String> {
     let options = [
         ("oci-worker-no-process-sandbox", unless(oci_worker_no_process_sandbox, &["false"])),
         ("save-cache-debug", unless(save_cache_debug, &["false"])),
-        ("oci-worker-gc", oci_worker_gc.is_some()),
-        ("oci-worker-gc-keepstorage", oci_worker_gc_keepstorage.is_some()),
         ("oci-worker-snapshotter", unless(oci_worker_snapshotter, &["auto", "overlayfs"])),
         ("oci-worker-proxy-snapshotter-path", oci_worker_proxy_snapshotter_path.is_some()),
         ("oci-worker-net", unless(oci_worker_net, &["auto", "bridge"])),
@@ -154,7 +192,10 @@ pub(super) fn ignored(args: &BuildkitdArgs, found: &Buildkitd) -> Vec<String> {
         ("containerd-worker-gc", containerd_worker_gc.is_some()),
     ];
     let options = options.iter().filter(|(_, is_said)| *is_said).map(|(name, _)| format!("`--{name}`"));
-    options.chain(found.ignored.iter().cloned()).collect()
+    let is_narrow = |policy: &&GcPolicy| !policy.filters.is_empty();
+    let narrow = found.worker.policies.iter().find(is_narrow);
+    let narrow = narrow.map(|policy| format!("a `gcpolicy` with `filters = {:?}`", policy.filters));
+    options.chain(found.ignored.iter().cloned()).chain(narrow).collect()
 }
 
 /// What the daemon is told.
@@ -174,6 +215,7 @@ pub(super) fn options(args: &BuildkitdArgs, found: &Buildkitd) -> Result<ServeOp
             platforms,
             frontends: found.frontends.clone(),
             max_parallelism: found.worker.max_parallelism,
+            gc: rules(&found.worker),
             ..buildkit::Options::default()
         },
         owner: Owner { uid: found.uid, gid: found.gid },
@@ -208,5 +250,32 @@ fn tls(paths: &TlsPaths) -> Result<Option<TlsFiles>> {
         _ => Err(Error::invalid("TLS needs an authority, a certificate and a key").with_hint(
             "give `--tlscacert`, `--tlscert` and `--tlskey`, or `ca`, `cert` and `key` in `[grpc.tls]`",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_kept_small_as_the_file_says_or_as_usual() {
+        let mut worker = Worker::default();
+        let usual = rules(&worker);
+        assert_eq!(usual.len(), 3);
+        assert!(usual.iter().all(|rule| rule.space == USUAL_SPACE) && usual[2].all && !usual[0].all);
+        worker.space = keep_storage("512,0,2000").unwrap();
+        let expected = GcSpace {
+            reserved: Some(DiskSpace::Bytes(512_000_000)),
+            min_free: None,
+            max_used: Some(DiskSpace::Bytes(2_000_000_000)),
+        };
+        assert!(rules(&worker).iter().all(|rule| rule.space == expected));
+        worker.policies = vec![GcPolicy { all: true, ..GcPolicy::default() }];
+        assert_eq!(rules(&worker), worker.policies);
+        worker.gc = Some(false);
+        assert!(rules(&worker).is_empty());
+        for bad in ["", "x", "1,,2", "1,2,3,4", "-1"] {
+            assert!(keep_storage(bad).is_err(), "{bad}");
+        }
     }
 }
