@@ -20,15 +20,11 @@ COPY --from=app /a /hello /
 ";
 const FAILS: &str = "FROM busybox\nRUN echo before && exit 7\n";
 
-/// A program of the `PATH` that does, or nothing and a word about that: most machines have none of these clients.
+/// A program of the `PATH` that does; most machines have none of these clients, and nothing is tried with them then.
 pub(crate) fn installed(program: &str, does: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut all = std::env::split_paths(&path).map(|dir| dir.join(program));
-    let found = all.find(|program| program.is_file() && does(program));
-    if found.is_none() {
-        eprintln!("no such `{program}` is installed, so nothing is tried with it");
-    }
-    found
+    all.find(|program| program.is_file() && does(program))
 }
 
 /// Whether a docker command speaks BuildKit's words itself; newer ones leave that to buildx.
