@@ -298,7 +298,7 @@ fn a_client_that_goes_away_leaves_nothing() {
     };
     many();
     // Threads that have nothing to do go after five seconds.
-    wait_for("threads to end", || threads() <= 5);
+    wait_for("threads to end", || threads() <= 7);
     assert_eq!(daemon.ok(&["exec", "silent", "echo", "well"]), "well");
     (0..3).for_each(|_| drop(daemon.ok(&args(&["busybox", "true"]))));
     let zombies = || {
