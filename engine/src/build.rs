@@ -60,7 +60,7 @@ pub use kiln_builder::{
 pub use kiln_builder::{
     Destination, Entitlements, Export, ImageOptions, LocalMode, Place, Squash, UnknownGrant,
 };
-pub use outside::Outside;
+pub use outside::{Outside, SourcePolicy};
 pub use prepared::Prepared;
 pub use reading::{BuiltBase, BuiltFiles};
 pub use resolve_image::FoundImage;
@@ -346,9 +346,10 @@ impl Engine {
         let plans = plans.iter().map(|options| Plan::new(&dockerfile, options));
         let plans = plans.collect::<std::result::Result<Vec<_>, _>>();
         let plans = plans.map_err(|errors| findings.fail(errors, file))?;
-        let mut resolver = bases::Resolver::new(self, request.pull, &platforms, progress.as_ref());
+        let mut resolver = bases::Resolver::new(self, request, &platforms, progress.as_ref());
         let mut configs = BaseConfigs::new();
-        let lowered = resolver.lower(&plans, &mut configs, &dockerfile, file, findings).await?;
+        let mut lowered = resolver.lower(&plans, &mut configs, &dockerfile, file, findings).await?;
+        lowered.iter_mut().try_for_each(|lowered| request.outside.decide_all(&mut lowered.definition))?;
         findings.add_of(&lowered);
         findings.add(undeclared_args(&dockerfile, &request.build_args, &configs));
         Ok(Planned { dockerfile, platforms, plans, configs, lowered })

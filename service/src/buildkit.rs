@@ -31,6 +31,7 @@ mod questions;
 mod secrets;
 mod session;
 mod solve;
+mod source_rules;
 mod ssh;
 mod status;
 mod tunnel;

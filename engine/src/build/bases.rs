@@ -10,6 +10,7 @@ use kiln_parser::{
     BaseConfigs, BaseImage, Dockerfile, Instruction, Lowered, Lowering, Plan, ResolvedBase, SourceFile, Span,
 };
 
+use super::BuildRequest;
 use super::failure;
 use super::findings::Findings;
 use super::platforms::Platforms;
@@ -69,7 +70,7 @@ impl Drop for Internal<'_> {
 /// Looks base images up and numbers what is seen of that.
 pub(super) struct Resolver<'a> {
     engine: &'a Engine,
-    always_ask: bool,
+    request: &'a BuildRequest,
     platforms: &'a Platforms,
     progress: &'a dyn ProgressSink,
     steps: u32,
@@ -78,11 +79,11 @@ pub(super) struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     pub(super) fn new(
         engine: &'a Engine,
-        always_ask: bool,
+        request: &'a BuildRequest,
         platforms: &'a Platforms,
         progress: &'a dyn ProgressSink,
     ) -> Self {
-        Resolver { engine, always_ask, platforms, progress, steps: 0 }
+        Resolver { engine, request, platforms, progress, steps: 0 }
     }
 
     /// Lowers every plan, with the images that they and the triggers of their bases name; their configurations are added
@@ -139,6 +140,8 @@ impl<'a> Resolver<'a> {
     }
 
     async fn find(&self, image: &BaseImage, number: u32) -> Result<ResolvedBase> {
+        let reference = self.request.outside.decide_image(&image.reference, &image.platform)?;
+        let image = &BaseImage { reference, platform: image.platform.clone() };
         let here = self.local(image)?;
         if let Local::Fits(found) = here {
             return Ok(*found);
@@ -163,7 +166,7 @@ impl<'a> Resolver<'a> {
         let Some(root) = stores.store.images.get(&image.reference.to_string())? else {
             return Ok(Local::None);
         };
-        if self.always_ask {
+        if self.request.pull {
             return Ok(Local::None);
         }
         Ok(match pull::local(stores, &image.reference, &root, &image.platform) {

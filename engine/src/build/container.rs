@@ -103,10 +103,10 @@ impl Engine {
         let session = super::session(request)?;
         let (asked, session_of_mounts) = (op.clone(), session.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            Container::new(&stores, &asked, &inputs, &session_of_mounts, &|| cancel.is_cancelled())
+            let is_over = || cancel.is_cancelled();
+            Container::new(&stores, &asked, &inputs, &session_of_mounts, &is_over).map_err(failed)
         });
-        let opened = opened.await.map_err(|error| Error::internal("get a container ready", error))?;
-        let container = opened.map_err(failed)?;
+        let container = opened.await.map_err(|error| Error::internal("get a container ready", error))??;
         Ok(BuildContainer {
             body: Arc::new(Body { container, life: Mutex::new(Life::New) }),
             processes: Arc::default(),

@@ -197,14 +197,14 @@ impl Engine {
         let session = Session { contexts: Arc::new(Contexts::default()), ..super::session(request)? };
         let materials = session.materials.clone();
         if remote::is_git(url) || url.starts_with("github.com/") {
-            let source = git(url, request)?;
+            let source = request.outside.decide(git(url, request)?)?;
             let name = format!("[internal] load git source {}", redact(url));
             let layers = self.fetch(number, &name, source.clone(), session, progress).await?;
             let (origin, place) = (Origin::of_source(&source, &materials), Place::Layers(layers));
             let time = self.time_of(&place, request)?;
             return Ok(Opened { place, dockerfile: None, origin, time });
         }
-        let source = remote::http(url, DOWNLOADED);
+        let source = request.outside.decide(remote::http(url, DOWNLOADED))?;
         let step = (number, "[internal] load remote build context");
         let opened = self.download(step, source.clone(), session, request, progress).await?;
         Ok(Opened { origin: Origin::of_source(&source, &materials), ..opened })
@@ -214,11 +214,12 @@ impl Engine {
     pub(super) async fn time_of_source(
         &self,
         number: u32,
-        mut source: SourceOp,
+        source: SourceOp,
         request: &BuildRequest,
         progress: &Arc<dyn ProgressSink>,
     ) -> Result<Option<i64>> {
         let session = Session { contexts: Arc::new(Contexts::default()), ..super::session(request)? };
+        let mut source = request.outside.decide(source)?;
         match &mut source {
             SourceOp::Git { remote, times, .. } => {
                 *times = GitTimes::Commit;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use kiln_builder::{ContextSource, Secrets, SshAgents};
+use kiln_graph::{Definition, Op, SourceOp, Vertex, VertexId};
+use kiln_oci::{Platform, Reference};
 
 use super::BuildRequest;
 use super::reading::BuiltBase;
@@ -20,13 +22,52 @@ pub struct Outside {
     pub dockerfile: Option<String>,
     /// What other builds made, by what named contexts call it after `input:`; nothing is the empty filesystem.
     pub inputs: BTreeMap<String, Option<BuiltBase>>,
+    /// Who decides about sources before anything is looked for there.
+    pub policy: Option<Arc<dyn SourcePolicy>>,
     /// The secrets.
     pub secrets: Option<Arc<dyn Secrets>>,
     /// The agents.
     pub ssh: Option<Arc<dyn SshAgents>>,
 }
 
+/// Decides about sources.
+pub trait SourcePolicy: Send + Sync {
+    /// What is taken instead of `source`; `None` where it stays. An error refuses it.
+    fn decide(&self, source: &SourceOp) -> Result<Option<SourceOp>>;
+}
+
 impl Outside {
+    /// What is taken instead of `source`, or itself.
+    pub(super) fn decide(&self, source: SourceOp) -> Result<SourceOp> {
+        let Some(policy) = &self.policy else { return Ok(source) };
+        Ok(policy.decide(&source)?.unwrap_or(source))
+    }
+
+    /// The same of an image that is looked up before there is a graph.
+    pub(super) fn decide_image(&self, reference: &Reference, platform: &Platform) -> Result<Reference> {
+        let (reference, platform) = (reference.clone(), platform.clone());
+        match self.decide(SourceOp::Image { reference, platform })? {
+            SourceOp::Image { reference, .. } => Ok(reference.with_default_tag()),
+            _ => Err(Error::not_implemented("something else than an image instead of an image")),
+        }
+    }
+
+    /// The same of all sources of a graph.
+    pub(super) fn decide_all(&self, definition: &mut Definition) -> Result<()> {
+        if self.policy.is_none() {
+            return Ok(());
+        }
+        let source = |(id, vertex): (VertexId, &Vertex)| match &vertex.op {
+            Op::Source(source) => Some((id, source.clone())),
+            _ => None,
+        };
+        let sources: Vec<(VertexId, SourceOp)> = definition.vertices().filter_map(source).collect();
+        for (id, source) in sources {
+            definition.set_source(id, self.decide(source)?);
+        }
+        Ok(())
+    }
+
     /// Refuses a request from elsewhere that would read this machine's files.
     pub(super) fn check(&self, request: &BuildRequest) -> Result<()> {
         let here = matches!(request.context, super::Context::Folder(_))

@@ -123,8 +123,8 @@ impl Engine {
     ) -> Result<Found> {
         let session = Session { contexts: Arc::new(Contexts::default()), ..super::session(request)? };
         let name = format!("[internal] load remote Dockerfile {}", redact(url));
-        let layers =
-            self.fetch(CONTEXT_STEP + 1, &name, remote::http(url, DOWNLOADED), session, progress).await?;
+        let source = request.outside.decide(remote::http(url, DOWNLOADED))?;
+        let layers = self.fetch(CONTEXT_STEP + 1, &name, source, session, progress).await?;
         let reading = Place::Layers(layers).open(self)?;
         let bytes = read_beneath(&reading.root, Path::new(""), Path::new(DOWNLOADED), MAX_SOURCE)?;
         let bytes =

@@ -57,6 +57,7 @@ pub(super) async fn run(
             told(Error::not_implemented(format!("`{other}` as the context that is the frontend `{image}`")))
         })?,
     };
+    let name = &work.rules.image(name).map_err(told)?;
     let shown = format!("resolve image config for docker-image://{name}");
     let sink = work.sink(Vec::new());
     let found = work.engine.find_image(name, &Platform::host(), false, (0, shown), sink.as_ref()).await;

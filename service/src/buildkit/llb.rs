@@ -3,7 +3,7 @@
 pub(super) mod exec;
 mod file;
 mod names;
-mod source;
+pub(super) mod source;
 
 use std::collections::HashMap;
 
@@ -20,6 +20,7 @@ use prost::Message as _;
 use super::gateway::Part;
 use super::offer::Nobody;
 use super::solve::Work;
+use super::source_rules::Policies;
 use super::workers::platform_of;
 
 /// The most vertices of a graph, and the most edges of all of them.
@@ -49,13 +50,15 @@ pub(super) struct Around<'a> {
     pub(super) session: &'a str,
     /// What an image is here, by its digest.
     pub(super) image: &'a dyn Fn(&Reference, &Platform) -> Result<Option<Reference>>,
+    /// What its sources may be.
+    pub(super) rules: &'a Policies,
 }
 
 /// The graph of a definition, for a build.
 pub(super) fn part(work: &Work, definition: &pb::Definition) -> Result<Part> {
     let session = work.offer.as_ref().map_or("", |offer| &offer.session.described().id);
     let image = |name: &Reference, platform: &Platform| work.engine.image_here(name, platform);
-    let around = Around { session, image: &image };
+    let around = Around { session, image: &image, rules: &work.rules };
     let Graph { definition, root, digests, platform, source } = Graph::read(definition, &around)?;
     let platform = platform.unwrap_or_else(Platform::host);
     let mut config = ImageConfig::empty(platform.clone());
@@ -195,7 +198,10 @@ impl Reading<'_> {
         let kind = op.op.ok_or_else(|| wrong("an op does nothing"))?;
         let meta = names::meta(self.wire, &digest, &kind);
         let op = match kind {
-            pb::op::Op::Source(source) => Op::Source(source::read(&source, platform, self.around)?),
+            pb::op::Op::Source(mut source) => {
+                self.around.rules.apply(&mut source)?;
+                Op::Source(source::read(&source, platform, self.around)?)
+            }
             pb::op::Op::Exec(exec) => Op::Exec(self.exec(exec, platform, &mut inputs)?),
             pb::op::Op::File(file) => Op::File(self.file(file, &mut inputs)?),
             pb::op::Op::Merge(merge) => self.merge(&merge, &mut inputs)?,

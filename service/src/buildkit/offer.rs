@@ -46,6 +46,7 @@ impl Offer {
         Outside {
             contexts: Some(self.contexts.clone()),
             dockerfile: None,
+            policy: None,
             inputs: BTreeMap::new(),
             secrets: Some(Arc::new(SessionSecrets { session: session.clone(), runtime: runtime.clone() })),
             ssh: Some(Arc::new(SessionAgents { session, runtime })),

@@ -22,6 +22,7 @@ use super::gateway::{Part, Returned};
 use super::jobs::{Job, Jobs};
 use super::offer::{Nobody, Offer};
 use super::policy::Policy;
+use super::source_rules::Policies;
 use super::turns::{Turn, Turns};
 use super::{Options, Server, errors, exports, frontend, llb};
 
@@ -35,6 +36,8 @@ pub(super) struct Work {
     /// Which frontends it may ask for.
     pub(super) permitted: Frontends,
     allow: kiln_engine::build::Entitlements,
+    /// What its sources may be.
+    pub(super) rules: Arc<Policies>,
     solves: AtomicU32,
     /// Frontends that run in containers.
     pub(super) frontends: AtomicU32,
@@ -109,7 +112,6 @@ async fn solve(
 ) -> std::result::Result<HashMap<String, String>, Status> {
     let told = |error: Error| errors::status(&error);
     check_cache(&request).map_err(told)?;
-    check_policy(request.source_policy.as_slice()).map_err(told)?;
     let work = Arc::new(Work::begin(server, job, &request).await.map_err(told)?);
     let streams = Streams::of(job.cancel.clone());
     let session = work.offer.as_ref().map(|offer| &offer.session);
@@ -187,10 +189,10 @@ fn check_cache(request: &SolveRequest) -> Result<()> {
     }
 }
 
-/// Rules that nobody would keep are not taken; a client that decides itself is asked ([`Policy`]).
+/// Rules for one solve of a build nobody would keep: they are not taken.
 pub(super) fn check_policy(policies: &[Rules]) -> Result<()> {
     match policies.iter().any(|policy| !policy.rules.is_empty()) {
-        true => Err(Error::not_implemented("a source policy of rules")),
+        true => Err(Error::not_implemented("a source policy of one solve")),
         false => Ok(()),
     }
 }
@@ -212,6 +214,7 @@ impl Work {
             "" => None,
             id => Some(Policy::new(server.sessions.get(id).await?)?),
         };
+        let rules = Arc::new(Policies::parse(request.source_policy.as_slice())?);
         // Builds of one session are of one client; one without is nobody else's.
         let client = if request.session.is_empty() { &request.r#ref } else { &request.session };
         Ok(Work {
@@ -222,6 +225,7 @@ impl Work {
             jobs,
             permitted,
             allow,
+            rules,
             solves: AtomicU32::new(0),
             frontends: AtomicU32::new(0),
             policy,
@@ -262,11 +266,13 @@ impl Work {
 
     /// The request of this build's client.
     pub(super) fn fill(&self, request: BuildRequest) -> BuildRequest {
+        let mut outside = match &self.offer {
+            Some(offer) => offer.outside(),
+            None => Nobody::outside(),
+        };
+        outside.policy = Some(self.rules.clone());
         BuildRequest {
-            outside: match &self.offer {
-                Some(offer) => offer.outside(),
-                None => Nobody::outside(),
-            },
+            outside,
             environment: self.environment.clone(),
             jobs: self.jobs,
             allow: self.allow.clone(),

@@ -107,7 +107,7 @@ async fn move_bytes(upgraded: Upgraded, peer: Option<&Peer>, pieces: Pieces, inp
                 // In TLS, to have said all is a message: whoever closes the socket is gone.
                 Some(socket) => tokio::select! {
                     () = moving => {}
-                    () = hung_up(&**socket, PollFlags::HUP | PollFlags::RDHUP) => {}
+                    () = hung_up(socket, PollFlags::HUP | PollFlags::RDHUP) => {}
                 },
                 None => moving.await,
             }

@@ -92,6 +92,7 @@ const LLB: &[&str] = &[
     "exporter.sourcedateepoch",
     "exporter.multiple",
     "history.filter",
+    "source.policy",
 ];
 
 /// The capabilities of `LLBBridge`.

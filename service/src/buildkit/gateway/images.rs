@@ -38,7 +38,8 @@ pub(in super::super) async fn source(
     request: wire::ResolveSourceMetaRequest,
 ) -> Result<wire::ResolveSourceMetaResponse, Status> {
     let wire::ResolveSourceMetaRequest { source, platform, log_name, resolve_mode, .. } = request;
-    let source = source.ok_or_else(|| Status::invalid_argument("no source is named"))?;
+    let mut source = source.ok_or_else(|| Status::invalid_argument("no source is named"))?;
+    work.rules.apply(&mut source).map_err(|error| errors::status(&error))?;
     let Some(name) = source.identifier.strip_prefix(IMAGE) else {
         return Ok(wire::ResolveSourceMetaResponse { source: Some(source), ..Default::default() });
     };
@@ -63,7 +64,8 @@ async fn find(
     let shown = if shown.is_empty() { format!("resolve image config for {IMAGE}{name}") } else { shown };
     let platform = workers::platform_of(platform);
     let sink = work.sink(Vec::new());
-    let found = work.engine.find_image(name, &platform, mode == PULL, (0, shown), sink.as_ref()).await;
+    let name = work.rules.image(name).map_err(|error| errors::status(&error))?;
+    let found = work.engine.find_image(&name, &platform, mode == PULL, (0, shown), sink.as_ref()).await;
     found.map_err(|error| errors::status(&error))
 }
 

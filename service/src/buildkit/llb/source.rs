@@ -24,7 +24,12 @@ const UNKNOWN: [&str; 7] = [
     "git.sig.pubkey",
 ];
 
-pub(super) fn read(source: &pb::SourceOp, platform: Platform, around: &Around<'_>) -> Result<SourceOp> {
+/// A source as the graph has it.
+pub(in super::super) fn read(
+    source: &pb::SourceOp,
+    platform: Platform,
+    around: &Around<'_>,
+) -> Result<SourceOp> {
     let pb::SourceOp { identifier, attrs } = source;
     if let Some(key) = UNKNOWN.iter().find(|key| attrs.contains_key(**key)) {
         return Err(Error::not_implemented(format!("the attribute `{key}` of a source")));
@@ -39,6 +44,84 @@ pub(super) fn read(source: &pb::SourceOp, platform: Platform, around: &Around<'_
         "oci-layout" => layout(rest, attrs, platform),
         other => Err(Error::not_implemented(format!("the source `{}://`", other.escape_debug()))),
     }
+}
+
+/// The same the other way, and the platform that it is for.
+pub(in super::super) fn write(source: &SourceOp) -> (pb::SourceOp, Platform) {
+    let mut attrs = BTreeMap::new();
+    let mut put = |key: &str, value: Option<String>| {
+        attrs.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    let flag = |is: bool| is.then(|| "true".to_owned());
+    let list = |list: &[String]| (!list.is_empty()).then(|| serde_json::json!(list).to_string());
+    let mut wanted = Platform::host();
+    let identifier = match source {
+        SourceOp::Image { reference, platform } => {
+            wanted.clone_from(platform);
+            format!("docker-image://{reference}")
+        }
+        SourceOp::Local { name, include, exclude, follow } => {
+            put("local.includepattern", list(include));
+            put("local.excludepatterns", list(exclude));
+            put("local.followpaths", list(follow));
+            format!("local://{name}")
+        }
+        SourceOp::Git {
+            remote,
+            reference,
+            subdir,
+            checksum,
+            keep_git_dir,
+            submodules,
+            times,
+            fetch_by_commit,
+            // No rule is about that.
+            access: _,
+        } => {
+            put("git.fullurl", Some(remote.clone()));
+            put("git.checksum", checksum.clone());
+            put("git.keepgitdir", flag(*keep_git_dir));
+            put("git.skipsubmodules", flag(*submodules == Submodules::Skip));
+            put("git.mtime", (*times == GitTimes::Commit).then(|| "commit".to_owned()));
+            put("git.fetchbycommit", flag(*fetch_by_commit));
+            let place = remote.split_once("://").map_or(remote.as_str(), |(_, place)| place);
+            // Who somebody is there is nothing that a rule should know.
+            let place = match place.split_once('@') {
+                Some((user, place)) if !user.contains('/') => place,
+                _ => place,
+            };
+            let reference = reference.as_deref().unwrap_or_default();
+            match (reference, subdir) {
+                ("", None) => format!("git://{place}"),
+                (reference, None) => format!("git://{place}#{reference}"),
+                (reference, Some(subdir)) => format!("git://{place}#{reference}:{subdir}"),
+            }
+        }
+        SourceOp::Http { url, checksum, filename, mode, owner } => {
+            let id = |principal: Option<&Principal>| match principal {
+                Some(Principal::Id(id)) => Some(id.to_string()),
+                _ => None,
+            };
+            put("http.checksum", checksum.as_ref().map(ToString::to_string));
+            put("http.filename", Some(filename.clone()));
+            put(
+                "http.perm",
+                mode.as_ref().and_then(|mode| match mode {
+                    ChmodSpec::Octal(mode) => Some(format!("{mode:o}")),
+                    ChmodSpec::Symbolic(_) => None,
+                }),
+            );
+            put("http.uid", id(owner.as_ref().and_then(|owner| owner.user.as_ref())));
+            put("http.gid", id(owner.as_ref().and_then(|owner| owner.group.as_ref())));
+            url.clone()
+        }
+        SourceOp::OciLayout { store, digest, platform } => {
+            wanted.clone_from(platform);
+            put("oci.store", Some(store.clone()));
+            format!("oci-layout://{store}@{digest}")
+        }
+    };
+    (pb::SourceOp { identifier, attrs }, wanted)
 }
 
 fn image(

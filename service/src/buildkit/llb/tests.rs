@@ -43,7 +43,7 @@ fn read(definition: &pb::Definition) -> Result<Graph> {
     let here = |name: &Reference, _: &Platform| {
         Ok((name.repository() == "library/here").then(|| name.with_digest(Digest::of(b"here"))))
     };
-    Graph::read(definition, &Around { session: "mine", image: &here })
+    Graph::read(definition, &Around { session: "mine", image: &here, rules: &Policies::default() })
 }
 
 fn exec(mounts: Vec<pb::Mount>) -> pb::ExecOp {

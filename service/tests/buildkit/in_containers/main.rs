@@ -1,4 +1,6 @@
 //! The program in the containers of the tests: it shows what it finds there, or is a frontend.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "tests hear it there")]
 
 mod frontend;
 
