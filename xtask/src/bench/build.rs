@@ -93,17 +93,28 @@ impl Who<'_> {
 
     /// The commands by which somebody who has `context` gets `tag` to its registry.
     pub(super) fn build_and_push(self, field: &Field, tag: &str, context: &Path) -> Vec<Command> {
-        let mut build = self.build(field, "state", tag, context);
+        self.build_and_push_with(field, "state", tag, context, Network::None)
+    }
+
+    /// The same on the state root `state`, with a network of choice.
+    pub(super) fn build_and_push_with(
+        self,
+        field: &Field,
+        state: &str,
+        tag: &str,
+        context: &Path,
+        network: Network,
+    ) -> Vec<Command> {
         match self {
             Who::Kiln => {
-                let mut build =
-                    field.command("state", &["build", "--push", "--progress", "plain", "-t", tag]);
+                let mut build = field.command(state, &["build", "--push", "--progress", "plain", "-t", tag]);
                 build.arg("--").arg(context);
                 vec![build]
             }
             Who::Peer(_) => {
+                let mut build = self.build_with(field, state, tag, context, network);
                 build.stdin(std::process::Stdio::null());
-                vec![build, self.push(field, "state", tag)]
+                vec![build, self.push(field, state, tag)]
             }
         }
     }

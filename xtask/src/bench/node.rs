@@ -1,8 +1,9 @@
 //! `testdata/my-node-app`, whose one RUN installs a package of 100 MB: what the builder adds to it.
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -25,35 +26,25 @@ pub(super) const WORK: &[Work] = &[
         name: "node: my-node-app from nothing, pushed, without the installation's own time",
         goal: 1000.0,
         unit: Milliseconds,
-        measure: |bench, who| {
-            who.builds()
-                .then(|| measure(bench, who, "node", |spent| spent.total.saturating_sub(spent.installation)))
-        },
+        measure: |bench, who| who.builds().then(|| measure(bench, who, "node", whole)),
     },
     Work {
         name: "export: the layer of an installation of nodejs, compressed and pushed",
         goal: 800.0,
         unit: Milliseconds,
-        measure: |bench, who| who.builds().then(|| measure(bench, who, "export", |spent| spent.push)),
+        measure: |bench, who| who.builds().then(|| measure(bench, who, "export", push)),
     },
 ];
 
-/// Where the time went.
-struct Spent {
-    /// From nothing to the registry.
-    total: Duration,
-    /// Of it, between the first and the last line that the step's own command printed.
-    installation: Duration,
-    /// Of it, the push.
-    push: Duration,
-}
+/// One measurement: of the context, on the state root of this name.
+type Measure = fn(&Bench<'_>, Who<'_>, &Path, &str) -> Result<Duration>;
 
-fn measure(bench: &Bench<'_>, who: Who<'_>, row: &str, figure: fn(&Spent) -> Duration) -> Result<Figure> {
+fn measure(bench: &Bench<'_>, who: Who<'_>, row: &str, once: Measure) -> Result<Figure> {
     let context = context(bench, who)?;
     let base = bench.tag(who, "node:base");
     push_base(bench, who, &base)?;
     let spent = (0..RUNS).map(|number| once(bench, who, &context, &format!("{row}-{number}")));
-    Figure::of(spent.map(|spent| Ok(millis(figure(&spent?)))).collect::<Result<_>>()?)
+    Figure::of(spent.map(|spent| Ok(millis(spent?))).collect::<Result<_>>()?)
 }
 
 /// The application with a RUN that tells its own time.
@@ -84,21 +75,37 @@ fn push_base(bench: &Bench<'_>, who: Who<'_>, tag: &str) -> Result<()> {
     run(&mut who.push(bench.field, "state", tag))
 }
 
-fn once(bench: &Bench<'_>, who: Who<'_>, context: &std::path::Path, state: &str) -> Result<Spent> {
+/// From nothing to the registry, without what passes between the first and the last line that the step's own command prints.
+fn whole(bench: &Bench<'_>, who: Who<'_>, context: &Path, state: &str) -> Result<Duration> {
     let tag = bench.tag(who, &format!("node:{state}"));
     forget(who)?;
     settle()?;
-    let start = std::time::Instant::now();
-    let output = who.build_with(bench.field, state, &tag, context, Network::Host).output()?;
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    if !output.status.success() {
-        bail!("the build failed: {}", said.lines().last().unwrap_or_default());
+    let start = Instant::now();
+    let mut said = String::new();
+    for mut command in who.build_and_push_with(bench.field, state, &tag, context, Network::Host) {
+        said += &said_by(&mut command)?;
     }
-    let build = start.elapsed();
-    let push = timed(&mut who.push(bench.field, state, &tag))?;
     let installation = Duration::from_nanos(moment(&said, END)?.saturating_sub(moment(&said, BEGIN)?));
-    Ok(Spent { total: build + push, installation, push })
+    Ok(start.elapsed().saturating_sub(installation))
+}
+
+/// The push of what was built before it.
+fn push(bench: &Bench<'_>, who: Who<'_>, context: &Path, state: &str) -> Result<Duration> {
+    let tag = bench.tag(who, &format!("node:{state}"));
+    forget(who)?;
+    said_by(&mut who.build_with(bench.field, state, &tag, context, Network::Host))?;
+    settle()?;
+    timed(&mut who.push(bench.field, state, &tag))
+}
+
+/// What a command that must succeed prints.
+fn said_by(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", said.lines().last().unwrap_or_default());
+    }
+    Ok(said)
 }
 
 /// Nothing of an earlier run is known any more.
