@@ -225,6 +225,11 @@ pub fn take_inherited(count: u32) -> Result<Vec<OwnedFd>> {
         .map_err(|error| Error::internal("take the sockets that were handed over", error))
 }
 
+/// Whether something that was written to a unix socket has not been read at its other end; not so where nobody can tell.
+pub fn is_unread(socket: &OwnedFd) -> bool {
+    kiln_sys::fd::is_unread(socket).unwrap_or(false)
+}
+
 /// Gives back to the machine what the allocator keeps of memory that builds used; it may take milliseconds. Blocking.
 pub fn trim_memory() {
     kiln_sys::memory::trim();

@@ -102,10 +102,31 @@ pub fn set_nonblocking(fd: impl std::os::fd::AsFd) -> Result<()> {
     rustix::io::ioctl_fionbio(fd, true).on("ioctl", "FIONBIO")
 }
 
+/// Whether something that was written to a unix socket has not been read at its other end.
+pub fn is_unread(socket: impl std::os::fd::AsFd) -> Result<bool> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one integer, which outlives the call.
+    let result = unsafe {
+        libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd()), libc::TIOCOUTQ, &raw mut count)
+    };
+    if result == 0 { Ok(count > 0) } else { Err(last_errno()).on("ioctl TIOCOUTQ", "a socket") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn what_is_written_is_unread_until_it_is_read() {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        assert!(!is_unread(&here).unwrap());
+        here.write_all(b"head").unwrap();
+        assert!(is_unread(&here).unwrap());
+        there.read_exact(&mut [0; 4]).unwrap();
+        assert!(!is_unread(&here).unwrap());
+    }
+
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 

@@ -46,6 +46,7 @@ mod serve;
 mod serve_containers;
 mod serve_images;
 mod serve_observed;
+mod serve_sdks;
 mod serve_signals;
 mod store;
 mod system_install;

@@ -412,3 +412,35 @@ fn events_are_told_as_they_come_and_afterwards() {
     ]);
     assert_eq!(past, "image pull");
 }
+
+#[test]
+fn output_comes_after_the_head_was_read() {
+    let kiln = Kiln::new();
+    let daemon = Daemon::start(&kiln);
+    daemon.ok(&["pull", "-q", "busybox"]);
+    daemon.ok(&["run", "-d", "--name", "quick", "--network", "none", "busybox", "sleep", "300"]);
+    let ask = |path: &str, header: &str, body: &str| {
+        let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+        let (kind, length) = ("Content-Type: application/json", body.len());
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: d\r\n{kind}\r\nContent-Length: {length}\r\n{header}");
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        stream
+    };
+    let made = r#"{"Cmd":["echo","said"],"AttachStdout":true}"#;
+    let mut stream = ask("/containers/quick/exec", "Connection: close", made);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let id = answer.split("\"Id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let upgrade = "Connection: Upgrade\r\nUpgrade: tcp";
+    let mut stream = ask(&format!("/exec/{id}/start"), upgrade, r#"{"Detach":false}"#);
+    // The process is long over then.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let mut head = [0; 4096];
+    let count = stream.read(&mut head).unwrap();
+    assert!(text(&head[..count]).ends_with("\r\n\r\n"), "{}", text(&head[..count]));
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(text(&rest).contains("said"), "{}", text(&rest));
+    daemon.ok(&["rm", "-f", "quick"]);
+}

@@ -26,6 +26,9 @@ use crate::server::{Patient, Peer};
 const DEPTH: usize = 16;
 /// How often it is looked whether a client has gone away.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a client may take to read the head of its answer, and how often it is looked whether it has.
+const HEAD_PATIENCE: Duration = Duration::from_millis(200);
+const HEAD_LOOK: Duration = Duration::from_millis(1);
 /// Bytes of input that are read at once.
 const CHUNK: usize = 32 << 10;
 /// The content type of a terminal's output, and of everything before version 1.42.
@@ -94,7 +97,7 @@ async fn move_bytes(upgraded: Upgraded, peer: Option<&Peer>, pieces: Pieces, inp
             let moving = both_ways(reader, writer, pieces, input);
             match watched {
                 Ok(watched) => tokio::select! {
-                    () = moving => {}
+                    () = async { head_is_read(&watched).await; moving.await } => {}
                     () = hung_up(&watched, PollFlags::HUP) => {}
                 },
                 Err(_) => moving.await,
@@ -113,6 +116,17 @@ async fn move_bytes(upgraded: Upgraded, peer: Option<&Peer>, pieces: Pieces, inp
             }
         }
     }
+}
+
+/// Waits until the client has read the head of its answer. Some read that through a buffer and then the stream beneath it, and
+/// lose what comes with it (docker-py does): a process that ends in milliseconds would be silent to them.
+async fn head_is_read(socket: &OwnedFd) {
+    let read = async {
+        while kiln_engine::is_unread(socket) {
+            tokio::time::sleep(HEAD_LOOK).await;
+        }
+    };
+    let _ = tokio::time::timeout(HEAD_PATIENCE, read).await;
 }
 
 /// Returns when one of `signs` shows on a socket: `HUP` where its other end is closed in both directions. To have said all
