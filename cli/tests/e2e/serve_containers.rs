@@ -438,7 +438,7 @@ fn output_comes_after_the_head_was_read() {
     std::thread::sleep(std::time::Duration::from_millis(100));
     let mut head = [0; 4096];
     let count = stream.read(&mut head).unwrap();
-    assert!(text(&head[..count]).ends_with("\r\n\r\n"), "{}", text(&head[..count]));
+    assert!(head[..count].ends_with(b"\r\n\r\n"), "{}", text(&head[..count]));
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
     assert!(text(&rest).contains("said"), "{}", text(&rest));

@@ -16,5 +16,5 @@ fn docker_py_does_what_it_does_elsewhere() {
         .output()
         .expect("python3 with docker-py is needed; `dev/test` installs it");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "docker-py is content\n");
+    assert_eq!(text(&output.stdout), "docker-py is content");
 }
