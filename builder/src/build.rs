@@ -16,7 +16,7 @@ use crate::entitlements::Entitlements;
 use crate::error::{BuildError, Cause};
 use crate::export::{Built, Export, Exported, Image, deliver};
 use crate::key::CacheKey;
-use crate::ops;
+use crate::ops::{self, Op};
 use crate::progress::{Event, EventKind, ProgressSink, Reporter, StepId, StepReporter};
 use crate::records::StoreRecords;
 use crate::session::Session;
@@ -182,7 +182,7 @@ impl Builder {
 
     /// The cache keys by definition of what the job needs, without building it.
     pub async fn keys(&self, job: &BuildJob) -> Result<Vec<(VertexId, CacheKey)>, BuildError> {
-        match self.job(job) {
+        match self.job(job, None) {
             None => Ok(Vec::new()),
             Some(job) => self.solver.keys(job).await,
         }
@@ -199,16 +199,11 @@ impl Builder {
         early: Option<&Arc<Early>>,
     ) -> Result<Vec<Layers>, BuildError> {
         job.allow.check(&job.definition, &self.stores.cdi_dirs)?;
-        let mut solved = match self.job(job) {
+        let solved = match self.job(job, early) {
             None => Vec::new(),
-            Some(mut job) => {
-                if let Some(early) = early {
-                    job.ops = early.wrap(&job.definition, job.ops);
-                }
-                self.solver.solve(job).await?
-            }
-        }
-        .into_iter();
+            Some(job) => self.solver.solve(job).await?,
+        };
+        let mut solved = solved.into_iter();
         let layers = |target: &Target| match target.root.and_then(|_| solved.next()) {
             None => Ok(Layers::scratch()),
             Some(Value::Layers(layers)) => Ok(layers),
@@ -221,11 +216,11 @@ impl Builder {
     }
 
     /// The question to the solver; none where every target is empty.
-    fn job(&self, job: &BuildJob) -> Option<Job> {
+    fn job(&self, job: &BuildJob, early: Option<&Arc<Early>>) -> Option<Job> {
         let roots: Vec<Edge> = job.all_targets().filter_map(|target| target.root).collect();
         (!roots.is_empty()).then(|| Job {
             definition: job.definition.clone(),
-            ops: ops::resolve_all(&self.stores, &job.definition),
+            ops: self.ops(&job.definition, early),
             roots,
             session: job.session.clone(),
             progress: job.progress.clone(),
@@ -234,6 +229,15 @@ impl Builder {
             explain: job.explain,
             cancel: job.cancel.clone(),
         })
+    }
+
+    fn ops(&self, definition: &Definition, early: Option<&Arc<Early>>) -> Vec<Arc<dyn Op>> {
+        let packing = |vertex| early.and_then(|early| early.packing(vertex));
+        let ops = ops::resolve_all(&self.stores, definition, packing);
+        match early {
+            Some(early) => early.wrap(definition, ops),
+            None => ops,
+        }
     }
 
     async fn export(

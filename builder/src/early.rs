@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
 use kiln_cache::{Growing, Lease};
-use kiln_graph::{ActionInput, Definition, Edge, FileAction, Mount, Vertex, VertexId};
+use kiln_graph::{Definition, Edge, Vertex, VertexId};
 use kiln_oci::Digest;
 use kiln_oci::compression::Packing;
 use tokio::sync::Semaphore;
@@ -16,6 +16,7 @@ use crate::error::Cause;
 use crate::export::Export;
 use crate::export::options::ImageOptions;
 use crate::flight::Crowd;
+use crate::forms::base;
 use crate::ops::{Op, Pin};
 use crate::progress::Reporter;
 use crate::session::Session;
@@ -81,6 +82,11 @@ impl Early {
             }
         };
         definition.vertices().zip(ops).map(wrap).collect()
+    }
+
+    /// What the layer of a step is packed with in one pass with its making.
+    pub(crate) fn packing(&self, vertex: VertexId) -> Option<Packing> {
+        self.wanted.get(&vertex).and_then(|_| self.packings.first()).copied()
     }
 
     /// Begins to pack the top one of `layers`.
@@ -154,18 +160,6 @@ fn add_stack(definition: &Definition, root: Edge, wanted: &mut HashMap<VertexId,
             wanted.insert(edge.vertex, edge.output);
         }
         next = base(vertex).and_then(|input| vertex.inputs.get(input as usize)).copied();
-    }
-}
-
-/// The input that a step puts a layer on.
-fn base(vertex: &Vertex) -> Option<u32> {
-    match &vertex.op {
-        kiln_graph::Op::Exec(exec) => exec.mounts.first().and_then(Mount::input),
-        kiln_graph::Op::File(file) => match file.actions.first().map(FileAction::input) {
-            Some(ActionInput::Input(input)) => Some(input),
-            _ => None,
-        },
-        kiln_graph::Op::Source(_) | kiln_graph::Op::Merge(_) | kiln_graph::Op::Diff(_) => None,
     }
 }
 

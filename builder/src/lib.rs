@@ -16,6 +16,7 @@ pub mod error;
 pub mod explain;
 pub mod export;
 pub mod flight;
+pub mod forms;
 mod index;
 pub mod key;
 pub mod layout;

@@ -14,11 +14,13 @@ pub mod oci_layout;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use kiln_graph::{Definition, SourceOp, Vertex};
+use kiln_graph::{Definition, SourceOp, Vertex, VertexId};
 use kiln_oci::Digest;
+use kiln_oci::compression::Packing;
 
 use crate::error::Cause;
 use crate::flight::Crowd;
+use crate::forms::{self, Forms};
 use crate::progress::Reporter;
 use crate::session::{Session, Wanted};
 use crate::stores::Stores;
@@ -72,8 +74,8 @@ pub struct Pin {
     pub value: Option<Value>,
 }
 
-/// The op of a vertex; git references are pinned in `pins`.
-pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> Arc<dyn Op> {
+/// The op of a vertex; git references are pinned in `pins`, and described layers made in `forms`.
+fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>, forms: Forms) -> Arc<dyn Op> {
     let digests = Digests { definition: vertex.op.digest(), content: vertex.op.content_digest() };
     match &vertex.op {
         kiln_graph::Op::Source(SourceOp::Image { reference, platform }) => {
@@ -118,16 +120,21 @@ pub fn resolve(stores: &Arc<Stores>, vertex: &Vertex, pins: &Arc<git::Pins>) -> 
             oci_layout::OciLayoutOp::new(stores.clone(), store.clone(), digest.clone(), platform.clone()),
         ),
         kiln_graph::Op::Exec(exec) => Arc::new(exec::Exec::new(stores.clone(), exec.clone(), digests)),
-        kiln_graph::Op::File(file) => Arc::new(file::File::new(stores.clone(), file.clone(), digests)),
+        kiln_graph::Op::File(file) => Arc::new(file::File::new(stores.clone(), file.clone(), digests, forms)),
         kiln_graph::Op::Merge(_) => Arc::new(merge::Merge::new(stores.clone(), digests)),
         kiln_graph::Op::Diff(diff) => Arc::new(diff::Diff::new(stores.clone(), *diff, digests)),
     }
 }
 
-/// The ops of a definition, in the order of its vertices.
-pub fn resolve_all(stores: &Arc<Stores>, definition: &Definition) -> Vec<Arc<dyn Op>> {
-    let pins = Arc::default();
-    definition.vertices().map(|(_, vertex)| resolve(stores, vertex, &pins)).collect()
+/// The ops of a definition, in the order of its vertices. `packing` says with what the layer of a vertex will be packed.
+pub fn resolve_all(
+    stores: &Arc<Stores>,
+    definition: &Definition,
+    packing: impl Fn(VertexId) -> Option<Packing>,
+) -> Vec<Arc<dyn Op>> {
+    let (pins, shown) = (Arc::default(), forms::shown(definition));
+    let forms = |id| Forms { unpacked: shown.contains(&id), packing: packing(id) };
+    definition.vertices().map(|(id, vertex)| resolve(stores, vertex, &pins, forms(id))).collect()
 }
 
 /// The two digests of an op in the graph.

@@ -571,7 +571,6 @@ async fn links_never_lead_out_of_the_context_or_the_image() {
     assert_eq!(read(outside.path(), "canary"), "untouched");
 }
 
-/// The layers of the image that was built.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_copied_last_has_no_directory_before_somebody_wants_its_files() {
     let shop = Workshop::new();
@@ -596,6 +595,19 @@ async fn what_is_copied_last_has_no_directory_before_somebody_wants_its_files() 
         assert_eq!(read(&shop.store().snapshots.layer_dir(&top).unwrap(), "app/b"), "built");
         assert_eq!(made(layers.counts()), (3, 1, 3, 1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_step_stands_on_gets_its_directory_without_a_tar() {
+    let shop = Workshop::new();
+    shop.add_busybox();
+    shop.write("a", "copied");
+    let plan = Plan::busybox().run("echo made > /made").copy("/a", "/b").run("cat /b > /c");
+    let image = ImageOptions::named(vec!["app".parse().unwrap()]);
+    shop.build(plan, vec![Export::Image { image, place: Place::default() }]).await.unwrap();
+    let counts = shop.store().layers.counts();
+    let (busybox, copied) = (1, 1);
+    assert_eq!((counts.described, counts.unpacked, counts.committed), (busybox + copied, busybox, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 //! | [`LayerStore::snapshot_of`] | blobs | snapshots |
 //! | [`LayerStore::commit`] | what a step wrote | snapshot and diff ID |
 //! | [`LayerStore::commit_recipe`] | files where they are | plain tar and diff ID |
+//! | [`LayerStore::commit_unpacked`] | files where they are | snapshot, diff ID and, if wanted, compressed blob |
 //! | [`LayerStore::stack`] | a layer made on nothing | the same layer on others |
 //! | [`LayerStore::blob_of`] | snapshot or another blob | compressed blob |
 //! | [`LayerStore::open_tar`] | any form | the uncompressed tar |
@@ -21,6 +22,7 @@
 mod again;
 mod counts;
 mod describe;
+mod direct;
 mod flights;
 mod made;
 mod pack;

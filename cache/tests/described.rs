@@ -8,7 +8,8 @@ use std::path::Path;
 
 use common::{open, place};
 use kiln_cache::{Counts, Error, ImagePrune, LayerRef, Lease, PruneOptions, Store};
-use kiln_oci::{ChainId, DiffId, Digest};
+use kiln_oci::compression::Packing;
+use kiln_oci::{ChainId, Compression, DiffId, Digest};
 use kiln_snapshot::checksum::{ChecksumOptions, Listing};
 use kiln_snapshot::copy::{CopyOptions, Parents};
 use kiln_snapshot::recipe::Taken;
@@ -105,10 +106,63 @@ fn a_file_that_changes_before_it_is_packed_is_an_error_that_names_it() {
         write(dir.path(), "sub/b", "two");
         let mut recipe = describe(dir.path());
         change();
-        let error = place.layers.commit_recipe(&lease, &mut recipe, None).unwrap_err();
-        assert!(error.to_string().contains(&format!("`{path}` changed while it was read")), "{error}");
-        assert_eq!((count(&place, "blobs/sha256"), count(&place, "ingest")), (0, 0));
+        let gzip = Some(Packing::of(Compression::Gzip));
+        for made in [
+            place.layers.commit_recipe(&lease, &mut recipe, None),
+            place.layers.commit_unpacked(&lease, &mut recipe, &[], gzip),
+        ] {
+            let error = made.unwrap_err();
+            assert!(error.to_string().contains(&format!("`{path}` changed while it was read")), "{error}");
+            let left = ["blobs/sha256", "ingest", "snapshots"].map(|dir| count(&place, dir));
+            assert_eq!(left, [0, 0, 0]);
+        }
     }
+}
+
+#[test]
+fn files_that_are_wanted_get_their_directory_and_their_blob_in_one_pass() {
+    let (place, dir) = (place(), folder(&[("a", "one"), ("sub/b", &"two ".repeat(200_000))]));
+    fs::hard_link(dir.path().join("a"), dir.path().join("sub/same")).unwrap();
+    let lease = place.leases.create().unwrap();
+    let gzip = Packing::of(Compression::Gzip);
+    let mut recipe = describe(dir.path());
+    let layer = place.layers.commit_unpacked(&lease, &mut recipe, &[], Some(gzip)).unwrap();
+    let elsewhere = common::place();
+    let lease_elsewhere = elsewhere.leases.create().unwrap();
+    let again = elsewhere.layers.commit_recipe(&lease_elsewhere, &mut recipe, None).unwrap();
+    assert_eq!(again, layer, "the tar is the same, whichever way it was made");
+    let made = Counts { described: 1, packed: 1, ..Counts::default() };
+    assert_eq!(place.layers.counts(), made);
+    let sorts = ["snapshots", "blobs/sha256", "ingest"].map(|dir| count(&place, dir));
+    assert_eq!(sorts, [1, 1, 0], "a directory, the packed layer and no tar");
+
+    write(dir.path(), "a", "edited");
+    let unpacked = files(&place, &lease, &layer);
+    assert_eq!(fs::read_to_string(unpacked.join("app/a")).unwrap(), "one");
+    assert_eq!(unpacked.join("app/sub/same").metadata().unwrap().nlink(), 2);
+    let chain = std::slice::from_ref(&layer.diff_id);
+    let packed = place.layers.blob_of(&lease, chain, 0, gzip).unwrap();
+    assert_eq!(place.layers.counts(), made, "both forms are there");
+    let of_the_tar = elsewhere.layers.blob_of(&lease_elsewhere, chain, 0, gzip).unwrap();
+    assert_eq!(of_the_tar.digest, packed.digest);
+}
+
+#[test]
+fn a_directory_that_is_written_at_once_is_linked_to_the_layer_before_too() {
+    let names: Vec<String> = (0..20).map(|number| format!("f{number}")).collect();
+    let (place, dir) = (place(), tempfile::tempdir().unwrap());
+    names.iter().for_each(|name| write(dir.path(), name, name));
+    let lease = place.leases.create().unwrap();
+    let commit = || place.layers.commit_unpacked(&lease, &mut describe(dir.path()), &[], None).unwrap();
+    commit();
+    assert_eq!(place.layers.counts().linked, 0);
+    write(dir.path(), "f0", "changed");
+    let second = commit();
+    assert_eq!(place.layers.counts().linked, 19);
+    let after = files(&place, &lease, &second).join("app");
+    assert_eq!(fs::read_to_string(after.join("f0")).unwrap(), "changed");
+    assert_eq!(fs::read_to_string(after.join("f7")).unwrap(), "f7");
+    assert_eq!(place.layers.counts(), Counts { described: 2, linked: 19, ..Counts::default() });
 }
 
 #[test]

@@ -94,10 +94,14 @@ fn content(dir: BorrowedFd<'_>, path: &[u8], stat: &Stat, memo: Option<&dyn Memo
     };
     let mut hash = Sha256::new();
     let mut buffer = vec![0; PIECE.min(stat.size as usize + 1)];
+    let mut left = stat.size;
     loop {
-        match file.read(&mut buffer).map_err(Error::io("read", show(path)))? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
+        let count = file.read(&mut buffer).map_err(Error::io("read", show(path)))?;
+        hash.update(&buffer[..count]);
+        left = left.saturating_sub(count as u64);
+        // Where nothing is left the buffer had room for more: a file that has more is another one now, as is seen below.
+        if count == 0 || left == 0 && count < buffer.len() {
+            break;
         }
     }
     unchanged(&file, &Identity::of(stat), path)?;

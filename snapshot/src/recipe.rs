@@ -83,6 +83,11 @@ impl Recipe {
         self.items.is_empty()
     }
 
+    /// The bytes of its files.
+    pub fn size(&self) -> u64 {
+        self.items.iter().map(|item| item.size).sum()
+    }
+
     /// Writes the layer's tar. A source that is read and is not what it was when it was described is an error that names it;
     /// what was written until then must be discarded.
     pub fn write(&self, out: impl Write, options: &TarOptions) -> Result<TarStats> {

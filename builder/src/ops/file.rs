@@ -24,6 +24,7 @@ use super::{Digests, Op};
 use crate::context::LocalFiles;
 use crate::error::Cause;
 use crate::flight::Crowd;
+use crate::forms::Forms;
 use crate::pull;
 use crate::select::{self, Found, Source};
 use crate::solver::blocking;
@@ -37,14 +38,15 @@ pub struct File {
     stores: Arc<Stores>,
     op: Arc<FileOp>,
     digests: Digests,
+    forms: Forms,
     /// What was listed for a key: it is not listed again, and what is copied is that.
     listings: Arc<Mutex<Listings>>,
 }
 
 impl File {
-    /// The edits of `op`.
-    pub fn new(stores: Arc<Stores>, op: FileOp, digests: Digests) -> Self {
-        File { stores, op: Arc::new(op), digests, listings: Arc::default() }
+    /// The edits of `op`, whose layer is made in `forms` where it is described.
+    pub fn new(stores: Arc<Stores>, op: FileOp, digests: Digests, forms: Forms) -> Self {
+        File { stores, op: Arc::new(op), digests, forms, listings: Arc::default() }
     }
 
     /// The copies that take from input `input`, with the numbers of their actions.
@@ -85,7 +87,7 @@ impl File {
             }
         };
         let (store, op, cancel) = (self.stores.store.clone(), self.op.clone(), crowd.cancel().clone());
-        let (base, inputs) = (base.clone(), inputs.to_vec());
+        let (base, inputs, forms) = (base.clone(), inputs.to_vec(), self.forms);
         blocking(move || {
             let known = describe::Base::of(&store, &base, known)?;
             let mut opened = Vec::new();
@@ -96,9 +98,7 @@ impl File {
             if cancel.is_cancelled() {
                 return Err(Cause::Cancelled);
             }
-            let lease = Arc::new(store.leases.create()?);
-            let layer = store.layers.commit_recipe(&lease, &mut recipe, base.chain_id().as_ref())?;
-            Ok(Ok(base.push_packed(layer, lease)))
+            make(&store, &base, &mut recipe, forms).map(Ok)
         })
         .await
     }
@@ -220,6 +220,24 @@ impl Op for File {
             Ok(vec![Value::Layers(layers.await?)])
         })
     }
+}
+
+/// The layer of `recipe` on `base`. Where its files are wanted they get their directory at once, unless a base is not unpacked yet:
+/// that and a tar can be written at the same time.
+fn make(
+    store: &kiln_cache::Store,
+    base: &Layers,
+    recipe: &mut kiln_snapshot::Recipe,
+    forms: Forms,
+) -> Result<Layers, Cause> {
+    let lease = Arc::new(store.leases.create()?);
+    let below = base.diff_ids();
+    if forms.unpacked && !below.is_empty() && store.layers.is_unpacked(&below)? {
+        let layer = store.layers.commit_unpacked(&lease, recipe, &below, forms.packing)?;
+        return Ok(base.push(layer, Some(lease)));
+    }
+    let layer = store.layers.commit_recipe(&lease, recipe, base.chain_id().as_ref())?;
+    Ok(base.push_packed(layer, lease))
 }
 
 /// The digest of what `copy` takes of `source`, and all of it: read, unless it is known to be what it was.

@@ -28,17 +28,19 @@ pub(super) struct Again {
 }
 
 impl LayerStore {
-    /// What can be taken for the top layer of `chain`: members of other layers on the same parent that were packed so.
-    pub(super) fn packed_before(&self, chain: &[DiffId], packing: Packing) -> Result<Option<Arc<Again>>> {
-        let (Some((top, below)), Compression::Gzip) = (chain.split_last(), packing.compression()) else {
+    /// What can be taken for a layer on `parent` whose tar has about `size` bytes: members of other layers on it that were packed
+    /// so. `not` is the layer itself, where it is known.
+    pub(super) fn packed_before(
+        &self,
+        parent: Option<&ChainId>,
+        not: Option<&DiffId>,
+        size: u64,
+        packing: Packing,
+    ) -> Result<Option<Arc<Again>>> {
+        if size < LEAST || packing.compression() != Compression::Gzip {
             return Ok(None);
-        };
-        let parent = ChainId::of(below);
-        let own = ChainId::extend(parent.as_ref(), top);
-        let blobs = self.db.read("look up layer blobs", |db| {
-            let size = rows::layer_size(db, own.as_str())?.unwrap_or(0);
-            if size < LEAST { Ok(Vec::new()) } else { siblings(db, parent.as_ref(), top, packing) }
-        })?;
+        }
+        let blobs = self.db.read("look up layer blobs", |db| siblings(db, parent, not, packing))?;
         let mut again = Again { blobs: Vec::new(), members: HashMap::new(), found: AtomicU64::new(0) };
         for digest in blobs {
             // What cannot be read is no help, and no reason to fail.
@@ -75,16 +77,16 @@ impl Members for Again {
 fn siblings(
     db: &Connection,
     parent: Option<&ChainId>,
-    not: &DiffId,
+    not: Option<&DiffId>,
     packing: Packing,
 ) -> Result<Vec<Digest>> {
     let mut statement = db.prepare_cached(
         "SELECT digest FROM layers JOIN layer_blobs USING (diff_id) JOIN blobs USING (digest)
-         WHERE layers.parent IS ?1 AND diff_id != ?2 AND compression = ?3 AND verified
+         WHERE layers.parent IS ?1 AND diff_id IS NOT ?2 AND compression = ?3 AND verified
          ORDER BY blobs.created DESC LIMIT ?4",
     )?;
     let compression = rows::number(packing.compression(), Some(packing));
-    let given = params![parent.map(ChainId::as_str), not.as_str(), compression, CANDIDATES];
+    let given = params![parent.map(ChainId::as_str), not.map(DiffId::as_str), compression, CANDIDATES];
     let rows = statement.query_map(given, |row| row.get::<_, String>(0))?;
     Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().filter_map(|text| text.parse().ok()).collect())
 }

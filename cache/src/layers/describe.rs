@@ -1,7 +1,8 @@
 //! Layers that are described: packed without a directory, and known by their tables of contents.
 //!
-//! A recipe is packed at once, into the plain tar that its diff ID names. So what it took may change afterwards (a build
-//! context is the user's to edit), and every other form is made of the tar as of a layer that was pulled.
+//! A recipe is packed at once, into the plain tar that its diff ID names, or [where its files are wanted](super::direct)
+//! right into a directory. So what it took may change afterwards (a build context is the user's to edit), and every other
+//! form is made of that one as of a layer that was pulled.
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
@@ -43,12 +44,7 @@ impl LayerStore {
         recipe: &mut Recipe,
         parent: Option<&ChainId>,
     ) -> Result<LayerRef> {
-        if recipe.len() >= MANY
-            && let Some((tar, contents)) = self.described_before(parent)?
-        {
-            let taken = recipe.take_from(tar, &contents);
-            self.counters.repeated.fetch_add(taken as u64, Ordering::Relaxed);
-        }
+        self.take_from_before(recipe, parent)?;
         let mut ingest = self.content.ingest()?;
         let named = snapshot_error("pack", "what is copied");
         recipe.write(&mut ingest, &TarOptions::default()).map_err(named)?;
@@ -66,6 +62,17 @@ impl LayerStore {
         })?;
         count(&self.counters.described);
         Ok(layer)
+    }
+
+    /// Lets a recipe of many files take what the tar of the layer before has.
+    pub(super) fn take_from_before(&self, recipe: &mut Recipe, parent: Option<&ChainId>) -> Result<()> {
+        if recipe.len() >= MANY
+            && let Some((tar, contents)) = self.described_before(parent)?
+        {
+            let taken = recipe.take_from(tar, &contents);
+            self.counters.repeated.fetch_add(taken as u64, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The plain tar and the contents of the layer that was described on `parent` last: mostly that of the build before.

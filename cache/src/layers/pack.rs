@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::atomic::Ordering;
 
 use kiln_oci::compression::{Packer, Packing};
-use kiln_oci::{Descriptor, DiffId, MediaType};
+use kiln_oci::{ChainId, Descriptor, DiffId, MediaType};
 
 use super::counts::count;
 use super::rows::{self, Packed};
@@ -141,7 +141,10 @@ impl LayerStore {
         ingest: Ingest,
     ) -> Result<Descriptor> {
         let tar = self.tar(chain, diff_id)?;
-        let again = self.packed_before(chain, packing)?;
+        let below = ChainId::of(&chain[..chain.len() - 1]);
+        let own = ChainId::extend(below.as_ref(), diff_id);
+        let size = self.db.read("look up layers", |db| rows::layer_size(db, own.as_str()))?.unwrap_or(0);
+        let again = self.packed_before(below.as_ref(), Some(diff_id), size, packing)?;
         let packer = packing.writer(ingest).map_err(stream_error("pack layer", diff_id))?;
         let packer = match again.clone() {
             Some(again) => packer.reusing(again),

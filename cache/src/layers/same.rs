@@ -3,6 +3,7 @@
 //! Such a layer is mostly the one of the build before, and its files become those of the new one by hard links. That is safe
 //! among committed snapshots, which nobody writes to; a file of a build context is never linked.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use kiln_oci::{ChainId, DiffId};
@@ -20,19 +21,24 @@ use crate::lease::{Lease, Resource};
 const CANDIDATES: u32 = 8;
 
 impl LayerStore {
-    /// The files of `contents`, a layer on `parent`, that an earlier layer has too, if those are at least half of them.
-    pub(super) fn same_files(
+    /// The files of `contents`, a layer on `parent`, that an earlier layer has too, if those are at least half of them; `not` is
+    /// the layer itself, where it is known. Asks for `contents` only where there are earlier layers.
+    pub(super) fn same_files<'c>(
         &self,
         lease: &Lease,
         parent: Option<&ChainId>,
-        diff_id: &DiffId,
-        contents: &[Listed],
+        not: Option<&DiffId>,
+        contents: impl FnOnce() -> Cow<'c, [Listed]>,
     ) -> Result<Option<Same>> {
+        let earlier = self.db.read("look up layers", |db| siblings(db, parent, not))?;
+        if earlier.is_empty() {
+            return Ok(None);
+        }
+        let contents = contents();
         let wanted: HashMap<&[u8], What<'_>> = contents.iter().filter_map(file).collect();
         if wanted.is_empty() {
             return Ok(None);
         }
-        let earlier = self.db.read("look up layers", |db| siblings(db, parent, diff_id))?;
         for (chain, diff_id) in earlier {
             let Some(theirs) = self.contents_of(&diff_id)? else { continue };
             let is_same = |(path, what): &(&[u8], What<'_>)| wanted.get(path) == Some(what);
@@ -74,14 +80,18 @@ fn file((change, content): &Listed) -> Option<(&[u8], What<'_>)> {
 }
 
 /// Layers with snapshots on `parent`, the latest first.
-fn siblings(db: &Connection, parent: Option<&ChainId>, not: &DiffId) -> Result<Vec<(ChainId, DiffId)>> {
+fn siblings(
+    db: &Connection,
+    parent: Option<&ChainId>,
+    not: Option<&DiffId>,
+) -> Result<Vec<(ChainId, DiffId)>> {
     let mut statement = db.prepare_cached(
         "SELECT chain, diff_id FROM layers
          JOIN snapshots ON snapshots.name = chain AND (snapshots.kind = 2) = 1
-         WHERE layers.parent IS ?1 AND diff_id != ?2 AND diff_id IN (SELECT diff_id FROM contents)
+         WHERE layers.parent IS ?1 AND diff_id IS NOT ?2 AND diff_id IN (SELECT diff_id FROM contents)
          ORDER BY snapshots.id DESC LIMIT ?3",
     )?;
-    let given = params![parent.map(ChainId::as_str), not.as_str(), CANDIDATES];
+    let given = params![parent.map(ChainId::as_str), not.map(DiffId::as_str), CANDIDATES];
     let rows = statement.query_map(given, |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let rows: Vec<(String, String)> = rows.collect::<Result<_, _>>()?;
     Ok(rows

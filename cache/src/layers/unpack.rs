@@ -1,5 +1,6 @@
 //! Packed layers to snapshots.
 
+use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
@@ -8,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use kiln_oci::{ChainId, Descriptor, DiffId, chain_ids};
 use kiln_snapshot::contents::{self, Listed};
-use kiln_snapshot::{ApplyOptions, ChangeKind, Key, Name, Node, Root, detached_root};
+use kiln_snapshot::{ApplyOptions, Change, ChangeKind, Key, Name, Node, Root, detached_root};
 
 use super::counts::count;
 use super::pipeline::{Failure, Passed, pass};
@@ -137,6 +138,21 @@ impl LayerStore {
         })
     }
 
+    /// An active snapshot on `parent` and where a layer is unpacked in it: what only adds goes right into the directory of its
+    /// own, which is the same whatever is beneath; all else needs the mount.
+    pub(super) fn unpack_root(
+        &self,
+        key: &Key,
+        parent: Option<&ChainId>,
+        only_adds: bool,
+    ) -> kiln_snapshot::Result<Root> {
+        let mounts = self.snapshots.prepare(key, parent.map(name_of).as_ref())?;
+        match only_adds {
+            false => detached_root(&mounts),
+            true => Ok(Root::open(&self.snapshots.changes_dir(key)?)?),
+        }
+    }
+
     /// A blob of the store that is or claims to be a packed form of `diff_id`, held by `lease`, if there is one.
     pub(super) fn open_packed(&self, lease: &Lease, diff_id: &DiffId) -> Result<Option<(Descriptor, File)>> {
         let forms = self.db.read("look up layer blobs", |db| rows::packed(db, diff_id))?;
@@ -173,18 +189,23 @@ pub(super) struct Unpacking<'a> {
 /// Whether a layer was described, only adds, and lists every directory above what it adds. Of a layer that was unpacked, the
 /// paths of the list need not be those of the tar, which may lead through links; but only descriptions have digests.
 fn only_adds(contents: &[Listed]) -> bool {
-    let mut listed = HashSet::from([&b""[..]]);
-    let is_described = contents.iter().any(|(_, digest)| digest.is_some());
-    is_described
-        && contents.iter().all(|(change, _)| {
-            let parent = change.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash);
-            let ChangeKind::Put(put) = &change.kind else { return false };
-            if let Node::Directory { opaque } = put.node {
-                listed.insert(&change.path);
-                return !opaque && listed.contains(&change.path[..parent]);
-            }
-            listed.contains(&change.path[..parent])
-        })
+    contents.iter().any(|(_, digest)| digest.is_some())
+        && are_additions(contents.iter().map(|(change, _)| change))
+}
+
+/// Whether changes only add, and list every directory above what they add.
+pub(super) fn are_additions(changes: impl IntoIterator<Item = impl Borrow<Change>>) -> bool {
+    let mut listed = HashSet::from([Vec::new()]);
+    changes.into_iter().all(|change| {
+        let change = change.borrow();
+        let parent = change.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let ChangeKind::Put(put) = &change.kind else { return false };
+        if let Node::Directory { opaque } = put.node {
+            listed.insert(change.path.clone());
+            return !opaque && listed.contains(&change.path[..parent]);
+        }
+        listed.contains(&change.path[..parent])
+    })
 }
 
 impl Unpacking<'_> {
@@ -214,21 +235,19 @@ impl Unpacking<'_> {
     ) -> Result<Passed> {
         let blob = &self.layer.descriptor.digest;
         let named = |source| snapshot_error("unpack layer", blob)(source);
-        let parent = self.parent.as_ref().map(name_of);
-        let mounts = self.store.snapshots.prepare(key, parent.as_ref()).map_err(named)?;
-        let (root, same) = match &self.additions {
-            None => (detached_root(&mounts).map_err(named)?, None),
+        let (parent, store) = (self.parent.as_ref(), self.store);
+        let root = store.unpack_root(key, parent, self.additions.is_some()).map_err(named)?;
+        let same = match &self.additions {
+            None => None,
             Some(contents) => {
-                let dir = self.store.snapshots.changes_dir(key).map_err(named)?;
-                let root = Root::open(&dir).map_err(|error| named(error.into()))?;
-                (root, self.store.same_files(lease, self.parent.as_ref(), self.layer.diff_id, contents)?)
+                store.same_files(lease, parent, Some(self.layer.diff_id), || contents.into())?
             }
         };
         let same = same.map(Arc::new);
         let (fresh, list) = (parent.is_none(), self.additions.is_none());
         let options = ApplyOptions { fresh, same, list, ..ApplyOptions::default() };
         let passed = pass(bytes, ingest, &root, &options).map_err(|failure| match failure {
-            Failure::Stream(source) => stream_error("read layer", blob)(source),
+            Failure::Source(source) | Failure::Pack(source) => stream_error("read layer", blob)(source),
             Failure::Unpack(source) => named(source),
         })?;
         if passed.layer.diff_id != *self.layer.diff_id {

@@ -151,11 +151,16 @@ pub fn create_file(dir: BorrowedFd<'_>, name: impl AsRef<Path>, mode: u32) -> Re
     Ok(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode)).on("openat", name)?.into())
 }
 
-/// Opens a file for reading; a symbolic link is `ELOOP`.
+/// Opens a file for reading, which leaves no trace in its access time where that can be; a symbolic link is `ELOOP`.
 pub fn open_file(dir: BorrowedFd<'_>, name: impl AsRef<Path>) -> Result<File> {
     let name = name.as_ref();
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, name, flags, Mode::empty()).on("openat", name)?.into())
+    let opened = match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        // Only the owner may leave no trace.
+        Err(rustix::io::Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
+        opened => opened,
+    };
+    Ok(opened.on("openat", name)?.into())
 }
 
 /// Opens a directory for reading; a symbolic link is `ENOTDIR`.
