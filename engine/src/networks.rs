@@ -11,7 +11,8 @@ use std::sync::Arc;
 use kiln_cache::{Lease, Resource, Store};
 use kiln_oci::Digest;
 use kiln_runtime::network::{
-    Bridge, BridgeConfig, PortMapping, Protocol as Transport, Routes, Sandbox, Subnet, pick_subnet,
+    Bridge, BridgeConfig, Error as NetworkError, PortMapping, Protocol as Transport, Routes, Sandbox, Subnet,
+    pick_subnet,
 };
 use serde::{Deserialize, Serialize};
 
@@ -177,7 +178,13 @@ fn choose_subnet(store: &Store, stored: Option<Subnet>) -> Result<Subnet> {
     if let Some(subnet) = stored.filter(is_free) {
         return Ok(subnet);
     }
-    let subnet = pick_subnet(&taken)?;
+    let subnet = match pick_subnet(&taken) {
+        // State roots that are gone may have left theirs.
+        Err(NetworkError::NoSubnet) if Bridge::remove_abandoned()? > 0 => {
+            pick_subnet(&Routes::of_host()?.taken)?
+        }
+        picked => picked?,
+    };
     let record = BridgeRecord { subnet: subnet.to_string() };
     store.objects(KIND).put(&id_of(store, BRIDGE), Some(BRIDGE), &record)?;
     Ok(subnet)

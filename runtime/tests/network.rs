@@ -229,6 +229,38 @@ fn a_host_that_filters_what_it_forwards_lets_containers_pass() {
     assert!(!String::from_utf8_lossy(&listing).contains("kiln"));
 }
 
+#[test]
+fn bridges_of_state_roots_that_are_gone_are_removed_when_asked_for_and_no_others() {
+    let world = World::new();
+    let gone = tempfile::tempdir().unwrap();
+    let bridge = |name: &str, third: u8, lock: &std::path::Path| BridgeConfig {
+        name: name.into(),
+        table: name.into(),
+        subnet: format!("192.168.{third}.0/24").parse().unwrap(),
+        mtu: None,
+        lock: lock.join("network.lock"),
+    };
+    let here = tempfile::tempdir().unwrap();
+    let (left, used, kept) =
+        (bridge("left", 1, gone.path()), bridge("used", 2, gone.path()), bridge("kept", 3, here.path()));
+    let sandbox = world.on_host(|| {
+        let [_, used, _] = [&left, &used, &kept].map(|config| Bridge::ensure(config).unwrap());
+        let mut sandbox = Sandbox::new().unwrap();
+        used.attach(&mut sandbox, Ipv4Addr::new(192, 168, 2, 2)).unwrap();
+        sandbox
+    });
+    gone.close().unwrap();
+    let is_there = |name: &str| world.on_host(|| Command::new("ip").args(["link", "show", name]).output());
+    assert_eq!(world.on_host(|| Bridge::remove_abandoned().unwrap()), 1);
+    assert_eq!(
+        ["left", "used", "kept"].map(|name| is_there(name).unwrap().status.success()),
+        [false, true, true]
+    );
+    let rules = world.on_host(|| Command::new("nft").args(["list", "tables"]).output().unwrap().stdout);
+    assert!(!String::from_utf8_lossy(&rules).contains("left"));
+    drop(sandbox);
+}
+
 /// A state root that was removed leaves its bridge, its rules and its published ports in the kernel.
 #[test]
 fn a_bridge_with_other_addresses_is_replaced() {

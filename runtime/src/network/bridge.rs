@@ -1,8 +1,10 @@
 //! The bridge that containers share, and a container's end of it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::firewall::Firewall;
@@ -11,6 +13,8 @@ use super::ports::PortMapping;
 use super::sandbox::{Sandbox, write_setting};
 use super::{Error, Result, Routes, Subnet};
 
+/// What the note of a bridge begins with; the path of its lock file follows.
+const NOTE: &[u8] = b"kiln ";
 /// The MTU where there is no default route to take it from.
 const DEFAULT_MTU: u32 = 1500;
 /// The name of the container's interface.
@@ -114,6 +118,25 @@ impl Bridge {
         Firewall::of(&self.config).unpublish(ports)
     }
 
+    /// Removes bridges with their rules that nobody uses and whose state root is gone: their lock file is no more, and nothing is
+    /// on them. How many.
+    pub fn remove_abandoned() -> Result<usize> {
+        let failed = |cause| Error::kernel("list", "the network interfaces", cause);
+        let mut removed = 0;
+        for link in open_links()?.noted().map_err(failed)? {
+            let Some(lock) = link.note.strip_prefix(NOTE).map(OsStr::from_bytes).map(PathBuf::from) else {
+                continue;
+            };
+            if link.has_ports || lock.exists() {
+                continue;
+            }
+            let (name, table, subnet) = (link.name.clone(), link.name, Subnet::new(Ipv4Addr::UNSPECIFIED, 0));
+            Self::remove(&BridgeConfig { name, table, subnet, mtu: None, lock })?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// Removes the bridge and its rules.
     pub fn remove(config: &BridgeConfig) -> Result<()> {
         open_links()?.delete(&config.name).map_err(|cause| Error::kernel("delete", &config.name, cause))?;
@@ -163,7 +186,8 @@ fn set_up(config: &BridgeConfig, links: &mut Links) -> Result<Bridge> {
         None => {
             let mtu = config.mtu.map_or_else(|| outside_mtu(links), Ok)?;
             let mac = mac_of(config.subnet.gateway());
-            links.add_bridge(name, mtu, mac).map_err(failed("create bridge"))?;
+            let note = note_of(&config.lock);
+            links.add_bridge(name, mtu, mac, &note).map_err(failed("create bridge"))?;
             let link = links.find(name).map_err(failed("find"))?;
             link.ok_or_else(|| failed("find")(std::io::ErrorKind::NotFound.into()))?
         }
@@ -179,6 +203,10 @@ fn set_up(config: &BridgeConfig, links: &mut Links) -> Result<Bridge> {
     Firewall::of(config).install()?;
     links.set_up(link.index).map_err(failed("set up"))?;
     Ok(Bridge { config: config.clone(), link })
+}
+
+fn note_of(lock: &Path) -> Vec<u8> {
+    [NOTE, lock.as_os_str().as_bytes()].concat()
 }
 
 /// Forwarding for the host; for the bridge, loopback addresses as sources (published ports on 127.0.0.1), which the

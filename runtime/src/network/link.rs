@@ -22,6 +22,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -37,6 +38,8 @@ const RTA_GATEWAY: u16 = 5;
 const IFF_UP: u32 = 1;
 const AF_INET: u8 = 2;
 const LOOPBACK_INDEX: u32 = 1;
+/// IFALIASZ, with its end.
+const MAX_ALIAS: usize = 255;
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
 
@@ -46,6 +49,16 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) up: bool,
     pub(crate) mtu: u32,
+}
+
+/// A link with a note of who made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) name: String,
+    /// What its alias says, as in `ip link show`.
+    pub(crate) note: Vec<u8>,
+    /// Whether it is a bridge with something on it.
+    pub(crate) has_ports: bool,
 }
 
 /// A pair of connected Ethernet devices: one end on a bridge, the other in a container.
@@ -79,19 +92,35 @@ impl Links {
         }
     }
 
-    /// Makes a bridge, which is down. Its Ethernet address is fixed, or it would change with its ports; and so is its
-    /// MTU, which only a change fixes.
-    pub(crate) fn add_bridge(&mut self, name: &str, mtu: u32, mac: [u8; 6]) -> io::Result<()> {
+    /// The links that have a note.
+    pub(crate) fn noted(&mut self) -> io::Result<Vec<Noted>> {
+        let answers = self.0.ask(Message::new(GETLINK, DUMP).raw(&link_header(0, 0, 0)))?;
+        let masters: Vec<&[u8]> =
+            answers.iter().filter_map(|answer| attribute(answer, IFLA_MASTER)).collect();
+        let noted = |answer: &Vec<u8>| {
+            let note = attribute(answer, IFLA_IFALIAS)?.split(|byte| *byte == 0).next()?.to_vec();
+            let name = attribute(answer, IFLA_IFNAME)?.split(|byte| *byte == 0).next()?;
+            let name = String::from_utf8(name.to_vec()).ok()?;
+            Some(Noted { name, note, has_ports: masters.contains(&answer.get(4..8)?) })
+        };
+        Ok(answers.iter().filter_map(noted).collect())
+    }
+
+    /// Makes a bridge, which is down, with a note if the kernel has room for it. Its Ethernet address is fixed, or it would
+    /// change with its ports; and so is its MTU, which only a change fixes.
+    pub(crate) fn add_bridge(&mut self, name: &str, mtu: u32, mac: [u8; 6], note: &[u8]) -> io::Result<()> {
+        let note = if note.len() > MAX_ALIAS { &[] } else { note };
         let request = Message::new(NEWLINK, CREATE | EXCL)
             .raw(&link_header(0, 0, 0))
             .string(IFLA_IFNAME, name)
             .attribute(IFLA_ADDRESS, &mac)
             .nested(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
-        let fix_mtu = Message::new(SETLINK, 0)
+        let settle = Message::new(SETLINK, 0)
             .raw(&link_header(0, 0, 0))
             .string(IFLA_IFNAME, name)
+            .attribute(IFLA_IFALIAS, note)
             .number(IFLA_MTU, mtu);
-        self.0.tell([request, fix_mtu])
+        self.0.tell([request, settle])
     }
 
     /// Makes a pair in one request; the host's end is up, the other still down (the kernel opens no end of a pair
@@ -176,10 +205,14 @@ fn link_header(index: u32, flags: u32, change: u32) -> [u8; LINK_HEADER] {
     header
 }
 
+fn attribute(answer: &[u8], kind: u16) -> Option<&[u8]> {
+    find_attribute(answer.get(LINK_HEADER..)?, kind)
+}
+
 fn parse_link(answer: &[u8]) -> Option<Link> {
     let number =
         |range: std::ops::Range<usize>| Some(u32::from_ne_bytes(answer.get(range)?.try_into().ok()?));
-    let mtu = find_attribute(answer.get(LINK_HEADER..)?, IFLA_MTU)?;
+    let mtu = attribute(answer, IFLA_MTU)?;
     Some(Link {
         index: number(4..8)?,
         up: number(8..12)? & IFF_UP != 0,
