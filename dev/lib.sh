@@ -10,6 +10,15 @@ release_dir=target/$(uname -m)-unknown-linux-gnu/release
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
+# Whoever renames a file to /dev/null as root leaves a plain file there, in which everybody finds what others threw away.
+need_null_device() {
+    [ -c /dev/null ] && return
+    [ "$(id -u)" = 0 ] || die "/dev/null is no device any more: rm /dev/null && mknod -m 666 /dev/null c 1 3"
+    say "/dev/null was no device: made again"
+    rm -f /dev/null
+    mknod -m 666 /dev/null c 1 3
+}
+
 # Installs those of the named Debian packages that are missing.
 need_packages() {
     local missing=() package

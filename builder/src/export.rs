@@ -18,11 +18,11 @@ mod time;
 mod tree;
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use kiln_oci::{Descriptor, Digest, Reference};
+use kiln_sys::fs::WholeFile;
 
 use crate::error::Cause;
 use crate::tree::TakeTree;
@@ -197,20 +197,12 @@ fn fill_file(
     path: &std::path::Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Cause>,
 ) -> Result<(), Cause> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
     let action = || format!("write `{}`", path.display());
-    let result = File::create(&part).map_err(Cause::io(action())).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.into_inner().map_err(|error| Cause::Io { action: action(), source: error.into_error() })?;
-        std::fs::rename(&part, path).map_err(Cause::io(action()))
-    });
-    if result.is_err() {
-        drop(std::fs::remove_file(&part));
-    }
-    result
+    let (whole, file) = WholeFile::create(path).map_err(Cause::io(action()))?;
+    let mut file = BufWriter::new(file);
+    write(&mut file)?;
+    file.into_inner().map_err(|error| Cause::Io { action: action(), source: error.into_error() })?;
+    whole.finish().map_err(Cause::io(action()))
 }
 
 impl fmt::Debug for Export {

@@ -36,6 +36,7 @@ pub use kiln_oci as oci;
 pub use kiln_parser::csv;
 pub use kiln_registry_client::auth::credentials::{CredentialsError, DockerConfig};
 pub use kiln_registry_client::{Credential, Credentials};
+pub use kiln_sys::fs::WholeFile;
 pub use tokio_util::sync::CancellationToken;
 
 /// Heaps of the allocator: a build has a dozen threads, few of which ask for memory at the same time.

@@ -9,6 +9,7 @@ pub mod dir;
 mod lock;
 mod root;
 pub mod stat;
+mod whole;
 pub mod xattr;
 
 pub use at::*;
@@ -17,3 +18,4 @@ pub use dir::{Entry, read_dir, remove_tree};
 pub use lock::{FileLock, lock_file, try_lock_file};
 pub use root::{CreatedDir, Owner, Root};
 pub use stat::{FileType, Stat, Time};
+pub use whole::WholeFile;

@@ -1,10 +1,9 @@
 //! `kiln save`.
 
-use std::fs::{self, File};
 use std::io::{BufWriter, Write, stdout};
 use std::path::Path;
 
-use kiln_engine::{Engine, Error, Result};
+use kiln_engine::{Engine, Error, Result, WholeFile};
 
 use super::{OK, pull};
 use crate::app::App;
@@ -49,14 +48,7 @@ fn save(engine: &Engine, args: &SaveArgs, out: impl Write) -> Result<()> {
 /// The archive appears whole or not at all.
 fn to_file(engine: &Engine, args: &SaveArgs, file: &Path) -> Result<()> {
     let fail = |error| Error::invalid(format!("cannot write `{}`", file.display())).caused_by(error);
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = Path::new(&name);
-    let out = File::create(part).map_err(fail)?;
-    let saved = save(engine, args, out);
-    let renamed = saved.and_then(|()| fs::rename(part, file).map_err(fail));
-    if renamed.is_err() {
-        let _ = fs::remove_file(part);
-    }
-    renamed
+    let (whole, out) = WholeFile::create(file).map_err(fail)?;
+    save(engine, args, out)?;
+    whole.finish().map_err(fail)
 }
