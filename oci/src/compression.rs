@@ -63,15 +63,21 @@ pub fn decompress<R: BufRead>(inner: R) -> Reader<R> {
     decompress_within(inner, Limits::default())
 }
 
+/// Reads `inner` decompressed on all cores as far as that can be, for content that is held against its digest afterwards:
+/// only that tells gzip members with something hidden in them, which others would read as content.
+pub fn decompress_verified<R: BufRead>(inner: R) -> Reader<R> {
+    Reader { known: Known::VerifiedLayers, ..decompress(inner) }
+}
+
 /// Reads `inner` decompressed within `limits`.
 pub fn decompress_within<R: BufRead>(inner: R, limits: Limits) -> Reader<R> {
-    Reader { format: Format::Unknown(Some(inner)), known: Known::OfLayers, limits, produced: 0 }
+    Reader { format: Format::Unknown(Some(inner)), known: Known::Layers, limits, produced: 0 }
 }
 
 /// Reads `inner` decompressed, whatever archives that people pack come in: bzip2 and xz too, which no layer is.
 pub fn decompress_archive<R: BufRead>(inner: R) -> Reader<R> {
     let limits = Limits::default();
-    Reader { format: Format::Unknown(Some(inner)), known: Known::OfArchives, limits, produced: 0 }
+    Reader { format: Format::Unknown(Some(inner)), known: Known::Archives, limits, produced: 0 }
 }
 
 /// A reader of decompressed bytes; the first read looks at the first bytes to see what it reads.
@@ -88,8 +94,9 @@ pub struct Reader<R: BufRead> {
 /// Which formats are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
-    OfLayers,
-    OfArchives,
+    Layers,
+    VerifiedLayers,
+    Archives,
 }
 
 /// The bytes that were looked at, in front of the rest, counted.
@@ -123,10 +130,13 @@ impl<R: BufRead> Reader<R> {
         let mut head = Vec::with_capacity(PEEK as usize);
         inner.by_ref().take(PEEK).read_to_end(&mut head)?;
         let compression = sniff(&head);
-        let starts = |magic: &[u8]| self.known == Known::OfArchives && head.starts_with(magic);
+        let starts = |magic: &[u8]| self.known == Known::Archives && head.starts_with(magic);
         let (is_bzip2, is_xz) = (starts(&BZIP2_MAGIC), starts(&XZ_MAGIC));
         let source = Counting { inner: Cursor::new(head).chain(inner), consumed: 0 };
         self.format = match compression {
+            Compression::Gzip if self.known == Known::VerifiedLayers => {
+                Format::Gzip(Box::new(Gunzip::ahead(source)))
+            }
             Compression::Gzip => Format::Gzip(Box::new(Gunzip::new(source))),
             Compression::Zstd => Format::Zstd(Box::new(zstd::decoder(source)?)),
             Compression::Uncompressed if is_bzip2 => Format::Bzip2(Box::new(MultiBzDecoder::new(source))),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use kiln_oci::Compression;
-use kiln_oci::compression::{Packer, decompress};
+use kiln_oci::compression::{Packer, decompress_verified};
 use kiln_snapshot::apply::{Applied, ApplyOptions, Piece, apply_pieces};
 use std::io::Write;
 
@@ -191,7 +191,8 @@ fn inflate(
 ) -> Result<Compression, Stopped<io::Error>> {
     let pool = Arc::default();
     let mut input = BufReader::with_capacity(BUFFER, Tee { inner: packed, copy: ingest });
-    let mut inflated = decompress(&mut input);
+    // The diff ID is verified before anybody sees what is unpacked.
+    let mut inflated = decompress_verified(&mut input);
     let compression = inflated.compression()?;
     loop {
         let buffer = Buffer::fill(&pool, &mut inflated)?;

@@ -1,14 +1,22 @@
-//! Streaming gunzip of any number of members.
+//! Streaming gunzip of any number of members. Those that say how long they are, as those that are packed here, are inflated
+//! on all cores while the ones before them are read.
 //!
 //! Header and trailer are read here, and only raw deflate data is given to zlib-rs: its own checksum is much slower
 //! than crc32fast, which costs nothing beside inflating.
 
-use std::io::{self, BufRead, Read};
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Cursor, Read};
+use std::sync::mpsc::{self, Receiver};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::{gzip, member};
+
 /// The most bytes that the optional fields of one member's header may have.
 const MAX_HEADER_FIELD: usize = 64 << 10;
+
+/// Members that are inflated at once: each may take 2 MiB.
+const MOST_AHEAD: usize = 16;
 
 const FLAG_HEADER_CRC: u8 = 2;
 const FLAG_EXTRA: u8 = 4;
@@ -21,6 +29,12 @@ pub(super) struct Gunzip<R> {
     inflate: Decompress,
     checksum: crc32fast::Hasher,
     state: State,
+    /// The contents of members that are being inflated, in their order, before what `state` says.
+    ahead: VecDeque<Receiver<io::Result<Vec<u8>>>>,
+    /// What is left of the content of the member before those.
+    content: Cursor<Vec<u8>>,
+    /// How many members may be inflated ahead.
+    most_ahead: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,15 +47,36 @@ enum State {
 impl<R: BufRead> Gunzip<R> {
     pub(super) fn new(inner: R) -> Self {
         let checksum = crc32fast::Hasher::new();
-        Gunzip { inner, inflate: Decompress::new(false), checksum, state: State::Header }
+        let (inflate, ahead, content) = (Decompress::new(false), VecDeque::new(), Cursor::default());
+        Gunzip { inner, inflate, checksum, state: State::Header, ahead, content, most_ahead: 0 }
+    }
+
+    /// The same, which inflates members ahead that say how long they are. What lies in one between the end of its data and its
+    /// trailer is passed over, where others would see another member: the content must be held against its digest.
+    pub(super) fn ahead(inner: R) -> Self {
+        let most_ahead = (rayon::current_num_threads() + 2).min(MOST_AHEAD);
+        Gunzip { most_ahead, ..Gunzip::new(inner) }
     }
 
     pub(super) fn get_ref(&self) -> &R {
         &self.inner
     }
 
+    /// Reads a header, and what follows it where it says how much that is.
     fn start_member(&mut self) -> io::Result<()> {
-        read_header(&mut self.inner)?;
+        let following = read_header(&mut self.inner)?;
+        if let Some(length) = following.filter(|_| self.most_ahead > 0) {
+            let mut rest = vec![0; length];
+            self.inner.read_exact(&mut rest)?;
+            let (sender, receiver) = mpsc::sync_channel(1);
+            rayon::spawn(move || {
+                // The reader may be gone; then nobody wants it.
+                let _ = sender.send(member::inflate(&rest));
+            });
+            self.ahead.push_back(receiver);
+            self.state = self.look_on()?;
+            return Ok(());
+        }
         self.inflate.reset(false);
         self.checksum.reset();
         self.state = State::Body;
@@ -79,12 +114,17 @@ impl<R: BufRead> Gunzip<R> {
         if u32::from_le_bytes([c0, c1, c2, c3]) != self.checksum.clone().finalize() || !length_matches {
             return Err(invalid("gzip checksum mismatch"));
         }
-        self.state = match self.inner.fill_buf()?.first() {
-            None => State::End,
-            Some(0) => self.skip_padding()?,
-            Some(_) => State::Header,
-        };
+        self.state = self.look_on()?;
         Ok(())
+    }
+
+    /// What comes after a member.
+    fn look_on(&mut self) -> io::Result<State> {
+        match self.inner.fill_buf()?.first() {
+            None => Ok(State::End),
+            Some(0) => self.skip_padding(),
+            Some(_) => Ok(State::Header),
+        }
     }
 
     fn skip_padding(&mut self) -> io::Result<State> {
@@ -108,9 +148,20 @@ impl<R: BufRead> Read for Gunzip<R> {
             return Ok(0);
         }
         loop {
+            match self.content.read(buf)? {
+                0 => {}
+                n => return Ok(n),
+            }
+            while self.state == State::Header && self.ahead.len() < self.most_ahead.max(1) {
+                self.start_member()?;
+            }
+            if let Some(next) = self.ahead.pop_front() {
+                self.content = Cursor::new(gzip::wait(&next)??);
+                continue;
+            }
             match self.state {
                 State::End => return Ok(0),
-                State::Header => self.start_member()?,
+                State::Header => {}
                 State::Body => match self.inflate(buf)? {
                     0 => {}
                     n => return Ok(n),
@@ -120,17 +171,18 @@ impl<R: BufRead> Read for Gunzip<R> {
     }
 }
 
-fn read_header(inner: &mut impl BufRead) -> io::Result<()> {
+/// Reads a header; the length of what follows in the member, where it says that in our way.
+fn read_header(inner: &mut impl BufRead) -> io::Result<Option<usize>> {
     let mut fixed = [0; 10];
     inner.read_exact(&mut fixed)?;
     let [0x1f, 0x8b, 8, flags, ..] = fixed else { return Err(invalid("not a gzip header")) };
+    let mut following = None;
     if flags & FLAG_EXTRA != 0 {
-        let mut len = [0; 2];
-        inner.read_exact(&mut len)?;
-        let len = u64::from(u16::from_le_bytes(len));
-        if io::copy(&mut inner.take(len), &mut io::sink())? != len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let mut length = [0; 2];
+        inner.read_exact(&mut length)?;
+        let mut extra = vec![0; usize::from(u16::from_le_bytes(length))];
+        inner.read_exact(&mut extra)?;
+        following = member::following(&extra).filter(|_| flags == FLAG_EXTRA);
     }
     for flag in [FLAG_NAME, FLAG_COMMENT] {
         if flags & flag != 0 {
@@ -140,7 +192,7 @@ fn read_header(inner: &mut impl BufRead) -> io::Result<()> {
     if flags & FLAG_HEADER_CRC != 0 {
         inner.read_exact(&mut [0; 2])?;
     }
-    Ok(())
+    Ok(following)
 }
 
 fn skip_text(inner: &mut impl BufRead) -> io::Result<()> {
@@ -171,8 +223,12 @@ mod tests {
     }
 
     fn gunzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let mut out = Vec::new();
-        Gunzip::new(bytes).read_to_end(&mut out).map(|_| out)
+        let (mut out, mut out_ahead) = (Vec::new(), Vec::new());
+        let read = Gunzip::new(bytes).read_to_end(&mut out);
+        let read_ahead = Gunzip::ahead(bytes).read_to_end(&mut out_ahead);
+        assert_eq!(read.is_ok(), read_ahead.is_ok());
+        assert!(read.is_err() || out == out_ahead);
+        read.map(|_| out)
     }
 
     #[test]
@@ -202,6 +258,55 @@ mod tests {
         assert_eq!(gunzip(&bytes).unwrap(), b"x");
         assert!(gunzip(&[member(b"x"), vec![0, 0, 1]].concat()).is_err());
         assert!(gunzip(&[member(b"x"), b"garbage".to_vec()].concat()).is_err());
+    }
+
+    /// Content packed in two members that say how long they are.
+    fn ours() -> (Vec<u8>, Vec<u8>) {
+        let text: Vec<u8> =
+            (0..400_000u32).flat_map(|i| (i.wrapping_mul(i) / 99_991).to_le_bytes()).collect();
+        let mut writer = gzip::GzipWriter::at_level(Vec::new(), 2);
+        std::io::Write::write_all(&mut writer, &text).unwrap();
+        (writer.finish().unwrap(), text)
+    }
+
+    #[test]
+    fn members_that_say_how_long_they_are_are_read_as_all_others() {
+        let (ours, text) = ours();
+        assert!(gunzip(&ours).unwrap() == text);
+        let mixed =
+            [member(b"before "), ours.clone(), member(b" between "), ours.clone(), vec![0; 99]].concat();
+        let expected = [&b"before "[..], &text, b" between ", &text].concat();
+        assert!(gunzip(&mixed).unwrap() == expected);
+        let mut small = Vec::new();
+        let mut reader = Gunzip::ahead(io::BufReader::with_capacity(7, &ours[..]));
+        let mut buffer = [0; 1000];
+        while let n @ 1.. = reader.read(&mut buffer).unwrap() {
+            small.extend_from_slice(&buffer[..n]);
+        }
+        assert!(small == text);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert!(pool.install(|| gunzip(&mixed)).unwrap() == expected);
+    }
+
+    #[test]
+    fn damage_in_members_that_say_how_long_they_are_is_noticed() {
+        let (ours, _) = ours();
+        for end in [5, 20, 30, 1000, ours.len() - 1] {
+            assert!(gunzip(&ours[..end]).is_err(), "cut at {end}");
+        }
+        for at in [11, 40, 5000, ours.len() - 6, ours.len() - 2] {
+            let mut bad = ours.clone();
+            bad[at] ^= 0x41;
+            assert!(gunzip(&bad).is_err(), "changed at {at}");
+        }
+        // Only who goes by the length notices that it is another.
+        let mut bad = ours.clone();
+        bad[19] ^= 0x41;
+        assert!(Gunzip::ahead(&bad[..]).read_to_end(&mut Vec::new()).is_err());
+        // One that says that it is larger than any.
+        let mut bad = ours.clone();
+        bad[18..22].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(gunzip(&bad).is_ok(), "then it is read like others");
     }
 
     #[test]

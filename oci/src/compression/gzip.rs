@@ -97,7 +97,7 @@ impl<W: Write> Write for GzipWriter<W> {
 }
 
 /// Waits for a member. On one of rayon's own threads it works meanwhile, since the member may be queued behind it.
-fn wait(receiver: &Receiver<io::Result<Vec<u8>>>) -> io::Result<io::Result<Vec<u8>>> {
+pub(super) fn wait(receiver: &Receiver<io::Result<Vec<u8>>>) -> io::Result<io::Result<Vec<u8>>> {
     let lost = || io::Error::other("a compression task was lost");
     if rayon::current_thread_index().is_none() {
         return receiver.recv().map_err(|_| lost());

@@ -5,6 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor, crc32};
 
+use super::cut;
+
 /// The version of what is written here: another one wherever the same bytes would be compressed to others.
 const VERSION: u8 = 1;
 /// Magic, deflate, an extra field, no time; the system is unknown.
@@ -15,6 +17,9 @@ const EXTRA: [u8; 6] = [10, 0, b'k', b'n', 6, 0];
 const HEAD: usize = START.len() + EXTRA.len() + 6;
 /// Bytes after them: checksum and length of the content.
 const TAIL: usize = 8;
+
+/// The most bytes that may follow a header: deflate makes nothing longer by more than 5 bytes in 5,000 and a few.
+const MOST_FOLLOWING: usize = cut::MOST + cut::MOST / 512 + 1024;
 
 /// A member that is somewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,36 @@ pub fn members(file: &mut (impl Read + Seek), level: u8) -> io::Result<Vec<Membe
         at = next;
     }
     Ok(found)
+}
+
+/// How many bytes follow the header with this extra field, if it is one of ours.
+pub(super) fn following(extra: &[u8]) -> Option<usize> {
+    let ours = extra.strip_prefix(&EXTRA[2..])?;
+    let [VERSION, _level, s0, s1, s2, s3] = *ours else { return None };
+    let following = (u32::from_le_bytes([s0, s1, s2, s3]) as usize).checked_sub(HEAD)?;
+    (TAIL..=MOST_FOLLOWING).contains(&following).then_some(following)
+}
+
+/// The content of a member without its header.
+pub(super) fn inflate(rest: &[u8]) -> io::Result<Vec<u8>> {
+    thread_local! {
+        static INFLATING: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    }
+    let bad = |message: &'static str| io::Error::new(io::ErrorKind::InvalidData, message);
+    let Some((deflated, &[c0, c1, c2, c3, l0, l1, l2, l3])) = rest.split_last_chunk::<TAIL>() else {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    };
+    let (checksum, length) = (u32::from_le_bytes([c0, c1, c2, c3]), u32::from_le_bytes([l0, l1, l2, l3]));
+    if length as usize > cut::MOST {
+        return Err(bad("a gzip member says that it has more than any of its kind"));
+    }
+    let mut content = vec![0; length as usize];
+    let inflated =
+        INFLATING.with_borrow_mut(|inflating| inflating.deflate_decompress(deflated, &mut content));
+    if inflated.ok() != Some(content.len()) || crc32(&content) != checksum {
+        return Err(bad("gzip checksum mismatch"));
+    }
+    Ok(content)
 }
 
 /// The bytes of a header but for the length.
