@@ -1,5 +1,7 @@
 //! Snapshots as overlayfs layers: one directory each, stacked by the kernel.
 
+mod merged;
+
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_sys::fs;
 use kiln_sys::mount::{Mount, MountFlags, MountOption};
 
+use self::merged::Merged;
 use crate::directories::Directories;
 use crate::meta::{ActiveRow, Place};
 use crate::{Changes, Error, Info, Key, Kind, MetaStore, Name, Result, Snapshotter, Usage, diff_upper};
@@ -29,6 +32,7 @@ const MANY: usize = 1024;
 pub struct OverlaySnapshotter {
     dirs: Directories,
     meta: Arc<dyn MetaStore>,
+    merged: Merged,
     /// Committed snapshots whose work directories are still there.
     worked: Mutex<Vec<u64>>,
 }
@@ -36,7 +40,7 @@ pub struct OverlaySnapshotter {
 impl OverlaySnapshotter {
     /// Opens the snapshots below `root`, whose rows are in `meta`.
     pub fn open(root: &Path, meta: Arc<dyn MetaStore>) -> Result<Self> {
-        Ok(Self { dirs: Directories::open(root)?, meta, worked: Mutex::default() })
+        Ok(Self { dirs: Directories::open(root)?, meta, merged: Merged::default(), worked: Mutex::default() })
     }
 
     fn begin(&self, key: &Key, kind: Kind, parent: Option<&Name>) -> Result<Vec<Mount>> {
@@ -52,13 +56,19 @@ impl OverlaySnapshotter {
         Ok(self.mounts_of(&row))
     }
 
+    /// How a snapshot is mounted: as a stack, or bound where there is nothing to stack.
     fn mounts_of(&self, row: &ActiveRow) -> Vec<Mount> {
-        let lowers = row.parents.iter().map(|id| self.dirs.part(*id, FS)).collect();
         let own = match row.kind {
             Kind::Active => Some((self.dirs.part(row.id, FS), self.dirs.part(row.id, WORK))),
             _ => None,
         };
-        mounts(lowers, own, || self.dirs.part(row.id, FS))
+        let mount = match (own, row.parents.as_slice()) {
+            (Some((upper, _)), []) => Mount::bind(upper, ""),
+            (None, []) => read_only(self.dirs.part(row.id, FS)),
+            (None, [only]) => read_only(self.dirs.part(*only, FS)),
+            (own, parents) => stack_of(self.merged.lowers(parents, |id| self.dirs.part(id, FS)), own),
+        };
+        vec![mount]
     }
 
     fn active(&self, key: &Key) -> Result<ActiveRow> {
@@ -105,30 +115,15 @@ fn check_depth(parents: usize) -> Result<()> {
     Ok(())
 }
 
-/// The mounts of a stack: `lowers` nearest first, `own` the upper and work directory of an active snapshot. With
-/// nothing to stack it is a bind; `empty` gives the directory of a view of nothing.
-fn mounts(
-    mut lowers: Vec<PathBuf>,
-    own: Option<(PathBuf, PathBuf)>,
-    empty: impl FnOnce() -> PathBuf,
-) -> Vec<Mount> {
-    let single = match (&own, lowers.len()) {
-        (Some((upper, _)), 0) => Some(Mount::bind(upper, "")),
-        (None, 0) => Some(read_only(empty())),
-        (None, 1) => lowers.pop().map(read_only),
-        _ => None,
-    };
-    vec![single.unwrap_or_else(|| stack(lowers, own))]
-}
-
 fn read_only(directory: PathBuf) -> Mount {
     let mut mount = Mount::bind(directory, "");
     mount.flags |= MountFlags::READONLY;
     mount
 }
 
-fn stack(lowers: Vec<PathBuf>, own: Option<(PathBuf, PathBuf)>) -> Mount {
-    let mut data: Vec<_> = lowers.into_iter().map(|lower| MountOption::value("lowerdir+", lower)).collect();
+/// A stack on lower directories, nearest first; `own` is the upper and the work directory of what is written to.
+fn stack_of(lowers: Vec<MountOption>, own: Option<(PathBuf, PathBuf)>) -> Mount {
+    let mut data = lowers;
     let flags = if own.is_none() { MountFlags::READONLY } else { MountFlags::NONE };
     if let Some((upper, work)) = own {
         data.push(MountOption::value("upperdir", upper));

@@ -1,6 +1,6 @@
 //! The suite of snapshot drivers, and what is particular to overlayfs.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use kiln_snapshot::{
@@ -42,6 +42,39 @@ mod overlay {
         assert!(matches!(error, Error::TooManyLayers { count: 501, limit: 500 }), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
         assert!(snapshots.mounts(&Key("more".into())).unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_deep_stack_has_few_lowers_and_all_that_its_layers_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = OverlaySnapshotter::open(dir.path(), Arc::new(MemoryMeta::new())).unwrap();
+        let mut top = chain(&snapshots, 300);
+        for at in 0..3 {
+            let (key, name) = (Key(format!("change{at}")), Name(format!("changed{at}")));
+            let mounts = snapshots.prepare(&key, top.as_ref()).unwrap();
+            let lowers = mounts[0].data.iter().filter(|option| option.name() == "lowerdir+").count();
+            assert_eq!(lowers, 300 - 256 + at + 1, "and one for the 256 that are one mount");
+            let root = detached_root(&mounts).unwrap();
+            let inside = std::path::PathBuf::from(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()));
+            let text = |name: &str| std::fs::read(inside.join(name)).map(|text| text.len());
+            for file in ["f0", "f127", "f128", "f255", "f256", "f299"] {
+                assert_eq!(text(file).unwrap(), 1, "{file}");
+            }
+            match at {
+                // What the lowest layers have is hidden and changed above them.
+                0 => {
+                    std::fs::remove_file(inside.join("f1")).unwrap();
+                    std::fs::write(inside.join("f2"), "longer").unwrap();
+                }
+                _ => assert_eq!((text("f1").is_err(), text("f2").unwrap()), (true, 6)),
+            }
+            drop(root);
+            snapshots.commit(&name, &key).unwrap();
+            top = Some(name);
+        }
+        let changes = snapshots.layer_changes(&Name("changed0".into())).unwrap();
+        let names: Vec<_> = changes.list.iter().map(|change| change.path.as_slice()).collect();
+        assert_eq!(names, [&b"f1"[..], b"f2"]);
     }
 
     #[test]

@@ -104,9 +104,7 @@ impl Mount {
 impl Mount {
     /// Whether the option is the first `lowerdir+`: where that is refused, the kernel (before 6.7) does not know it.
     fn is_first_lower(&self, index: usize) -> bool {
-        let lower =
-            |option: &MountOption| matches!(option, MountOption::Value(name, _) if name == "lowerdir+");
-        self.data.iter().position(lower) == Some(index)
+        self.data.iter().position(|option| option.name() == "lowerdir+") == Some(index)
     }
 
     /// The mount by `mount(2)` and an option string, made in mounts of a thread's own and detached from there.
@@ -228,12 +226,13 @@ fn set_option(fs: &OwnedFd, option: &MountOption) -> rustix::io::Result<()> {
             fsconfig_set_fd(fs, name.as_str(), dir)
         }
         MountOption::Value(name, value) => fsconfig_set_string(fs, name.as_str(), value),
+        MountOption::Descriptor(name, value) => fsconfig_set_fd(fs, name.as_str(), value.0.as_fd()),
     }
 }
 
 fn option_subject(option: &MountOption) -> &Path {
     match option {
-        MountOption::Flag(name) => Path::new(name),
+        MountOption::Flag(name) | MountOption::Descriptor(name, _) => Path::new(name),
         MountOption::Value(_, value) => value,
     }
 }

@@ -42,7 +42,7 @@ pub fn make(folder: &Path) -> io::Result<()> {
 /// The same mount with `folder` as its lowest layer, if it is a stack that has room for one.
 pub(crate) fn below(root: &Mount, folder: &Path) -> Mount {
     let mut mount = root.clone();
-    let is_lower = |option: &MountOption| matches!(option, MountOption::Value(name, _) if name == LOWER);
+    let is_lower = |option: &MountOption| option.name() == LOWER;
     let lowers = mount.data.iter().filter(|option| is_lower(option)).count();
     let last = mount.data.iter().rposition(is_lower);
     if let Some(last) = last.filter(|_| lowers < MAX_LOWERS) {
