@@ -109,8 +109,9 @@ fn spread<T, E>(
             Err(Stopped::ByReader) => None,
             Ok(fed) => Some(fed),
         };
-        let applied = applied.map_err(Failure::Unpack)?;
+        // Where packing failed, the unpacking thread saw a tar that ended too soon.
         let packed = packed.transpose().map_err(Failure::Pack)?;
+        let applied = applied.map_err(Failure::Unpack)?;
         let fed = fed.ok_or_else(|| panicked("unpack"))?;
         Ok((fed, Spread { layer, applied, packed }))
     })
