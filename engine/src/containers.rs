@@ -182,6 +182,9 @@ pub struct ContainerOptions {
     pub nano_cpus: Option<u64>,
     /// Processes at most; 0 or less is unlimited.
     pub pids_limit: Option<i64>,
+    /// The control group that the container's own is made in, a path from the top; `None` is one of kiln's.
+    #[serde(default)]
+    pub cgroup_parent: Option<String>,
     /// What happens when the program ends.
     pub restart: RestartPolicy,
     /// The signal that asks the program to end; `None` takes the image's or SIGTERM.

@@ -140,7 +140,7 @@ impl<'a> Supervisor<'a> {
             .get(id)?
             .ok_or_else(|| Error::not_found(format!("no container `{id}` here")))?;
         let lease = store.leases.create()?;
-        lease.hold(&Resource::Cgroup(format!("{}/{id}", engine.cgroup_parent())))?;
+        lease.hold(&Resource::Cgroup(format!("{}/{id}", record.cgroup_parent(engine))))?;
         let options = &record.container.options;
         let joined = match options.network {
             NetworkMode::Bridge => Some(networks::join(store, &lease)?),

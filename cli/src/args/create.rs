@@ -121,6 +121,9 @@ pub(crate) struct ContainerArgs {
     /// Memory at most, such as 512m
     #[arg(short, long, value_name = "BYTES")]
     pub(crate) memory: Option<String>,
+    /// The control group that the container's is made in, such as /builders
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
     /// CPUs at most, such as 1.5
     #[arg(long, value_name = "NUMBER")]
     pub(crate) cpus: Option<String>,

@@ -105,6 +105,7 @@ pub(super) fn options(args: &ContainerArgs) -> Result<ContainerOptions> {
         init: args.init,
         read_only: args.read_only,
         privileged: args.privileged,
+        cgroup_parent: args.cgroup_parent.clone(),
         cap_add: args.cap_add.clone(),
         cap_drop: args.cap_drop.clone(),
         mounts,

@@ -189,6 +189,7 @@ fn host_config(options: &ContainerOptions) -> Value {
         "Memory": options.memory.unwrap_or(0),
         "NanoCpus": options.nano_cpus.unwrap_or(0),
         "PidsLimit": options.pids_limit,
+        "CgroupParent": options.cgroup_parent.as_deref().unwrap_or_default(),
         "Init": options.init,
     })
 }

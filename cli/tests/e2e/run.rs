@@ -1,6 +1,7 @@
 //! `kiln run`: options, exit codes, output.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::harness::{Kiln, show, text, wait_for};
@@ -152,6 +153,40 @@ fn limits_are_the_kernels() {
         "for i in 1 2 3 4 5 6 7 8 9; do sleep 2 & done; wait",
     ]));
     assert!(text(&forks.stderr).contains("fork"), "{}", show(&forks));
+}
+
+#[test]
+fn a_container_is_in_the_control_group_that_was_named() {
+    let kiln = Kiln::new();
+    let group = format!("/kiln-e2e-{}/builders", std::process::id());
+    let named = ["--cgroup-parent", &group, "--network", "none", "busybox", "sleep", "60"];
+    let id = kiln.ok(&[&["run", "-d"], &named[..]].concat());
+    let pid = kiln.ok(&["inspect", "--format", "{{.State.Pid}}", &id]);
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let own = format!("{group}/{id}");
+    let places: Vec<PathBuf> = groups
+        .lines()
+        .filter(|line| line.ends_with(&own))
+        .map(|line| match line.split(':').nth(1).unwrap() {
+            "" => Path::new("/sys/fs/cgroup").to_owned(),
+            name => Path::new("/sys/fs/cgroup").join(name.trim_start_matches("name=")),
+        })
+        .flat_map(|top| [top.join(&own[1..]), top.join("unified").join(&own[1..])])
+        .filter(|place| place.is_dir())
+        .collect();
+    assert!(!places.is_empty(), "{groups}");
+    assert_eq!(kiln.ok(&["inspect", "--format", "{{.HostConfig.CgroupParent}}", &id]), group);
+    kiln.ok(&["rm", "-f", &id]);
+    for place in places {
+        assert!(!place.exists(), "{}", place.display());
+        // The named one is its user's, who removes it.
+        let named = place.parent().unwrap();
+        fs::remove_dir(named).unwrap();
+        fs::remove_dir(named.parent().unwrap()).unwrap();
+    }
+    for bad in ["/a/../b", "..", "a//b", "/"] {
+        kiln.fails(125, &args(&["--cgroup-parent", bad, "busybox", "true"]));
+    }
 }
 
 #[test]

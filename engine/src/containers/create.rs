@@ -15,6 +15,9 @@ use super::{
 use crate::images::StoredImage;
 use crate::{Engine, Error, ErrorKind, Result, volumes};
 
+/// The longest path of a control group.
+const MAX_GROUP: usize = 1024;
+
 /// Made-up names that are tried before giving up.
 const NAME_ATTEMPTS: u32 = 8;
 /// Characters of an id that people see; the host name of a container that has none.
@@ -103,6 +106,7 @@ fn check_options(options: &ContainerOptions) -> Result<()> {
     if options.auto_remove && options.restart != super::RestartPolicy::No {
         return Err(Error::invalid("`--rm` and a restart policy exclude each other"));
     }
+    options.cgroup_parent.as_deref().map_or(Ok(()), check_group)?;
     for mount in &options.mounts {
         let target = &mount.target;
         if !target.starts_with('/') || target.trim_matches('/').is_empty() {
@@ -115,6 +119,17 @@ fn check_options(options: &ContainerOptions) -> Result<()> {
         if matches!(port.host_ip, Some(address) if address.is_ipv6()) {
             return Err(Error::not_implemented("publishing a port on an IPv6 address"));
         }
+    }
+    Ok(())
+}
+
+/// A control group is named by plain words with slashes between them, so that it lies where its name says.
+fn check_group(path: &str) -> Result<()> {
+    let words = path.strip_prefix('/').unwrap_or(path);
+    let is_plain = |word: &str| !matches!(word, "" | "." | "..") && !word.contains('\0');
+    if path.len() > MAX_GROUP || !words.split('/').all(is_plain) {
+        return Err(Error::invalid(format!("`{path}` is not the path of a control group"))
+            .with_hint("such as `/builders/nightly`, without `.` and `..`"));
     }
     Ok(())
 }

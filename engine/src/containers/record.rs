@@ -38,6 +38,12 @@ impl Record {
         directory(root, &self.container.id)
     }
 
+    /// The control group beneath which its own is.
+    pub(crate) fn cgroup_parent(&self, engine: &Engine) -> String {
+        let named = self.container.options.cgroup_parent.as_deref();
+        named.map_or_else(|| engine.cgroup_parent(), |path| path.trim_start_matches('/').to_owned())
+    }
+
     /// Whether its program is asked whether it is well.
     pub(crate) fn asks_health(&self) -> bool {
         let check = self.container.options.health.as_ref();
@@ -188,7 +194,7 @@ fn abandoned(record: &Record, store: &Store) -> Option<FileLock> {
 }
 
 fn clear_remains(engine: &Engine, record: &Record) -> Result<()> {
-    let group = Resource::Cgroup(format!("{}/{}", engine.cgroup_parent(), record.container.id));
+    let group = Resource::Cgroup(format!("{}/{}", record.cgroup_parent(engine), record.container.id));
     crate::clean_up(&group).map_err(|error| Error::internal("remove a dead container's cgroup", error))?;
     crate::networks::forget_ports(engine.store(), &record.container.ports)
 }

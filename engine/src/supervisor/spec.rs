@@ -43,7 +43,7 @@ pub(crate) fn on(
         resources: resources(options),
         security: security(options),
         init: options.init,
-        cgroup_parent: engine.cgroup_parent(),
+        cgroup_parent: record.cgroup_parent(engine),
         rlimits: Vec::new(),
         shm_size: None,
         freezable: true,

@@ -20,7 +20,7 @@ use crate::docker::params::Params;
 use crate::docker::{Answer, Daemon, Failure, json, task};
 
 /// Keys that kiln has nothing for, unless they say what is so anyway.
-const LACKING: [&str; 31] = [
+const LACKING: [&str; 30] = [
     "Domainname",
     "NetworkDisabled",
     "MacAddress",
@@ -38,7 +38,6 @@ const LACKING: [&str; 31] = [
     "UsernsMode",
     "Sysctls",
     "CpuShares",
-    "CgroupParent",
     "BlkioWeight",
     "CpuRealtimePeriod",
     "CpuRealtimeRuntime",
@@ -128,6 +127,7 @@ fn options(body: Create) -> Result<ContainerOptions, Failure> {
         memory: (host.memory > 0).then_some(host.memory),
         nano_cpus: nano_cpus(&host),
         pids_limit: host.pids_limit.filter(|limit| *limit != 0),
+        cgroup_parent: some(host.cgroup_parent),
         restart: restart(&host.restart_policy.name, host.restart_policy.maximum_retry_count)?,
         stop_signal: body.stop_signal.and_then(some),
         stop_timeout: body

@@ -168,6 +168,7 @@ fn host_config(options: &ContainerOptions) -> HostConfig {
         memory: options.memory.unwrap_or(0),
         nano_cpus: options.nano_cpus.unwrap_or(0),
         pids_limit: options.pids_limit,
+        cgroup_parent: options.cgroup_parent.clone().unwrap_or_default(),
         init: options.init,
         runtime: "kiln",
         shm_size: SHM_SIZE,

@@ -224,6 +224,7 @@ pub(crate) struct HostConfig {
     pub(crate) memory: u64,
     pub(crate) nano_cpus: u64,
     pub(crate) pids_limit: Option<i64>,
+    pub(crate) cgroup_parent: String,
     pub(crate) init: bool,
     pub(crate) runtime: &'static str,
     pub(crate) shm_size: u64,

@@ -86,6 +86,7 @@ pub(crate) struct HostConfig {
     pub(crate) cpu_period: u64,
     pub(crate) cpu_quota: i64,
     pub(crate) pids_limit: Option<i64>,
+    pub(crate) cgroup_parent: String,
     pub(crate) init: Option<bool>,
     #[serde(flatten)]
     pub(crate) other: Object<String, Value>,
