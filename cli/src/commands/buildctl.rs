@@ -1,7 +1,7 @@
 //! `kiln buildctl …`.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -24,6 +24,8 @@ use crate::{terminal, text};
 /// Where buildkitd listens, and which variable says otherwise.
 const SOCKET: &str = "unix:///run/buildkit/buildkitd.sock";
 const VARIABLE: &str = "BUILDKIT_HOST";
+/// What is handed on at once.
+const PIECE: usize = 64 << 10;
 
 pub(super) fn run(args: &BuildctlArgs) -> Result<u8> {
     if args.version {
@@ -73,11 +75,24 @@ fn dial_stdio(socket: &Path) -> Result<()> {
     let mut output = own(io::stdout().as_fd().try_clone_to_owned())?;
     // It is not waited for: the other end may never close ours.
     thread::spawn(move || {
-        let _ = io::copy(&mut input, &mut writing);
+        let _ = hand_on(&mut input, &mut writing);
         let _ = writing.shutdown(Shutdown::Write);
     });
-    let copied = io::copy(&mut stream, &mut output);
-    copied.map(drop).map_err(|error| Error::internal("hand on what the daemon says", error))
+    hand_on(&mut stream, &mut output).map_err(|error| Error::internal("hand on what the daemon says", error))
+}
+
+/// Writes whatever comes as it comes. The library's copy would have the kernel move it (splice), which keeps the pipe locked for
+/// its reader while it waits for more of the socket.
+fn hand_on(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn show(workers: &[Worker], args: &WorkersArgs) -> Result<()> {

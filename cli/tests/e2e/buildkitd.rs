@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::daemon::Daemon;
 use crate::harness::{Kiln, registry, show, text};
@@ -124,6 +125,25 @@ fn buildctl_hands_on_what_both_sides_say() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nOK"), "{answer}");
     assert!(child.wait().unwrap().success());
     drop(input);
+    // An answer comes while both sides stay open, again and again.
+    let mut child = dial.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (sender, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = std::io::Read::read(&mut output, &mut bytes) {
+            let _ = sender.send(bytes[..length].to_vec());
+        }
+    });
+    for _ in 0..20 {
+        input.write_all(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nOK") {
+            answer.extend(answers.recv_timeout(Duration::from_secs(20)).expect("an answer"));
+        }
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
     // And the other way round: our end of input is handed on.
     let output = dial.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success() && output.stdout.is_empty(), "{}", show(&output));
