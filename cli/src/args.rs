@@ -97,6 +97,7 @@ pub(crate) enum Command {
     Ps(Lazy<container::PsArgs>),
     Logs(Lazy<container::LogsArgs>),
     Exec(Lazy<container::ExecArgs>),
+    Cp(Lazy<container::CpArgs>),
     Attach(Lazy<container::AttachArgs>),
     Wait(Lazy<container::WaitArgs>),
     Rename(Lazy<container::RenameArgs>),

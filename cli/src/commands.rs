@@ -6,6 +6,7 @@ mod buildctl;
 mod buildkitd;
 mod call;
 mod container_prune;
+mod cp;
 mod create;
 mod debug;
 mod exec;
@@ -68,6 +69,7 @@ pub(crate) fn run(command: Command, app: &App) -> Result<u8> {
         Command::Ps(Lazy(args)) => container(C::Ls(args), app),
         Command::Logs(Lazy(args)) => container(C::Logs(args), app),
         Command::Exec(Lazy(args)) => container(C::Exec(args), app),
+        Command::Cp(Lazy(args)) => container(C::Cp(args), app),
         Command::Attach(Lazy(args)) => container(C::Attach(args), app),
         Command::Wait(Lazy(args)) => container(C::Wait(args), app),
         Command::Rename(Lazy(args)) => container(C::Rename(args), app),
@@ -120,6 +122,7 @@ fn container(command: container::Group, app: &App) -> Result<u8> {
         C::Ls(args) => ps::run(&args, app),
         C::Logs(args) => logs::run(&args, app),
         C::Exec(args) => exec::run(&args, app),
+        C::Cp(args) => cp::run(&args, app),
         C::Attach(args) => attach::run(&args, app),
         C::Wait(args) => wait::run(&args, app),
         C::Top(args) => top::run(&args, app),

@@ -1,6 +1,7 @@
 //! Containers: create, start, stop, list and what else is done to one.
 
 mod create;
+pub mod files;
 mod health;
 mod lifecycle;
 mod look;

@@ -73,6 +73,8 @@ pub struct Error {
     pub place: Option<Box<WarningPlace>>,
     /// What to do next.
     pub hint: Option<String>,
+    /// The exit code of the step that failed by it.
+    pub exit_code: Option<i32>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -89,6 +91,7 @@ impl Error {
             detail: None,
             place: None,
             hint: None,
+            exit_code: None,
             source: None,
         }
     }

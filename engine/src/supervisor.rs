@@ -27,6 +27,7 @@ use kiln_sys::fs::{FileLock, Root, try_lock_file};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::containers::files::lock as files_lock;
 use crate::containers::{Health, NetworkMode, Record, Records, Status, lock_path, now};
 use crate::logs::LogWriter;
 use crate::networks::etc::{Facts, Texts};
@@ -207,10 +208,13 @@ impl<'a> Supervisor<'a> {
             (None, NetworkMode::Host) => NetworkSetup::Host,
             (None, _) => NetworkSetup::None,
         };
+        // Whoever copies files of a container that does not run has its filesystem for that long.
+        let files = files_lock(&self.directory)?;
         let spec = spec::of(self.engine, &self.record, self.etc.clone(), network)?;
         let mut running = kiln_runtime::start(spec, stdio)?;
         let streams = streams.with_terminal(running.take_master())?;
         self.set_running(&running, restarts)?;
+        drop(files);
         clients.started();
         let log = &mut self.log;
         let (record, listener) = (&self.record, &self.listener);

@@ -13,7 +13,7 @@ use kiln_sys::fs::{self, Owner, Root};
 
 use crate::attributes::Attributes;
 use crate::error::show;
-use crate::path::{as_path, components, join, name_of, split};
+use crate::path::{as_path, components, join, joined, name_of, split};
 use crate::read_tar::{EntryKind, Header, Input, Slice, TarReader, pieces_of};
 use crate::tree::{Found, Tree};
 use crate::writers::{NewFile, Writers};
@@ -43,6 +43,11 @@ pub struct ApplyOptions {
     /// Whether names that begin with `.wh.` delete, as in a layer. In other archives they are refused: the file could
     /// not be in a layer.
     pub whiteouts: bool,
+    /// The directory that gets the files, from the root; links on the way to it, and in it, lead no further than the root. It
+    /// must be there, and keeps its own mode, owner and time. Empty is the root.
+    pub beneath: Vec<u8>,
+    /// Refuse to put a directory where something else is, and something else where a directory is.
+    pub keep_kinds: bool,
     /// Files that are the same elsewhere on this file system, and become other names of those.
     pub same: Option<Arc<Same>>,
     /// Whether to list what is unpacked.
@@ -67,6 +72,8 @@ impl Default for ApplyOptions {
             devices: true,
             owner: None,
             whiteouts: true,
+            beneath: Vec::new(),
+            keep_kinds: false,
             same: None,
             list: false,
         }
@@ -112,7 +119,9 @@ pub fn apply_pieces(
         applied: Applied::default(),
         listing: Listing::new(options.list),
         options,
+        beneath: Vec::new(),
     };
+    unpack.enter()?;
     let mut reader = TarReader::new(Input::new(next));
     while let Some(header) = reader.next()? {
         let path = header.path.clone();
@@ -145,9 +154,25 @@ struct Unpack<'a> {
     applied: Applied,
     listing: Listing,
     options: &'a ApplyOptions,
+    /// Where the files go, without links.
+    beneath: Vec<u8>,
 }
 
 impl Unpack<'_> {
+    /// Finds the directory that gets the files.
+    fn enter(&mut self) -> Result<()> {
+        match self.tree.find(&self.options.beneath)? {
+            Found::Directory(path, _) => {
+                self.beneath = path;
+                Ok(())
+            }
+            Found::Missing { .. } | Found::Obstacle { .. } => {
+                let subject = format!("`{}`", show(&self.options.beneath));
+                Err(kiln_sys::Error::new("openat", subject, Errno::NOTDIR).into())
+            }
+        }
+    }
+
     fn entry<R: FnMut() -> io::Result<Option<Piece>>>(
         &mut self,
         header: Header,
@@ -159,6 +184,7 @@ impl Unpack<'_> {
         }
         match meaning(&header.path, header.kind).map_err(|reason| tar.bad(&header.path, reason))? {
             Meaning::Skip => Ok(()),
+            Meaning::Root if !self.options.beneath.is_empty() => Ok(()),
             Meaning::Root if header.kind == EntryKind::Directory => self.root(header),
             Meaning::Root => Err(tar.bad(&header.path, "the root must be a directory")),
             Meaning::Delete(path) => self.delete(&path),
@@ -222,10 +248,16 @@ impl Unpack<'_> {
         tar: &mut TarReader<R>,
     ) -> Result<()> {
         let (parent, name) = split(path);
-        let (mut place, dir) = self.parent(parent)?;
+        let (mut place, dir) = match self.beneath.is_empty() {
+            true => self.parent(parent)?,
+            false => self.parent(&joined(&self.beneath, parent))?,
+        };
         self.tree.touch_parents(&place);
         join(&mut place, name);
         let again = !self.tree.touch(&place);
+        if self.options.keep_kinds {
+            check_kind(&dir, name, header.kind).map_err(|reason| tar.bad(path, reason))?;
+        }
         self.listing.put(&place, &header);
         if again {
             // What is there must be complete before it is replaced, and no writer may come after us.
@@ -240,7 +272,7 @@ impl Unpack<'_> {
                 if target.is_empty() {
                     return Err(tar.bad(path, "a hard link names the root"));
                 }
-                self.link_later(Link { path: place, target, replaces })
+                self.link_later(Link { path: place, target: joined(&self.beneath, &target), replaces })
             }
             EntryKind::File => {
                 if again || self.tree.is_open(&place) {
@@ -425,6 +457,16 @@ impl Unpack<'_> {
         self.tree.keep(place, made);
         self.listing.made(place);
         Ok(())
+    }
+}
+
+/// Whether an entry of this kind may replace what has its name.
+fn check_kind(dir: &OwnedFd, name: &[u8], kind: EntryKind) -> Result<(), &'static str> {
+    let Ok(old) = fs::statat(dir.as_fd(), as_path(name)) else { return Ok(()) };
+    match (old.is_dir(), kind == EntryKind::Directory) {
+        (true, false) => Err("cannot overwrite directory with non-directory"),
+        (false, true) => Err("cannot overwrite non-directory with directory"),
+        _ => Ok(()),
     }
 }
 

@@ -4,13 +4,16 @@ mod overlay;
 mod walking;
 
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use kiln_sys::fs::{FileType, Root, Stat};
 
 use crate::apply::WHITEOUT;
 use crate::error::show;
 use crate::path::split;
-use crate::scan::Found;
+use crate::scan::{Found, Scan};
 use crate::xattrs::Xattrs;
 use crate::{Error, Result};
 
@@ -75,6 +78,22 @@ pub enum Node {
     BlockDevice,
     /// A named pipe.
     Fifo,
+}
+
+/// A whole tree as it is now, its root first, under the empty path.
+pub fn list_tree(root: &Root) -> Result<Vec<Change>> {
+    listed(Scan::full(None).name(root.as_fd(), Path::new(""))?)
+}
+
+/// What is at `name` in `dir` and no directory; nothing of what no tar holds.
+pub fn list_file(dir: &Root, name: &Path) -> Result<Vec<Change>> {
+    listed(vec![Scan::full(None).read(dir.as_fd(), name, name.as_os_str().as_bytes().to_vec())?])
+}
+
+fn listed(found: Vec<Found>) -> Result<Vec<Change>> {
+    let mut listing = Listing::default();
+    found.into_iter().try_for_each(|found| listing.put(found))?;
+    Ok(listing.list)
 }
 
 /// Changes in the making: finds the hard links among them.

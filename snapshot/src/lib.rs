@@ -33,7 +33,7 @@ mod writers;
 pub mod xattrs;
 
 pub use apply::{Applied, ApplyOptions, Piece, Same, apply, apply_pieces};
-pub use diff::{Change, ChangeKind, Changes, Metadata, Node, diff_trees, diff_upper};
+pub use diff::{Change, ChangeKind, Changes, Metadata, Node, diff_trees, diff_upper, list_file, list_tree};
 pub use error::{Error, Result};
 pub use host::{detached_root, sync_filesystem};
 pub use meta::{MemoryMeta, MetaStore};

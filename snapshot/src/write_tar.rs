@@ -39,6 +39,9 @@ pub struct TarOptions {
     /// The folder of the tar that gets the files, without slashes at its ends; empty is the tar's root. A folder has an entry
     /// of its own.
     pub folder: Vec<u8>,
+    /// Another name in the tar for the path that all changes have or begin with: the old one, which is empty for a tree whose own
+    /// root is among them, and the new one, which may be empty too.
+    pub renamed: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What was written.

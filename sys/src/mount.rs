@@ -1,5 +1,6 @@
 //! Mounts as values, and how one becomes a mount that nobody sees yet.
 
+mod assembled;
 mod flags;
 mod options;
 
@@ -15,6 +16,7 @@ use rustix::mount::{
 
 use crate::error::{Context, Error, Result};
 use crate::fs::Root;
+pub use assembled::Assembled;
 pub use flags::MountFlags;
 pub use options::{MountOption, option_string};
 
@@ -161,6 +163,12 @@ pub fn move_to(mount: BorrowedFd<'_>, target: &Path) -> Result<()> {
     move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).on("move_mount", target)
 }
 
+/// Attaches a detached mount to what is open as `place`, whatever its name leads to by now.
+fn move_onto(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", place, "", flags).on("move_mount", "an open directory")
+}
+
 /// A private, detached copy of the tree at `path`: a bind mount that nobody sees yet.
 pub fn clone_tree(at: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -194,6 +202,11 @@ fn clone_attached(root: &Root, path: &Path) -> Result<OwnedFd> {
 /// Makes a detached tree read-only, with everything mounted in it.
 pub fn set_readonly(tree: BorrowedFd<'_>) -> Result<()> {
     set_attributes(tree, libc::MOUNT_ATTR_RDONLY, 0, true)
+}
+
+/// Keeps mounts that are made in a detached tree from appearing where it was cloned from.
+pub fn set_private(tree: BorrowedFd<'_>) -> Result<()> {
+    set_attributes(tree, 0, MountFlags::PRIVATE.0, true)
 }
 
 /// `mount_setattr` on the mount behind a descriptor.

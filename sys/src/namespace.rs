@@ -10,6 +10,8 @@ use crate::error::{Context, Result};
 
 /// The calling thread's network namespace.
 const OWN_NETWORK: &str = "/proc/thread-self/ns/net";
+/// The calling thread's mounts.
+pub(crate) const OWN_MOUNTS: &str = "/proc/thread-self/ns/mnt";
 
 /// Makes an empty network namespace that lives as long as the descriptor (or a process in it).
 pub fn new_network_namespace() -> Result<OwnedFd> {
@@ -44,6 +46,16 @@ pub fn in_private_mounts<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Resul
         let private =
             rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).on("mount", "/")?;
+        f()
+    })
+}
+
+/// Runs `f` on a fresh thread that sees the mounts of the namespace `ns`, whose root is its root then.
+pub fn in_mounts_of<T: Send>(ns: BorrowedFd<'_>, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    on_thread(|| {
+        // SAFETY: root and working directory of this thread alone change from here on, and it ends right after.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.on("unshare", "the working directory")?;
+        move_into_link_name_space(ns.as_fd(), Some(LinkNameSpaceType::Mount)).on("setns", "mounts")?;
         f()
     })
 }

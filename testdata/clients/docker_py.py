@@ -1,6 +1,7 @@
 """What people do with docker-py, against the daemon that DOCKER_HOST names; it has the image `busybox`."""
 
 import io
+import tarfile
 import time
 
 import docker
@@ -67,6 +68,23 @@ fails(docker.errors.ImageNotFound, lambda: client.images.get("py:1"))
 assert client.images.load(archive)[0].tags == ["py:1"]
 broken = io.BytesIO(b"FROM busybox\nRUN exit 5\n")
 has(str(fails(docker.errors.BuildError, lambda: client.images.build(fileobj=broken))), "5")
+
+# Files in and out, of one that runs and of one that does not.
+holder = client.containers.run("busybox", ["sleep", "1000"], detach=True)
+packed = io.BytesIO()
+with tarfile.open(fileobj=packed, mode="w") as tar:
+    entry = tarfile.TarInfo("sent/file")
+    entry.size = 5
+    tar.addfile(entry, io.BytesIO(b"there"))
+assert holder.put_archive("/tmp", packed.getvalue())
+assert holder.exec_run(["cat", "/tmp/sent/file"]).output == b"there"
+holder.stop(timeout=0)
+pieces, stat = holder.get_archive("/tmp/sent")
+assert stat["name"] == "sent" and stat["mode"] >> 31 == 1, stat
+with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
+    assert tar.extractfile("sent/file").read() == b"there"
+fails(docker.errors.NotFound, lambda: holder.get_archive("/absent"))
+holder.remove()
 
 # A volume, and what happened so far.
 volume = client.volumes.create("py")

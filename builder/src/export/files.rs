@@ -143,7 +143,8 @@ pub(super) fn to_tar(
             let view = View::of(store, &image.layers)?;
             let root = view.root()?;
             let folder = if split { image.folder().into_bytes() } else { Vec::new() };
-            let options = TarOptions { clamp_mtime: wanted.epoch.or(built.epoch), folder };
+            let options =
+                TarOptions { clamp_mtime: wanted.epoch.or(built.epoch), folder, ..TarOptions::default() };
             tar.append(&diff_trees(None, &root)?, &root, &options)?;
             for (name, bytes) in statements(built, image, &root, split, wanted)? {
                 let path = [&options.folder[..], name.as_bytes()].into_iter().filter(|part| !part.is_empty());

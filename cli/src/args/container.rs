@@ -29,6 +29,7 @@ pub(crate) enum Group {
     Rm(RmArgs),
     Logs(LogsArgs),
     Exec(ExecArgs),
+    Cp(CpArgs),
     Attach(AttachArgs),
     Wait(WaitArgs),
     Rename(RenameArgs),
@@ -168,6 +169,30 @@ pub(crate) struct LogsArgs {
     /// Name or id
     #[arg(value_name = "CONTAINER")]
     pub(crate) container: String,
+}
+
+/// Copies files between a container and this machine.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  kiln cp site.conf web:/etc/nginx/conf.d/\n  kiln cp web:/var/log/. logs\n  kiln cp web:/etc - | tar t",
+    override_usage = "kiln cp [OPTIONS] CONTAINER:PATH PATH|-\n       kiln cp [OPTIONS] PATH|- CONTAINER:PATH"
+)]
+pub(crate) struct CpArgs {
+    /// Keep owners; what comes into a container belongs to the user whom it runs as
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Follow a link that the source is
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// `CONTAINER:PATH`, a path, or `-` for a tar on standard input; `DIR/.` is what is in a directory
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// `CONTAINER:PATH`, a path, or `-` for a tar on standard output
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: String,
 }
 
 /// Runs a program in a running container.

@@ -23,6 +23,7 @@ mod buildkitd;
 mod buildx;
 mod checks;
 mod conformance;
+mod cp;
 mod crash;
 mod daemon;
 mod deploy;

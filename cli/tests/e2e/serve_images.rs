@@ -142,7 +142,7 @@ fn a_build_that_fails_says_why() {
     );
     let context = context.to_str().unwrap();
     let output = daemon.output(&["build", context]);
-    assert_eq!(output.status.code(), Some(1), "{}", show(&output));
+    assert_eq!(output.status.code(), Some(3), "the step's own: {}", show(&output));
     assert!(text(&output.stdout).contains("before"), "{}", show(&output));
     assert!(text(&output.stderr).contains("exit code: 3"), "{}", show(&output));
     let other = format!("{context}/Other");

@@ -40,7 +40,7 @@ pub fn make(folder: &Path) -> io::Result<()> {
 }
 
 /// The same mount with `folder` as its lowest layer, if it is a stack that has room for one.
-pub(crate) fn below(root: &Mount, folder: &Path) -> Mount {
+pub fn below(root: &Mount, folder: &Path) -> Mount {
     let mut mount = root.clone();
     let is_lower = |option: &MountOption| option.name() == LOWER;
     let lowers = mount.data.iter().filter(|option| is_lower(option)).count();

@@ -71,10 +71,10 @@ fn failed(error: Error, quiet: bool) -> Failure {
     let log = error.log.as_deref().filter(|_| quiet).map(str::to_owned);
     let detail = error.detail.as_deref().map(str::to_owned);
     let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
-    let Failure { status, message } = Failure::from(error);
+    let Failure { status, message, code } = Failure::from(error);
     let parts = [log, detail, Some(message), hint].into_iter().flatten();
     let parts: Vec<String> = parts.map(|part| part.trim_end().to_owned()).collect();
-    Failure { status, message: parts.join("\n") }
+    Failure { status, message: parts.join("\n"), code }
 }
 
 /// What programs look for at the end of a build.

@@ -1,5 +1,6 @@
 //! Containers: made, started, watched, ended.
 
+mod archive;
 mod attach;
 mod create;
 mod inspect;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<Daemon> {
         .route("/containers/prune", post(remove::prune))
         .route("/containers/{id}", delete(remove::remove))
         .route("/containers/{id}/json", get(inspect::inspect))
+        .route("/containers/{id}/archive", get(archive::get).put(archive::put))
         .route("/containers/{id}/top", get(look::top))
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/start", post(lifecycle::start))

@@ -17,12 +17,14 @@ pub struct Failure {
     pub status: StatusCode,
     /// One or several lines for people.
     pub message: String,
+    /// The exit code of the build's step that failed; clients end with it.
+    pub code: Option<i32>,
 }
 
 impl Failure {
     /// A failure of this status.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Failure {
-        Failure { status, message: message.into() }
+        Failure { status, message: message.into(), code: None }
     }
 
     /// What was asked for makes no sense.
@@ -52,7 +54,9 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let code = StatusCode::from_u16(status(error.kind).http);
-        Failure::new(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error.chain())
+        let exit_code = error.exit_code;
+        let failure = Failure::new(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), error.chain());
+        Failure { code: exit_code, ..failure }
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct ProgressDetail {
 
 #[derive(Clone, Debug, Serialize)]
 struct ErrorDetail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i32>,
     message: String,
 }
 
@@ -78,7 +80,7 @@ impl Message {
         let message = failure.message.clone();
         Message {
             error: Some(message.clone()),
-            error_detail: Some(ErrorDetail { message }),
+            error_detail: Some(ErrorDetail { code: failure.code, message }),
             ..Message::default()
         }
     }
@@ -171,6 +173,11 @@ mod tests {
         assert_eq!(
             json(&Message::error(&Failure::bad_request("no"))),
             r#"{"errorDetail":{"message":"no"},"error":"no"}"#
+        );
+        let of_step = Failure { code: Some(5), ..Failure::bad_request("no") };
+        assert_eq!(
+            json(&Message::error(&of_step)),
+            r#"{"errorDetail":{"code":5,"message":"no"},"error":"no"}"#
         );
     }
 }

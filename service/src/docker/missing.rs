@@ -21,7 +21,6 @@ pub(super) fn routes() -> Router<Daemon> {
         .route("/containers/{id}/update", lacking("`docker update`"))
         .route("/containers/{id}/changes", lacking("`docker diff`"))
         .route("/containers/{id}/export", lacking("`docker export`"))
-        .route("/containers/{id}/archive", lacking("`docker cp`"))
         .route("/containers/{id}/stats", lacking("`docker stats`"))
         .route("/containers/{id}/attach/ws", lacking("attaching over a WebSocket"))
         .route("/containers/{id}/checkpoints", lacking("checkpoints"));

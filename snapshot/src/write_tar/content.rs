@@ -104,10 +104,18 @@ impl<'a> Renderer<'a> {
     }
 
     /// The path in the tar of a path beneath the root.
-    fn place<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]> {
-        match self.parts.options.folder.is_empty() {
-            true => Cow::Borrowed(path),
-            false => Cow::Owned(joined(&self.parts.options.folder, path)),
+    fn place<'p>(&self, path: &'p [u8]) -> Cow<'p, [u8]>
+    where
+        'a: 'p,
+    {
+        match &self.parts.options.renamed {
+            Some((old, new)) if path == old => Cow::Borrowed(new),
+            Some((old, new)) => {
+                let rest = path.strip_prefix(old.as_slice()).unwrap_or(path);
+                Cow::Owned([new, &b"/"[..], rest.strip_prefix(b"/").unwrap_or(rest)].concat())
+            }
+            None if self.parts.options.folder.is_empty() => Cow::Borrowed(path),
+            None => Cow::Owned(joined(&self.parts.options.folder, path)),
         }
     }
 

@@ -64,8 +64,8 @@ pub(crate) fn not_started(error: Error, name: &str) -> Failure {
         ErrorKind::CommandNotExecutable => ": permission denied",
         _ => return missing(error, name),
     };
-    let Failure { status, message } = Failure::from(error);
-    Failure { status, message: message + words }
+    let Failure { status, message, code } = Failure::from(error);
+    Failure { status, message: message + words, code }
 }
 
 /// `POST /containers/{id}/stop`
