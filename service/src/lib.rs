@@ -8,4 +8,5 @@ pub mod docker;
 pub mod error;
 pub mod lsp;
 pub mod observe;
+mod prune;
 pub mod server;

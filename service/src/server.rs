@@ -7,7 +7,7 @@
 mod address;
 mod connection;
 mod control;
-mod gc;
+pub(crate) mod gc;
 mod guard;
 mod inherited;
 mod limits;
