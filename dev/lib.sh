@@ -40,6 +40,21 @@ need_rust() {
     rustup default stable
 }
 
+# Clients of the Docker API that no package of the machine has, each in a folder and a version of its own.
+clients_dir=$dev_dir/clients
+dockerode=4.0.9
+testcontainers=4.13.3
+need_clients() {
+    local made=$clients_dir/made wanted="dockerode $dockerode testcontainers $testcontainers"
+    [ "$(cat "$made" 2>/dev/null)" != "$wanted" ] || return 0
+    say "clients: $wanted"
+    mkdir -p "$clients_dir/node"
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$clients_dir/node" "dockerode@$dockerode"
+    python3 -m venv "$clients_dir/python"
+    "$clients_dir/python/bin/pip" install --quiet --disable-pip-version-check "testcontainers==$testcontainers"
+    echo "$wanted" >"$made"
+}
+
 # Whether Docker Hub answers; then the local registry is not needed.
 hub_answers() {
     [ -z "${KILN_DEV_LOCAL:-}" ] || return 1

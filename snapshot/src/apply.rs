@@ -26,6 +26,8 @@ pub(crate) use name::{OPAQUE, WHITEOUT};
 
 /// Hard links that wait for the files they name.
 const MAX_LINKS_WAITING: usize = 1024;
+/// The bits of a mode that give whoever executes a file its owner's rights, or its group's.
+const SET_IDS: u32 = 0o6000;
 /// What is read at once of a tar that is not in memory.
 const PIECE: usize = 256 << 10;
 
@@ -48,6 +50,8 @@ pub struct ApplyOptions {
     pub beneath: Vec<u8>,
     /// Refuse to put a directory where something else is, and something else where a directory is.
     pub keep_kinds: bool,
+    /// Take the set-user-id and set-group-id bits off what gets another owner than the tar says.
+    pub drop_set_ids: bool,
     /// Files that are the same elsewhere on this file system, and become other names of those.
     pub same: Option<Arc<Same>>,
     /// Whether to list what is unpacked.
@@ -74,6 +78,7 @@ impl Default for ApplyOptions {
             whiteouts: true,
             beneath: Vec::new(),
             keep_kinds: false,
+            drop_set_ids: false,
             same: None,
             list: false,
         }
@@ -370,7 +375,9 @@ impl Unpack<'_> {
 
     fn attributes(&self, header: Header) -> Attributes {
         let owner = self.options.owner.unwrap_or(Owner { uid: header.uid, gid: header.gid });
+        let is_others = (owner.uid, owner.gid) != (header.uid, header.gid);
         let Header { mode, mtime, xattrs, .. } = header;
+        let mode = if self.options.drop_set_ids && is_others { mode & !SET_IDS } else { mode };
         Attributes { mode, uid: owner.uid, gid: owner.gid, mtime, xattrs }
     }
 

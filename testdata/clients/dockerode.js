@@ -51,7 +51,7 @@ const said = async (container, ...Cmd) => {
 
   // A container's life, its output from the first byte, and what is executed in it.
   const output = new PassThrough();
-  const [end, ran] = await docker.run("node:1", [], output);
+  const [end, ran] = await docker.run("node:1", [], [output, output], { Tty: false });
   assert.deepEqual([end.StatusCode, String(output.read())], [0, "built\n"]);
   await ran.remove();
   const volume = await docker.createVolume({ Name: "node" });

@@ -115,6 +115,7 @@ impl Tree<'_> {
             writers: 0,
             whiteouts: false,
             keep_kinds,
+            drop_set_ids: true,
             owner,
             devices,
             ..ApplyOptions::default()
