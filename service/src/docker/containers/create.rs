@@ -52,7 +52,7 @@ const LACKING: [&str; 30] = [
     "Cgroup",
     "KernelMemory",
 ];
-/// Keys with the values that they may have. `CgroupParent`, which sets no limit, is for whoever keeps groups; ours are all beneath one.
+/// Keys with the values that they may have.
 const FIXED: [(&str, &[&str]); 5] = [
     ("IpcMode", &["", "private"]),
     ("CgroupnsMode", &["", "private"]),
