@@ -68,7 +68,7 @@ pub struct Error {
     /// wrote; whoever shows it makes it harmless.
     pub log: Option<Box<str>>,
     /// Lines that help to see it, such as a snippet of the Dockerfile. As harmful as `log`.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// The same lines as a place in their file, where they are of one.
     pub place: Option<Box<WarningPlace>>,
     /// What to do next.
@@ -135,13 +135,13 @@ impl Error {
 
     /// The same with lines that help to see it.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(detail.into().into());
         self
     }
 
     /// The same with lines of a file, as a place and as people are shown them.
     pub(crate) fn at(mut self, file: &SourceFile, span: Option<Span>) -> Self {
-        self.detail = span.map(|span| excerpt(file, span));
+        self.detail = span.map(|span| excerpt(file, span).into());
         self.place = span.map(|span| {
             let (file, text) = (file.name().to_owned(), file.text().into());
             Box::new(WarningPlace { file, text, first: span.first, last: span.last })

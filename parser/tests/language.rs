@@ -110,5 +110,9 @@ fn every_point_has_tests_that_exist() {
 #[test]
 fn every_danger_has_tests_that_exist() {
     let rows = |letter: char, last: usize| (1..=last).map(move |n| format!("{letter}{n:02}"));
-    check("safety.md", &rows('U', 30).chain(rows('B', 33)).chain(rows('A', 3)).collect::<Vec<_>>(), &DANGERS_WITHOUT_TEST);
+    check(
+        "safety.md",
+        &rows('U', 30).chain(rows('B', 33)).chain(rows('A', 3)).collect::<Vec<_>>(),
+        &DANGERS_WITHOUT_TEST,
+    );
 }

@@ -106,7 +106,7 @@ impl From<LayerDivergence> for Error {
             ),
         );
         error.hint = found.hint().map(str::to_owned);
-        error.detail = found.excerpt;
+        error.detail = found.excerpt.map(Into::into);
         error
     }
 }
