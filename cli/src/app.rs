@@ -1,25 +1,59 @@
 //! What every command needs: the configuration and, on demand, the engine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_engine::{Config, Engine, Result};
+use kiln_engine::{Config, Engine, Result, rootless};
 
 use crate::args::Global;
 use crate::credentials;
 
 const DEFAULT_ROOT: &str = "/var/lib/kiln";
 const DEFAULT_CONFIG: &str = "/etc/kiln/kiln.toml";
+const DATA: &str = "XDG_DATA_HOME";
+const CONFIG: &str = "XDG_CONFIG_HOME";
+const RUNTIME: &str = "XDG_RUNTIME_DIR";
 
 /// The global options, and what follows from them and from the environment.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     global: Global,
+    /// Where somebody who is not root has what root has in `/var/lib` and `/run`.
+    own: Option<Places>,
+}
+
+/// A user's places (XDG Base Directory Specification).
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// `$XDG_DATA_HOME`, for the state.
+    pub(crate) data: PathBuf,
+    /// `$XDG_CONFIG_HOME`.
+    pub(crate) config: PathBuf,
+    /// `$XDG_RUNTIME_DIR`, for sockets.
+    pub(crate) runtime: PathBuf,
+}
+
+impl Places {
+    /// Those that the environment says.
+    fn of_environment() -> Places {
+        let home = path_variable("HOME").unwrap_or_else(|| PathBuf::from("/"));
+        let data = path_variable(DATA).unwrap_or_else(|| home.join(".local/share"));
+        let config = path_variable(CONFIG).unwrap_or_else(|| home.join(".config"));
+        Places { runtime: path_variable(RUNTIME).unwrap_or_else(|| data.join("kiln")), data, config }
+    }
 }
 
 impl App {
-    pub(crate) fn new(global: Global) -> Self {
-        App { global }
+    /// `is_rootless`: whether this process had to become root of a user namespace first. In one that somebody else made, a
+    /// runtime folder tells that it is a user's and not a machine's.
+    pub(crate) fn new(global: Global, is_rootless: bool) -> Self {
+        let is_own = is_rootless || rootless::is_confined() && path_variable(RUNTIME).is_some();
+        App { global, own: is_own.then(Places::of_environment) }
+    }
+
+    /// The places of a user who is not root.
+    pub(crate) fn own(&self) -> Option<&Places> {
+        self.own.as_ref()
     }
 
     /// Whether everything is to be told.
@@ -50,7 +84,7 @@ impl App {
             config.merge_file(&file)?;
         }
         if config.root.as_os_str().is_empty() {
-            config.root = PathBuf::from(DEFAULT_ROOT);
+            config.root = self.own.as_ref().map_or(PathBuf::from(DEFAULT_ROOT), |own| own.data.join("kiln"));
         }
         Ok(config)
     }
@@ -58,7 +92,8 @@ impl App {
     /// The configuration file: one that is asked for must be there, the usual one need not.
     pub(crate) fn config_file(&self) -> Option<PathBuf> {
         let asked = self.global.config.clone().or_else(|| path_variable("KILN_CONFIG"));
-        asked.or_else(|| Path::new(DEFAULT_CONFIG).exists().then(|| PathBuf::from(DEFAULT_CONFIG)))
+        let own = self.own.as_ref().map(|own| own.config.join("kiln/kiln.toml"));
+        asked.or_else(|| own.into_iter().chain([PathBuf::from(DEFAULT_CONFIG)]).find(|file| file.exists()))
     }
 
     /// The engine on the configured state root.

@@ -71,7 +71,7 @@ fn words(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where images, containers and caches are kept [env: KILN_ROOT] [default: /var/lib/kiln]
+    /// Where images, containers and caches are kept [env: KILN_ROOT] [default: /var/lib/kiln, a user's $XDG_DATA_HOME/kiln]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
     /// Configuration file [env: KILN_CONFIG] [default: /etc/kiln/kiln.toml, if it is there]

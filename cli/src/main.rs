@@ -36,7 +36,11 @@ fn main() -> ExitCode {
         logs::start(cli.global.debug.then_some("debug"), logs::Format::Text);
     }
     let failure_code = report::failure_code(&cli.command);
-    done(commands::run(cli.command, &App::new(cli.global)), failure_code)
+    let is_rootless = match cli.command.works_with_images() {
+        true => kiln_engine::rootless::enter(),
+        false => Ok(false),
+    };
+    done(is_rootless.and_then(|is| commands::run(cli.command, &App::new(cli.global, is))), failure_code)
 }
 
 /// How the process ends; `otherwise` is the code of a failure that has none of its own.
@@ -54,6 +58,21 @@ impl Command {
     /// Whether it says itself what it does, once it knows how.
     fn is_daemon(&self) -> bool {
         matches!(self, Command::Serve(_) | Command::Buildkitd(_))
+    }
+
+    /// Whether it needs the rights of root, of the machine or of a user namespace.
+    fn works_with_images(&self) -> bool {
+        !matches!(
+            self,
+            Command::Buildctl(_)
+                | Command::Version(_)
+                | Command::Fmt(_)
+                | Command::Lsp(_)
+                | Command::Completion(_)
+                | Command::Login(_)
+                | Command::Logout(_)
+                | Command::Init(_)
+        )
     }
 
     /// Whether Docker keeps small exit codes of this command for the program of a container.

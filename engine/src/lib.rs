@@ -15,6 +15,7 @@ pub mod info;
 pub mod logs;
 pub mod networks;
 mod reset;
+pub mod rootless;
 pub mod supervisor;
 pub mod usage;
 pub mod volumes;

@@ -32,6 +32,7 @@ use crate::containers::{Health, NetworkMode, Record, Records, Status, lock_path,
 use crate::logs::LogWriter;
 use crate::networks::etc::{Facts, Texts};
 use crate::networks::{self, Joined};
+use crate::rootless::is_confined;
 use crate::{Engine, Error, ErrorKind, Result, volumes};
 use clients::Clients;
 use frame::Frame;
@@ -144,14 +145,15 @@ impl<'a> Supervisor<'a> {
         lease.hold(&Resource::Cgroup(format!("{}/{id}", record.cgroup_parent(engine))))?;
         let options = &record.container.options;
         let joined = match options.network {
-            NetworkMode::Bridge => Some(networks::join(store, &lease)?),
-            NetworkMode::Host | NetworkMode::None => None,
+            NetworkMode::Bridge if !is_confined() => Some(networks::join(store, &lease)?),
+            NetworkMode::Bridge if !record.container.options.ports.is_empty() => return Err(no_ports()),
+            _ => None,
         };
         let reservation = joined.as_ref().map(|joined| publish(joined, &record)).transpose()?;
         let facts = Facts {
             hostname: options.hostname.as_deref().unwrap_or_default(),
             addresses: joined.as_ref().map(|joined| (joined.address, joined.gateway)),
-            is_host: options.network == NetworkMode::Host,
+            is_host: joined.is_none() && options.network != NetworkMode::None,
             extra_hosts: &options.add_hosts,
             dns: None,
         };
@@ -205,8 +207,8 @@ impl<'a> Supervisor<'a> {
         let (streams, stdio) = Streams::of(&self.record.container.options)?;
         let network = match (&self.joined, &self.record.container.options.network) {
             (Some(joined), _) => NetworkSetup::Namespace(Arc::clone(&joined.ns)),
-            (None, NetworkMode::Host) => NetworkSetup::Host,
-            (None, _) => NetworkSetup::None,
+            (None, NetworkMode::None) => NetworkSetup::None,
+            (None, _) => NetworkSetup::Host,
         };
         // Whoever copies files of a container that does not run has its filesystem for that long.
         let files = files_lock(&self.directory)?;
@@ -367,6 +369,13 @@ fn lock(engine: &Engine, id: &str, directory: &Path) -> Result<FileLock> {
         }
         std::thread::sleep(TIDYING_STEP);
     }
+}
+
+/// Without a network of its own a container has the machine's ports.
+fn no_ports() -> Error {
+    let message = "ports are not published for a user who is not root";
+    Error::new(ErrorKind::NotImplemented, message)
+        .with_hint("the container has the machine's network: what it listens at is there without `--publish`")
 }
 
 fn publish(joined: &Joined, record: &Record) -> Result<Reservation> {

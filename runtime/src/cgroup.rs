@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kiln_sys::process;
+use kiln_sys::{process, user_namespace};
 
 use layout::Layout;
 use limits::Setting;
@@ -38,6 +38,20 @@ pub struct Resources {
     pub nano_cpus: Option<u64>,
     /// Number of processes and threads.
     pub pids: Option<i64>,
+}
+
+impl Resources {
+    /// The word for a limit that there is.
+    fn first(&self) -> Option<&'static str> {
+        let Resources { memory, memory_swap, nano_cpus, pids } = self;
+        let is_set = [
+            ("memory", memory.is_some()),
+            ("memory and swap", memory_swap.is_some()),
+            ("CPUs", nano_cpus.is_some()),
+            ("processes", pids.is_some_and(|most| most > 0)),
+        ];
+        is_set.into_iter().find_map(|(word, is_set)| is_set.then_some(word))
+    }
 }
 
 /// Which device nodes the processes may open.
@@ -77,12 +91,27 @@ pub enum Error {
     /// A limit was asked for whose controller is not there.
     #[error("the `{0}` cgroup controller is not available on this host")]
     NoController(&'static str),
+    /// A limit was asked for where no group can be made.
+    #[error("the limit of {0} cannot be kept: control groups are not for this user")]
+    Unkept(&'static str),
     /// Processes in the group survived `SIGKILL` for too long.
     #[error("cgroup `{0}` still has processes")]
     Busy(PathBuf),
 }
 
 impl Error {
+    /// Whether this user may not do it, or the host has nothing to do it with.
+    fn is_refused(&self) -> bool {
+        use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+        match self {
+            Error::Io { source, .. } => {
+                matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound)
+            }
+            Error::NoController(_) => true,
+            Error::Busy(_) | Error::Unkept(_) => false,
+        }
+    }
+
     fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Error {
         Error::Io { action, path: path.into(), source }
     }
@@ -117,6 +146,23 @@ impl Cgroup {
         created.map(|()| cgroup)
     }
 
+    /// [`Cgroup::create`] where that is possible. Somebody who is not root of the machine may have no group, and then no
+    /// limits: one that was asked for is an error.
+    pub fn create_if_allowed(
+        parent: &str,
+        id: &str,
+        resources: &Resources,
+        options: Options<'_>,
+    ) -> Result<Option<Cgroup>> {
+        match Cgroup::create(parent, id, resources, options) {
+            Err(error) if error.is_refused() && user_namespace::is_confined() => match resources.first() {
+                Some(limit) => Err(Error::Unkept(limit)),
+                None => Ok(None),
+            },
+            other => other.map(Some),
+        }
+    }
+
     fn fill(
         &mut self,
         mounts: &[&Path],
@@ -130,7 +176,11 @@ impl Cgroup {
             self.paths.push(path);
         }
         self.apply(settings)?;
-        self.limit_devices(options)?;
+        // In a user namespace nobody may say which devices are used, and nobody can make one.
+        match self.limit_devices(options) {
+            Err(error) if error.is_refused() && user_namespace::is_confined() => {}
+            other => other?,
+        }
         self.procs = open_procs(&self.paths)?;
         Ok(())
     }

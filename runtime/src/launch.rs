@@ -255,7 +255,7 @@ fn create_cgroup(spec: &RunSpec) -> Result<Option<Cgroup>> {
     let devices = if spec.security.is_unconfined() { Devices::All } else { Devices::Default };
     let allowed: Vec<String> = spec.devices.iter().filter_map(device_rule).collect();
     let options = cgroup::Options { devices, allowed: &allowed, freezable: spec.freezable };
-    Ok(Some(Cgroup::create(&spec.cgroup_parent, &spec.id, &spec.resources, options)?))
+    Ok(Cgroup::create_if_allowed(&spec.cgroup_parent, &spec.id, &spec.resources, options)?)
 }
 
 fn device_rule(device: &DeviceNode) -> Option<String> {

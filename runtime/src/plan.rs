@@ -12,7 +12,7 @@ use kiln_sys::child::{Arguments, Exec, Handle, Ids, InitPlan, Namespaces, Step};
 use crate::error::{Error, Result};
 use crate::profile;
 use crate::run_spec::{NetworkSetup, Process, Rlimit, RunSpec, Security};
-pub(crate) use mounts::{DEVPTS_OPTIONS, INIT_FOLDER};
+pub(crate) use mounts::{INIT_FOLDER, TERMINALS, devpts_options};
 
 /// What the parent looked up and opened for a run.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Resolved {
     pub trees: Vec<Option<UserTree>>,
     /// More device nodes: path, type and permissions, number.
     pub devices: Vec<(String, u32, u64)>,
+    /// The host's, where no device node can be made.
+    pub borrowed: Option<Borrowed>,
     /// Masked paths that exist on this kernel, and whether each is a directory.
     pub masked: Vec<(String, bool)>,
     /// Read-only paths that exist on this kernel.
@@ -69,12 +71,13 @@ impl Resolved {
             cgroup_view: CgroupView::Unified,
             stdio: Some(stdio),
             devpts: spec.process.tty.then(|| Handle::unopened("devpts")),
-            ids: Ids { uid, gid, groups: vec![gid] },
+            ids: Ids { uid, gid, groups: vec![gid], keeps_groups: false },
             candidates: spec.process.args.iter().take(1).cloned().collect(),
             env: crate::prepare::environment(&spec.process, "/"),
             files: preview_files(spec),
             trees: spec.mounts.iter().map(|_| None).collect(),
             devices: Vec::new(),
+            borrowed: None,
             masked: hidden(&profile::MASKED_PATHS).into_iter().map(|path| (path, false)).collect(),
             readonly: hidden(&profile::READONLY_PATHS),
             init: None,
@@ -96,6 +99,17 @@ pub struct UserTree {
     pub tree: Handle,
     /// Whether it is a directory.
     pub is_dir: bool,
+}
+
+/// Of the host's `/dev` and `/sys` what a user namespace cannot have of its own.
+#[derive(Debug)]
+pub struct Borrowed {
+    /// The devices of every container, in the order of [`profile::DEVICES`].
+    pub devices: Vec<Handle>,
+    /// `/sys`, read-only.
+    pub sys: Handle,
+    /// Whether the group of terminals exists.
+    pub has_terminals: bool,
 }
 
 /// How `/sys/fs/cgroup` looks inside.

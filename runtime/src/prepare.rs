@@ -1,5 +1,6 @@
 //! What the parent finds out and opens before the first process exists.
 
+pub mod borrowed;
 pub mod lowest;
 pub mod machine;
 pub mod program;
@@ -73,6 +74,7 @@ fn resolve(
     let program::Found { candidates, foreign } = program::find(&view, program, &env, &spec.process.cwd)?;
     let io = stdio::open(stdio)?;
     let unconfined = spec.security.is_unconfined();
+    let borrowed = borrowed::of_host()?;
     let resolved = Resolved {
         root: Handle::new(root, "root"),
         network: network(&spec.network),
@@ -85,7 +87,8 @@ fn resolve(
         env,
         files,
         trees,
-        devices: if unconfined { host_devices(&spec.devices) } else { Vec::new() },
+        devices: if unconfined && borrowed.is_none() { host_devices(&spec.devices) } else { Vec::new() },
+        borrowed,
         masked: if unconfined { Vec::new() } else { masked_paths() },
         readonly: if unconfined { Vec::new() } else { readonly_paths() },
         init: if spec.init { Some(reaper::program()?) } else { None },
@@ -224,7 +227,7 @@ fn place(view: &View, stubs: &mut Stubs, target: &Path, kind: Kind) -> Result<()
     }
 }
 
-fn bind(source: &Path, readonly: bool, propagation: Propagation) -> Result<OwnedFd> {
+pub(crate) fn bind(source: &Path, readonly: bool, propagation: Propagation) -> Result<OwnedFd> {
     let mut mount = Mount::bind(source, "");
     mount.flags |= match propagation {
         Propagation::Private => MountFlags::PRIVATE,

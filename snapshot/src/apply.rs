@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use kiln_sys::Errno;
 use kiln_sys::fs::{self, Owner, Root};
+use kiln_sys::user_namespace::is_confined;
 
 use crate::attributes::Attributes;
 use crate::error::show;
@@ -38,7 +39,7 @@ pub struct ApplyOptions {
     pub fresh: bool,
     /// Threads that write files while the tar is read; 0 writes them in the calling thread.
     pub writers: usize,
-    /// Make device nodes; without privileges they can only be left out.
+    /// Make device nodes; in a user namespace they are left out, for nobody can make them there.
     pub devices: bool,
     /// Owner of everything in the tar; without it, who the tar says.
     pub owner: Option<Owner>,
@@ -356,7 +357,7 @@ impl Unpack<'_> {
         replaces: bool,
     ) -> Result<()> {
         let is_device = matches!(header.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
-        if is_device && !self.options.devices {
+        if is_device && (!self.options.devices || is_confined()) {
             return Ok(());
         }
         if header.kind == EntryKind::CharDevice && header.device == (0, 0) {

@@ -8,8 +8,8 @@ use std::path::Path;
 use kiln_sys::Errno;
 use kiln_sys::fs::{self, Owner, Stat, Time, xattr};
 
-use crate::Result;
 use crate::xattrs::Xattrs;
+use crate::{Error, Result};
 
 /// What a new file gets beyond its content.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Attributes {
     pub(crate) fn finish(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let made = fs::fstat(fd)?;
         if (made.uid, made.gid) != (self.uid, self.gid) {
-            fs::fchown(fd, self.owner())?;
+            fs::fchown(fd, self.owner()).map_err(|error| Error::owner(error, self.owner()))?;
         }
         self.set_xattrs(|key, value| xattr::fset(fd, key, value))?;
         if self.needs_mode(&made) {
@@ -48,7 +48,7 @@ impl Attributes {
     pub(crate) fn finish_name(&self, dir: BorrowedFd<'_>, name: &Path) -> Result<()> {
         let made = fs::statat(dir, name)?;
         if (made.uid, made.gid) != (self.uid, self.gid) {
-            fs::chownat(dir, name, self.owner())?;
+            fs::chownat(dir, name, self.owner()).map_err(|error| Error::owner(error, self.owner()))?;
         }
         if !made.is_symlink() {
             self.set_xattrs(|key, value| xattr::set(dir, name, key, value))?;

@@ -271,7 +271,7 @@ impl<'a> Copier<'a> {
         let dir = self.target.directory(split(path).0)?;
         fs::mkdirat(dir.as_fd(), name_of(path), parents.mode & 0o777)?;
         let made = fs::open_dir(dir.as_fd(), name_of(path))?;
-        fs::fchown(made.as_fd(), parents.owner)?;
+        fs::fchown(made.as_fd(), parents.owner).map_err(|error| Error::owner(error, parents.owner))?;
         fs::fchmod(made.as_fd(), parents.mode)?;
         if let Some(seconds) = self.options.mtime {
             self.target.set_time(path.to_vec(), Time { seconds, nanoseconds: 0 });

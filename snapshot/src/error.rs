@@ -2,6 +2,10 @@
 
 use std::io;
 
+use kiln_sys::Errno;
+use kiln_sys::fs::Owner;
+use kiln_sys::user_namespace::is_confined;
+
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -114,6 +118,17 @@ pub enum Error {
         /// The destination path.
         to: String,
     },
+    /// A user namespace has no such user or group.
+    #[error(
+        "the owner `{uid}:{gid}` does not exist for this user: numbers in `/etc/subuid` and `/etc/subgid`, and the programs \
+         `newuidmap` and `newgidmap`, give it more than its own"
+    )]
+    NoOwner {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
     /// A tree is nested deeper than is supported.
     #[error("`{path}` is nested deeper than {limit} directories")]
     TooDeep {
@@ -129,6 +144,14 @@ impl Error {
     pub(crate) fn io(operation: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let object = object.into();
         move |source| Self::Io { operation, object, source }
+    }
+
+    /// The error of giving something to `owner`.
+    pub(crate) fn owner(error: kiln_sys::Error, owner: Owner) -> Self {
+        match error.errno {
+            Errno::INVAL if is_confined() => Self::NoOwner { uid: owner.uid, gid: owner.gid },
+            _ => error.into(),
+        }
     }
 
     /// Whether the error says that a key or name is taken.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_sys::fs;
 use kiln_sys::mount::{Mount, MountFlags, MountOption};
+use kiln_sys::user_namespace::is_confined;
 
 use self::merged::Merged;
 use crate::directories::Directories;
@@ -130,8 +131,21 @@ fn stack_of(lowers: Vec<MountOption>, own: Option<(PathBuf, PathBuf)>) -> Mount 
         data.push(MountOption::value("workdir", work));
         data.push(MountOption::flag("volatile"));
     }
-    data.extend(PLAIN.map(|option| MountOption::value(option, "off")));
+    data.extend(plain());
     Mount { source: "overlay".into(), target: PathBuf::new(), fs_type: "overlay".to_owned(), flags, data }
+}
+
+/// The same for a user namespace: marks are attributes that a user may set, and redirects are not even followed, which
+/// overlayfs insists on then.
+fn plain() -> Vec<MountOption> {
+    if !is_confined() {
+        return PLAIN.map(|option| MountOption::value(option, "off")).into();
+    }
+    vec![
+        MountOption::flag("userxattr"),
+        MountOption::value("index", "off"),
+        MountOption::value("redirect_dir", "nofollow"),
+    ]
 }
 
 impl Snapshotter for OverlaySnapshotter {

@@ -9,6 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use kiln_sys::fs::{self, Root, Stat, xattr};
+use kiln_sys::user_namespace::is_confined;
 use rayon::prelude::*;
 
 use crate::error::show;
@@ -25,6 +26,8 @@ pub(crate) use stamping::Stamping;
 const TASK: usize = 256;
 /// The attribute by which an upper directory hides the lower ones.
 const OPAQUE: &str = "trusted.overlay.opaque";
+/// The same in a user namespace.
+const USER_OPAQUE: &str = "user.overlay.opaque";
 
 /// Something in a tree.
 #[derive(Clone, Debug)]
@@ -198,7 +201,7 @@ impl Details {
                 if let Some(value) = xattr::get(dir, name, &attribute)? {
                     details.xattrs.push((attribute.into_vec(), value));
                 }
-            } else if attribute == OPAQUE {
+            } else if attribute == OPAQUE || attribute == USER_OPAQUE && is_confined() {
                 details.opaque = xattr::get(dir, name, &attribute)?.is_some_and(|value| value == b"y");
             }
         }

@@ -63,12 +63,12 @@ impl CapSet {
     /// Every capability that this process may give to its children.
     pub fn held() -> Self {
         static HELD: OnceLock<CapSet> = OnceLock::new();
-        *HELD.get_or_init(|| {
-            let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-            let line = |name| text.lines().find_map(|line| line.strip_prefix(name));
-            let set = |name| line(name).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-            Self(set("CapPrm:") & set("CapBnd:"))
-        })
+        *HELD.get_or_init(|| Self(of_status("CapPrm:") & of_status("CapBnd:")))
+    }
+
+    /// What this process may do now.
+    pub fn effective() -> Self {
+        Self(of_status("CapEff:"))
     }
 
     /// The capability of this name, with or without `CAP_`, in any case.
@@ -100,6 +100,13 @@ impl CapSet {
         let member = |(number, _): &(usize, &&str)| self.0 & (1 << number) != 0;
         NAMES.iter().enumerate().filter(member).map(|(_, name)| format!("CAP_{name}")).collect()
     }
+}
+
+/// A set of this process, by its word in the kernel's list.
+fn of_status(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let hex = text.lines().find_map(|line| line.strip_prefix(name));
+    hex.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// The number of the last capability that this kernel knows.

@@ -21,6 +21,7 @@ pub mod poll;
 pub mod process;
 pub mod pty;
 pub mod seccomp;
+pub mod user_namespace;
 
 pub use error::{Error, Result};
 /// Error numbers as the kernel reports them.

@@ -21,7 +21,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ServeArgs {
     /// Where to listen: `unix://PATH`, `tcp://HOST:PORT` (with TLS alone) or `fd://`; several are served at once
-    #[arg(long = "addr", short = 'H', value_name = "ADDRESS", default_value = "unix:///run/kiln.sock")]
+    /// [default: unix:///run/kiln.sock, $XDG_RUNTIME_DIR/kiln.sock for others than root]
+    #[arg(long = "addr", short = 'H', value_name = "ADDRESS")]
     pub(crate) addresses: Vec<Address>,
     /// Let all who get in see the same images, builds and containers; else every user but root has their own, and every
     /// holder of a certificate

@@ -17,12 +17,16 @@ use crate::{logs, terminal};
 /// BuildKit's places.
 const CONFIG: &str = "/etc/buildkit/buildkitd.toml";
 const ROOT: &str = "/var/lib/buildkit";
+/// Where BuildKit's clients look for the daemon.
+const SOCKET: &str = "/run/buildkit/buildkitd.sock";
 
 pub(super) fn run(args: &BuildkitdArgs, app: &App) -> Result<u8> {
     if args.version {
         return terminal::say(&buildkit::version_line("buildkitd")).map(|()| OK);
     }
-    let path = app.asked_config().unwrap_or_else(|| PathBuf::from(CONFIG));
+    let own = app.own();
+    let usual = own.map_or(PathBuf::from(CONFIG), |own| own.config.join("buildkit/buildkitd.toml"));
+    let path = app.asked_config().unwrap_or(usual);
     let mut found = read(&path)?;
     settings::apply(args, app.debug(), &mut found)?;
     let format = found.log_format.as_deref() == Some("json");
@@ -36,13 +40,14 @@ pub(super) fn run(args: &BuildkitdArgs, app: &App) -> Result<u8> {
     }
     let root = app.asked_root().or_else(|| found.root.clone()).or_else(|| path_variable("KILN_ROOT"));
     let config = Config {
-        root: root.unwrap_or_else(|| PathBuf::from(ROOT)),
+        root: root.unwrap_or_else(|| own.map_or(PathBuf::from(ROOT), |own| own.data.join("buildkit"))),
         registries: found.registries.clone(),
         cdi_spec_dirs: found.cdi_spec_dirs.clone(),
         cdi_disabled: found.cdi_disabled,
         dns: found.dns.clone(),
     };
-    let options = settings::options(args, &found)?;
+    let socket = own.map_or(PathBuf::from(SOCKET), |own| own.runtime.join("buildkit/buildkitd.sock"));
+    let options = settings::options(args, &found, socket)?;
     let tls = options.tls.clone();
     serve::answer(config, options, Box::new(move || reread(&path, tls.as_ref())))
 }

@@ -2,12 +2,13 @@
 
 mod told;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_engine::{Config, Engine, Error, Result};
 use kiln_service::buildkit;
 use kiln_service::observe::Traces;
-use kiln_service::server::{self, Control, Owner, ServeError, ServeOptions, Settings, TlsFiles};
+use kiln_service::server::{self, Address, Control, Owner, ServeError, ServeOptions, Settings, TlsFiles};
 
 use super::OK;
 use crate::app::App;
@@ -22,6 +23,8 @@ const THREADS: usize = 4;
 const BLOCKING_THREADS: usize = 4096;
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 
+const SOCKET: &str = "/run/kiln.sock";
+
 pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
     logs::start(Some(if app.debug() { "debug" } else { "info" }), args.log_format);
     let tls = match (args.tlscacert, args.tlscert, args.tlskey) {
@@ -30,7 +33,7 @@ pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
     };
     let gid = args.group.as_deref().map(|text| group::number("--group", text)).transpose()?;
     let options = ServeOptions {
-        addresses: args.addresses,
+        addresses: addresses(args.addresses, app),
         tls: tls.clone(),
         buildkit: buildkit::Options { environment: super::build::fetching(), ..Default::default() },
         owner: Owner { gid, ..Owner::default() },
@@ -42,6 +45,13 @@ pub(super) fn run(args: ServeArgs, app: &App) -> Result<u8> {
     let again = app.clone();
     let read = move || Ok(Settings { registries: again.config()?.registries, tls: tls.clone() });
     answer(app.config()?, options, Box::new(read))
+}
+
+/// What was asked for, or the usual socket.
+fn addresses(asked: Vec<Address>, app: &App) -> Vec<Address> {
+    let usual =
+        || Address::Unix(app.own().map_or(PathBuf::from(SOCKET), |own| own.runtime.join("kiln.sock")));
+    if asked.is_empty() { vec![usual()] } else { asked }
 }
 
 /// Where traces are sent, as OpenTelemetry's variables say. A daemon does not stay away for their sake.
@@ -60,6 +70,11 @@ pub(super) type Read = Box<dyn Fn() -> Result<Settings> + Send + Sync>;
 pub(super) fn answer(config: Config, options: ServeOptions, read: Read) -> Result<u8> {
     // Clients bring their own credentials; those of whoever started us are not for them.
     let engine = Engine::open(config)?;
+    if kiln_engine::rootless::is_confined() {
+        tracing::warn!(
+            "not root of the machine: steps and containers have its network, and no control groups of their own unless these are delegated"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .max_blocking_threads(BLOCKING_THREADS)

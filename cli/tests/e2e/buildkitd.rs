@@ -160,7 +160,7 @@ fn what_would_not_be_done_is_refused_by_name() {
     let file = file.to_str().unwrap();
     let none = ["--config", "/nonexistent.toml", "--root", root];
     for (args, expected) in [
-        (&["--rootless"][..], "`--rootless`: kiln runs steps as root alone"),
+        (&["--rootless"][..], "`--rootless`: this is root of the machine; start it as another user"),
         (&["--oci-worker=false"], "`--oci-worker=false`: kiln has no other worker"),
         (&["--proxy-network=true"], "`--proxy-network`: steps would reach the network past the proxy"),
         (&["--allow-insecure-entitlement", "all"], "it is one of `network.host`"),

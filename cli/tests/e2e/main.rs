@@ -39,6 +39,7 @@ mod output;
 mod platforms;
 mod progress;
 mod rebase;
+mod rootless;
 mod run;
 mod run_isolation;
 mod run_lifecycle;

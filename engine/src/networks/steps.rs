@@ -13,6 +13,7 @@ use kiln_runtime::{EtcFiles, NetworkSetup};
 use super::etc::{Facts, Texts};
 use super::{Joined, join};
 use crate::config::Dns;
+use crate::rootless::is_confined;
 use crate::{Error, Result};
 
 /// The beginning of the names of the directories of steps, beside those of containers.
@@ -53,6 +54,8 @@ impl StepNetwork {
 
     fn sandbox(&self, request: &SandboxRequest<'_>) -> Result<Sandbox> {
         match request.network {
+            // Nobody but root of the machine makes bridges.
+            Network::Sandbox if is_confined() => self.without_place(request, NetworkSetup::Host),
             Network::Sandbox => self.on_the_bridge(request),
             Network::Host => self.without_place(request, NetworkSetup::Host),
             Network::None => self.without_place(request, NetworkSetup::None),
@@ -164,7 +167,7 @@ impl StepFiles {
         let texts = Texts::of(&Facts {
             hostname: request.hostname,
             addresses: joined.map(|joined| (joined.address, joined.gateway)),
-            is_host: request.network == Network::Host,
+            is_host: joined.is_none() && request.network != Network::None,
             extra_hosts: &extra,
             dns: Some(dns),
         });

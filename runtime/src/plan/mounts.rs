@@ -21,10 +21,12 @@ const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Mount
 
 /// Adds every mount.
 pub(super) fn add(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result<()> {
+    // In a user namespace the kernel mounts one where another is in sight, from which nothing is hidden.
     steps.push(mount("proc", "/proc", "proc", SAFE, "")?);
-    add_sysctls(steps, spec)?;
+    steps.push(Step::LeaveHost);
+    add_sysctls(steps, spec, resolved)?;
     add_dev(steps, spec, resolved)?;
-    add_sys(steps, spec, &resolved.cgroup_view)?;
+    add_sys(steps, spec, resolved)?;
     for (tree, target) in &resolved.files {
         steps.push(Step::Attach(tree.clone(), c(target)?));
     }
@@ -41,11 +43,14 @@ pub(super) fn add(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) ->
 }
 
 /// As in Docker: any user may bind low ports and ping, in a network namespace of the container's own.
-fn add_sysctls(steps: &mut Vec<Step>, spec: &RunSpec) -> Result<()> {
+fn add_sysctls(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result<()> {
     if matches!(spec.network, NetworkSetup::Host) {
         return Ok(());
     }
-    for (name, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")] {
+    let settings = [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")];
+    // A user namespace has not all groups that the second one names.
+    let possible = if resolved.borrowed.is_some() { 1 } else { settings.len() };
+    for (name, value) in &settings[..possible] {
         let path = c(&format!("/proc/sys/net/ipv4/{name}"))?;
         steps.push(Step::WriteFile { path, value: c(value)? });
     }
@@ -55,8 +60,13 @@ fn add_sysctls(steps: &mut Vec<Step>, spec: &RunSpec) -> Result<()> {
 fn add_dev(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
     steps.push(mount("tmpfs", "/dev", "tmpfs", flags, "mode=755,size=65536k")?);
-    for (name, major, minor) in DEVICES {
+    for (index, (name, major, minor)) in DEVICES.into_iter().enumerate() {
         let path = c(&format!("/dev/{name}"))?;
+        if let Some(borrowed) = &resolved.borrowed {
+            steps.push(Step::MakeNode { path: path.clone(), mode: REGULAR_FILE | 0o666, device: 0 });
+            steps.extend(borrowed.devices.get(index).map(|tree| Step::Attach(tree.clone(), path)));
+            continue;
+        }
         let device = kiln_sys::fs::makedev(major, minor);
         steps.push(Step::MakeNode { path, mode: CHARACTER_DEVICE | 0o666, device });
     }
@@ -72,7 +82,7 @@ fn add_dev(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result
     for name in ["pts", "shm", "mqueue"] {
         steps.push(Step::MakeDir { path: c(&format!("/dev/{name}"))?, mode: 0o755 });
     }
-    add_pts(steps, resolved.devpts.as_ref())?;
+    add_pts(steps, resolved)?;
     let size = format!("mode=1777,size={}", spec.shm_size.unwrap_or(SHM_BYTES));
     steps.push(mount("shm", "/dev/shm", "tmpfs", SAFE, &size)?);
     steps.push(mount("mqueue", "/dev/mqueue", "mqueue", SAFE, "")?);
@@ -112,12 +122,22 @@ fn add_folders_in_dev(steps: &mut Vec<Step>, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// The options of every `devpts` instance: type `tty` has number 5 in all distributions.
-pub(crate) const DEVPTS_OPTIONS: [(&str, &str); 3] = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+/// The group of terminals, `tty`, in all distributions.
+pub(crate) const TERMINALS: u32 = 5;
+/// The options of every `devpts` instance.
+const DEVPTS_OPTIONS: [(&str, &str); 3] = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
 
-fn add_pts(steps: &mut Vec<Step>, prepared: Option<&Handle>) -> Result<()> {
-    let Some(devpts) = prepared else {
-        let options = DEVPTS_OPTIONS.map(|(name, value)| format!("{name}={value}")).join(",");
+/// The options of a `devpts` instance where the group of terminals exists, or does not.
+pub(crate) fn devpts_options(has_terminals: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    DEVPTS_OPTIONS.into_iter().take(if has_terminals { 3 } else { 2 })
+}
+
+fn add_pts(steps: &mut Vec<Step>, resolved: &Resolved) -> Result<()> {
+    let Some(devpts) = &resolved.devpts else {
+        let has_terminals = resolved.borrowed.as_ref().is_none_or(|borrowed| borrowed.has_terminals);
+        let options: Vec<_> =
+            devpts_options(has_terminals).map(|(name, value)| format!("{name}={value}")).collect();
+        let options = options.join(",");
         steps.push(mount("devpts", "/dev/pts", "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, &options)?);
         return Ok(());
     };
@@ -128,10 +148,15 @@ fn add_pts(steps: &mut Vec<Step>, prepared: Option<&Handle>) -> Result<()> {
     Ok(())
 }
 
-fn add_sys(steps: &mut Vec<Step>, spec: &RunSpec, cgroups: &CgroupView) -> Result<()> {
+fn add_sys(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result<()> {
     let access = if spec.security.is_unconfined() { MountFlags::NONE } else { MountFlags::READONLY };
+    if let Some(borrowed) = &resolved.borrowed {
+        // With its control groups, read-only.
+        steps.push(Step::Attach(borrowed.sys.clone(), c("/sys")?));
+        return Ok(());
+    }
     steps.push(mount("sysfs", "/sys", "sysfs", SAFE | access, "")?);
-    match cgroups {
+    match &resolved.cgroup_view {
         CgroupView::None => {}
         CgroupView::Unified => {
             steps.push(mount("cgroup", "/sys/fs/cgroup", "cgroup2", SAFE | access, "")?);

@@ -54,7 +54,8 @@ fn find(passwd: &str, group: &str, user: &str, extra: &[String]) -> Result<User>
     let mut seen = std::collections::HashSet::new();
     groups.retain(|gid| seen.insert(*gid));
     groups.truncate(GROUPS_MAX);
-    Ok(User { ids: Ids { uid: entry.uid, gid, groups }, home: entry.home })
+    let keeps_groups = !kiln_sys::user_namespace::may_set_groups();
+    Ok(User { ids: Ids { uid: entry.uid, gid, groups, keeps_groups }, home: entry.home })
 }
 
 struct Entry {

@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use kiln_sys::child::Handle;
 use kiln_sys::mount::{Mount, MountFlags, MountOption};
-use kiln_sys::pty;
+use kiln_sys::{pty, user_namespace};
 
 use crate::error::{Preparing, Result};
 use crate::launch::Stdio;
-use crate::plan::DEVPTS_OPTIONS;
+use crate::plan::{TERMINALS, devpts_options};
 
 /// Descriptors for a process.
 #[derive(Debug, Default)]
@@ -64,12 +64,14 @@ fn high(fd: OwnedFd) -> Result<OwnedFd> {
 }
 
 fn devpts() -> Result<OwnedFd> {
+    let has_terminals = !user_namespace::is_confined() || user_namespace::has_group(TERMINALS);
+    let options = devpts_options(has_terminals).map(|(name, value)| MountOption::value(name, value));
     let mount = Mount {
         source: "devpts".into(),
         target: "".into(),
         fs_type: "devpts".into(),
         flags: MountFlags::NOSUID | MountFlags::NOEXEC,
-        data: DEVPTS_OPTIONS.map(|(name, value)| MountOption::value(name, value)).into(),
+        data: options.collect(),
     };
     mount.detached().preparing(|| "mount `devpts`".to_owned())
 }

@@ -34,6 +34,7 @@ impl fmt::Display for Step {
             Self::Unshare(ns) => write!(f, "unshare {ns}"),
             Self::JoinNamespaces(of, ns) => write!(f, "join-namespaces {ns} of {}", of.label),
             Self::PrivateMounts => f.write_str("private-mounts"),
+            Self::LeaveHost => f.write_str("leave-host"),
             Self::EnterRoot(root) => write!(f, "enter-root {}", root.label),
             Self::Mount { source, target, fs_type, flags, data } => {
                 write!(f, "mount {} on {}", text(source), text(target))?;

@@ -107,6 +107,8 @@ pub struct Ids {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// Whether to leave the supplementary groups as they are, where nobody may choose them.
+    pub keeps_groups: bool,
 }
 
 /// The program that is executed at the end.
@@ -131,8 +133,10 @@ pub enum Step {
     JoinNamespaces(Handle, Namespaces),
     /// Cuts mount propagation from and to the host.
     PrivateMounts,
-    /// Makes the detached mount the root and lets go of the old one.
+    /// Makes the detached mount the root. The old one stays mounted over it, out of every path's way.
     EnterRoot(Handle),
+    /// Lets go of the old root.
+    LeaveHost,
     /// `mount(2)`.
     Mount {
         /// Device, or the path that is bound.

@@ -79,6 +79,7 @@ fn perform(step: &Step, context: &Context<'_>) -> Done {
         Step::JoinNamespaces(of, ns) => check("setns", unsafe { libc::setns(of.raw(), ns.bits()) }),
         Step::PrivateMounts => mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c""),
         Step::EnterRoot(root) => enter_root(root),
+        Step::LeaveHost => leave_host(),
         Step::Mount { source, target, fs_type, flags, data } => mount(source, target, fs_type, *flags, data),
         Step::Attach(tree, target) => attach(tree, target),
         Step::ReadonlyRoot => readonly_root(),
@@ -144,16 +145,21 @@ fn mount(source: &CStr, target: &CStr, fs_type: &CStr, flags: u64, data: &CStr) 
     check("mount", unsafe { libc::mount(source.as_ptr(), target.as_ptr(), fs_type.as_ptr(), flags, data) })
 }
 
-/// Mounts the new root over the old one, makes them change places, and lets go of the old one.
+/// Mounts the new root over the old one and makes them change places.
 fn enter_root(root: &Handle) -> Done {
     move_mount(root.raw(), libc::AT_FDCWD, c"/", libc::MOVE_MOUNT_F_EMPTY_PATH)?;
     // SAFETY: the paths are literals; each call only changes this process's view.
     unsafe {
         check("fchdir", libc::fchdir(root.raw()))?;
         check("pivot_root", libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()))?;
-        check("umount2", libc::umount2(c".".as_ptr(), libc::MNT_DETACH))?;
         check("chdir", libc::chdir(c"/".as_ptr()))
     }
+}
+
+/// Lets go of the old root, which lies over the new one.
+fn leave_host() -> Done {
+    // SAFETY: the path is a literal; only this process's mounts change.
+    check("umount2", unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) })
 }
 
 fn attach(tree: &Handle, target: &CStr) -> Done {
@@ -298,7 +304,9 @@ fn user(ids: &Ids) -> Done {
     let (uid, gid) = (ids.uid, ids.gid);
     // SAFETY: the list is valid for its length; the rest are numbers. Each call changes this task only.
     unsafe {
-        check("setgroups", libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()))?;
+        if !ids.keeps_groups {
+            check("setgroups", libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()))?;
+        }
         check("setresgid", libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         check("setresuid", libc::syscall(libc::SYS_setresuid, uid, uid, uid))
     }

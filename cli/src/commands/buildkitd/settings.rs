@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kiln_engine::config::buildkitd::{Buildkitd, DiskSpace, GcPolicy, GcSpace, TlsPaths, Worker};
 use kiln_engine::oci::Platform;
+use kiln_engine::rootless::is_confined;
 use kiln_engine::{Error, ErrorKind, Result};
 use kiln_service::buildkit;
 use kiln_service::server::{Address, Owner, ServeOptions, TlsFiles};
@@ -14,8 +15,6 @@ use crate::commands::build::fetching;
 use crate::commands::serve;
 use crate::values::{group, time, wrong};
 
-/// Where BuildKit's clients look for the daemon.
-const SOCKET: &str = "unix:///run/buildkit/buildkitd.sock";
 const KEEP_STORAGE: &str = "--oci-worker-gc-keepstorage";
 /// What goes first where nobody says how large the cache may be, and what the whole may take.
 const USUAL_KEEP: Duration = Duration::from_secs(60 * 24 * 3600);
@@ -24,6 +23,8 @@ const USUAL_SPACE: GcSpace = GcSpace {
     max_used: Some(DiskSpace::Percent(80)),
     min_free: Some(DiskSpace::Percent(20)),
 };
+/// Why somebody who wants no root gets no daemon.
+const ROOT: &str = "this is root of the machine; start it as another user";
 const LEVEL_VARIABLE: &str = "BUILDKITD_LOG_LEVEL";
 const DEBUG_VARIABLE: &str = "BUILDKITD_DEBUGADDR";
 
@@ -126,10 +127,8 @@ fn refuse(args: &BuildkitdArgs) -> Result<()> {
     let on = |flag: Option<bool>| flag == Some(true);
     let why = match &args.oci_worker.as_deref() {
         Some("false" | "0") => Some(("--oci-worker=false", "kiln has no other worker")),
-        _ if on(refused.rootless) => Some(("--rootless", "kiln runs steps as root alone")),
-        _ if on(refused.oci_worker_rootless) => {
-            Some(("--oci-worker-rootless", "kiln runs steps as root alone"))
-        }
+        _ if on(refused.rootless) && !is_confined() => Some(("--rootless", ROOT)),
+        _ if on(refused.oci_worker_rootless) && !is_confined() => Some(("--oci-worker-rootless", ROOT)),
         _ if on(refused.oci_worker_selinux) => Some(("--oci-worker-selinux", "steps would not be labelled")),
         _ if on(refused.proxy_network) => {
             Some(("--proxy-network", "steps would reach the network past the proxy"))
@@ -198,15 +197,15 @@ pub(super) fn ignored(args: &BuildkitdArgs, found: &Buildkitd) -> Vec<String> {
     options.chain(found.ignored.iter().cloned()).chain(narrow).collect()
 }
 
-/// What the daemon is told.
-pub(super) fn options(args: &BuildkitdArgs, found: &Buildkitd) -> Result<ServeOptions> {
+/// What the daemon is told; `socket` is where it listens if nobody says otherwise.
+pub(super) fn options(args: &BuildkitdArgs, found: &Buildkitd, socket: PathBuf) -> Result<ServeOptions> {
     let platform = |text: &String| match text.parse::<Platform>() {
         Ok(platform) => Ok(platform),
         Err(error) => wrong("--oci-worker-platform", text, error),
     };
     let platforms = found.worker.platforms.iter().map(platform).collect::<Result<_>>()?;
     Ok(ServeOptions {
-        addresses: addresses(args, found)?,
+        addresses: addresses(args, found, socket)?,
         tls: tls(&found.tls)?,
         buildkit: buildkit::Options {
             environment: fetching(),
@@ -227,15 +226,18 @@ pub(super) fn options(args: &BuildkitdArgs, found: &Buildkitd) -> Result<ServeOp
     })
 }
 
-fn addresses(args: &BuildkitdArgs, found: &Buildkitd) -> Result<Vec<Address>> {
+fn addresses(args: &BuildkitdArgs, found: &Buildkitd, socket: PathBuf) -> Result<Vec<Address>> {
     if !args.addresses.is_empty() {
         return Ok(args.addresses.clone());
     }
-    let texts = match found.addresses.is_empty() {
-        true => &[SOCKET.to_owned()][..],
-        false => &found.addresses,
-    };
-    texts.iter().map(|text| text.parse().map_err(|error| Error::invalid(format!("{error}")))).collect()
+    if found.addresses.is_empty() {
+        return Ok(vec![Address::Unix(socket)]);
+    }
+    found
+        .addresses
+        .iter()
+        .map(|text| text.parse().map_err(|error| Error::invalid(format!("{error}"))))
+        .collect()
 }
 
 /// All files or none: a client that shows no certificate is root for whoever reaches the port.

@@ -103,7 +103,7 @@ fn what_somebody_relies_on_and_mistakes_are_errors_with_their_line() {
         ("proxyNetwork = true", "1: `proxyNetwork`: steps would reach the network past the proxy"),
         ("[worker.oci]\nenabled = false", "2: `worker.oci.enabled`: kiln has no other worker"),
         ("[worker.oci]\nselinux = true", "2: `worker.oci.selinux`: steps would not be labelled"),
-        ("[worker.oci]\nrootless = true", "2: `worker.oci.rootless`: kiln runs steps as root alone"),
+        ("[worker.oci]\nrootless = true", "2: `worker.oci.rootless`: this is root of the machine"),
         ("[worker.oci]\nlables = {}", "2: unknown key `lables` in `[worker.oci]`"),
         ("[worker.oci]\nreservedSpace = \"much\"", "2: `reservedSpace` must be bytes, `512MB` or `10%`"),
         ("insecure-entitlements = [\"all\"]", "1: `all` is no entitlement"),

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::{DiskSpace, GcPolicy, GcSpace, Key, Reading, Value};
 use crate::Result;
+use crate::rootless::is_confined;
 
 /// Keys of `[worker.oci]` that say how BuildKit does what kiln does otherwise.
 const OTHERWISE: &[&str] = &[
@@ -84,8 +85,8 @@ impl Reading<'_> {
                     let policies = policies.map(|policy| self.policy(policy)).collect::<Result<_>>()?;
                     self.found.worker.policies = policies;
                 }
-                "rootless" if self.at.boolean(name, value)? => {
-                    return Err(self.refused(value, "worker.oci.rootless", "kiln runs steps as root alone"));
+                "rootless" if self.at.boolean(name, value)? && !is_confined() => {
+                    return Err(self.refused(value, "worker.oci.rootless", "this is root of the machine"));
                 }
                 "rootless" => {}
                 "selinux" if self.at.boolean(name, value)? => {
