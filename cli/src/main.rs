@@ -9,6 +9,7 @@ mod listing;
 mod logs;
 mod render;
 mod report;
+mod rootless;
 mod streams;
 mod template;
 mod terminal;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
     let failure_code = report::failure_code(&cli.command);
     let is_rootless = match cli.command.works_with_images() {
-        true => kiln_engine::rootless::enter(),
+        true => rootless::enter(),
         false => Ok(false),
     };
     done(is_rootless.and_then(|is| commands::run(cli.command, &App::new(cli.global, is))), failure_code)

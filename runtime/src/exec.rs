@@ -81,6 +81,13 @@ fn open(stdio: Stdio, devices: Option<kiln_sys::Result<OwnedFd>>) -> Result<Open
     }
 }
 
+/// Whether the process is in this one's network.
+fn shares_network(pid: u32) -> bool {
+    let of = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/net")).ok();
+    let own = of("thread-self");
+    own.is_some() && own == of(&pid.to_string())
+}
+
 /// Joins the control group first, while its files are still in sight.
 fn join(target: &ContainerState, pidfd: &Arc<OwnedFd>) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
@@ -88,7 +95,12 @@ fn join(target: &ContainerState, pidfd: &Arc<OwnedFd>) -> Result<Vec<Step>> {
         let cgroup = Cgroup::open(&target.cgroup_paths)?;
         steps.extend(cgroup_procs(&cgroup)?.into_iter().map(Step::JoinCgroup));
     }
-    let all = [Namespaces::MOUNT, Namespaces::IPC, Namespaces::UTS, Namespaces::NETWORK, Namespaces::CGROUP];
+    let mut all =
+        vec![Namespaces::MOUNT, Namespaces::IPC, Namespaces::UTS, Namespaces::NETWORK, Namespaces::CGROUP];
+    if shares_network(target.pid) {
+        // To join what one is in needs rights over it, which a user namespace has not over the machine's.
+        all.retain(|namespace| *namespace != Namespaces::NETWORK);
+    }
     let all = all.into_iter().fold(Namespaces::NONE, Namespaces::union);
     steps.push(Step::JoinNamespaces(Handle::new(Arc::clone(pidfd), "the container"), all));
     Ok(steps)
