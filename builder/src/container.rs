@@ -45,6 +45,7 @@ impl Container {
         let devices = devices::of(stores, op)?;
         prepared.user_mounts.extend(devices.mounts.iter().cloned());
         let spec = RunSpec {
+            host_proc: stores.host_proc,
             id: prepared.id(),
             rootfs: prepared.rootfs(),
             readonly_rootfs: prepared.is_readonly(),

@@ -23,6 +23,8 @@ pub struct Stores {
     pub network: Arc<dyn SandboxNetwork>,
     /// The cgroup beneath which steps get theirs, for example `kiln/<root tag>`.
     pub cgroup_parent: String,
+    /// Whether steps see the machine's `/proc`, where none of their own may be mounted.
+    pub host_proc: bool,
     /// Where CDI specs are, a later directory before an earlier one.
     pub cdi_dirs: Vec<PathBuf>,
 }

@@ -23,6 +23,8 @@ pub struct Config {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Whether steps are given no devices.
     pub cdi_disabled: bool,
+    /// Whether steps see the machine's `/proc`: in a container that hides parts of its own, the kernel mounts no other.
+    pub host_proc: bool,
     /// What the `resolv.conf` of build steps says otherwise than this machine's.
     pub dns: Dns,
 }

@@ -194,6 +194,7 @@ impl Engine {
                 executor: Arc::new(kiln_runtime::LinuxExecutor),
                 network: Arc::new(networks::StepNetwork::new(self.store(), made.config.dns.clone())),
                 cgroup_parent: self.cgroup_parent(),
+                host_proc: made.config.host_proc,
                 cdi_dirs: made.config.cdi_spec_dirs(),
             })))
         });

@@ -64,6 +64,7 @@ fn spec(base: &Path, i: usize, network: NetworkSetup, parent: &str, etc: bool) -
     }
     let file = etc.then(|| base.join("resolv"));
     RunSpec {
+        host_proc: false,
         id: format!("time-{i}"),
         rootfs: vec![Mount {
             source: "overlay".into(),

@@ -1,6 +1,7 @@
 //! Why a container did not start.
 
 use kiln_sys::child::StepError;
+use kiln_sys::user_namespace::is_confined;
 
 use crate::prepare::machine;
 
@@ -115,6 +116,10 @@ impl Error {
             Self::Unlisted { .. } => {
                 Some("make it in the image, or give its number, which need not be listed")
             }
+            Self::Step(step) if is_confined() && step.step.starts_with("mount proc on /proc ") => Some(
+                "parts of this `/proc` are hidden, so that a user namespace gets no other: `procMount: Unmasked` for a pod, \
+                 `--security-opt systempaths=unconfined` for docker, or `buildkitd --oci-worker-no-process-sandbox`",
+            ),
             Self::NotFound { reason, .. } if reason.contains("$PATH") => {
                 Some("install it in the image, or give its absolute path")
             }

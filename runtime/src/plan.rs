@@ -106,6 +106,8 @@ pub struct UserTree {
 pub struct Borrowed {
     /// The devices of every container, in the order of [`profile::DEVICES`].
     pub devices: Vec<Handle>,
+    /// `/proc`, where the container has none of its own.
+    pub proc: Option<Handle>,
     /// `/sys`, read-only.
     pub sys: Handle,
     /// Whether the group of terminals exists.

@@ -74,7 +74,7 @@ fn resolve(
     let program::Found { candidates, foreign } = program::find(&view, program, &env, &spec.process.cwd)?;
     let io = stdio::open(stdio)?;
     let unconfined = spec.security.is_unconfined();
-    let borrowed = borrowed::of_host()?;
+    let borrowed = borrowed::of_host(spec.host_proc)?;
     let resolved = Resolved {
         root: Handle::new(root, "root"),
         network: network(&spec.network),

@@ -12,6 +12,8 @@ use crate::cgroup::Resources;
 /// One container: everything [`crate::start`] needs to know.
 #[derive(Clone, Debug)]
 pub struct RunSpec {
+    /// Show the machine's `/proc` and not the container's own, where none may be mounted. Its processes are then seen.
+    pub host_proc: bool,
     /// The container's id: the name of its cgroup.
     pub id: String,
     /// The mounts that make the root file system; the one with an empty target is the root.

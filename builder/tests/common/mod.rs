@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn stores(dir: &TempDir) -> Arc<Stores> {
     let store = Arc::new(Store::open(&dir.path().join("state"), &StoreOptions::default()).unwrap());
     Arc::new(Stores {
+        host_proc: false,
         store,
         client: Client::new(ClientOptions::default()),
         executor: Arc::new(LinuxExecutor),

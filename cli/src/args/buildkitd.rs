@@ -65,6 +65,9 @@ pub(crate) struct BuildkitdArgs {
     /// Whether the build cache is kept small; it is unless `false`
     #[arg(long = "oci-worker-gc", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
     pub(crate) gc: Option<bool>,
+    /// Let steps see the processes of the daemon's machine or pod, where its `/proc` may not be mounted anew; not as root
+    #[arg(long = "oci-worker-no-process-sandbox", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean, value_name = "BOOL")]
+    pub(crate) no_process_sandbox: Option<bool>,
     /// How small, in MB: what stays in any case, what shall be free of the disk, what it takes at most
     #[arg(long = "oci-worker-gc-keepstorage", value_name = "RESERVED[,FREE[,MAXIMUM]]")]
     pub(crate) keep_storage: Option<String>,
@@ -101,8 +104,6 @@ pub(crate) struct Refused {
 /// Options of BuildKit's daemon that change nothing here; what is given is told.
 #[derive(Debug, Args)]
 pub(crate) struct Ignored {
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) oci_worker_no_process_sandbox: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) save_cache_debug: Option<String>,
     #[arg(long, hide = true)]

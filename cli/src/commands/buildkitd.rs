@@ -44,6 +44,7 @@ pub(super) fn run(args: &BuildkitdArgs, app: &App) -> Result<u8> {
         registries: found.registries.clone(),
         cdi_spec_dirs: found.cdi_spec_dirs.clone(),
         cdi_disabled: found.cdi_disabled,
+        host_proc: found.host_proc,
         dns: found.dns.clone(),
     };
     let socket = own.map_or(PathBuf::from(SOCKET), |own| own.runtime.join("buildkit/buildkitd.sock"));

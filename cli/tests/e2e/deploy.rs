@@ -42,6 +42,29 @@ fn the_image_is_a_builder_for_the_drivers_of_buildx() {
     assert_eq!(kiln.inspect("builder", "{{.State.ExitCode}}"), "0");
 }
 
+/// As `deploy/kubernetes-rootless` starts it, but for `newuidmap`, which comes from the network: root of steps is the user.
+#[test]
+fn the_rootless_image_is_a_builder_without_privileges() {
+    let kiln = Kiln::new();
+    let program = kiln.scratch("program");
+    fs::copy(env!("CARGO_BIN_EXE_kiln"), program.join("kiln")).unwrap();
+    let given = format!("kiln={}", program.display());
+    let none = ["--build-arg", "PACKAGES=", "--build-arg", "UIDMAP=", "--network", "none"];
+    let args = [&["--target", "rootless", "--build-context", &given][..], &none].concat();
+    kiln.build("builder", &deploy().join("image"), &args);
+    // Privileged is for the system calls alone: who is not root has no capability by it.
+    let container =
+        ["run", "-d", "--privileged", "--name", "builder", "-v", "state:/home/user/.local/share/buildkit"];
+    kiln.ok(&[&container[..], &["builder", "--rootless", "--oci-worker-no-process-sandbox"]].concat());
+    wait_for("the builder", || {
+        kiln.output(&["exec", "builder", "buildctl", "debug", "workers"]).status.success()
+    });
+    assert_eq!(kiln.ok(&["exec", "builder", "id", "-u"]), "1000");
+    let owner = kiln.ok(&["exec", "builder", "stat", "-c", "%u", "/home/user/.local/share/buildkit/kiln.db"]);
+    assert_eq!(owner, "1000");
+    kiln.ok(&["stop", "builder"]);
+}
+
 #[test]
 fn the_options_in_the_manifests_are_options_of_buildkitd() {
     let manifest = fs::read_to_string(deploy().join("kubernetes/statefulset.yaml")).unwrap();

@@ -195,6 +195,30 @@ fn a_daemon_of_a_user_listens_where_the_user_looks_and_builds() {
     docker(&["rm", "-f", "box"]);
 }
 
+/// As in a pod or a container of docker, whose `/proc` has parts that are hidden.
+#[test]
+fn where_proc_is_hidden_steps_see_the_daemons_if_that_is_asked_for() {
+    let user = User::new();
+    let hidden = format!(
+        "{WITH_NUMBERS} && mount --bind /dev/null /proc/timer_list && mount -t tmpfs none /proc/acpi"
+    );
+    user.write("FROM busybox\nRUN test -e /proc/self/exe && test $(id -u) = 0\n");
+    let said = user.fails(&hidden, &["build", "--progress", "plain", "context"]);
+    assert!(
+        said.contains("mount proc on /proc") && said.contains("--oci-worker-no-process-sandbox"),
+        "{said}"
+    );
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kiln"), user.path("buildkitd")).unwrap();
+    let config = std::env::var("KILN_TEST_CONFIG").unwrap();
+    let words = ["./buildkitd", "--rootless", "--oci-worker-no-process-sandbox", "--config", &config];
+    let _daemon = Daemon(user.command(&hidden, &words).stderr(Stdio::null()).spawn().unwrap());
+    let socket = user.path("run/buildkit/buildkitd.sock");
+    wait_until("the daemon listens", || UnixStream::connect(&socket).is_ok());
+    let mut docker = user.command("true", &["docker", "build", "context"]);
+    docker.env("DOCKER_HOST", format!("unix://{}", socket.display())).env("DOCKER_BUILDKIT", "0");
+    succeeded(&docker.env_remove("DOCKER_API_VERSION").output().unwrap());
+}
+
 #[test]
 fn rootless_is_what_buildkitd_is_for_a_user() {
     let user = User::new();

@@ -41,6 +41,8 @@ pub struct Buildkitd {
     pub tls: TlsPaths,
     /// Whether no devices are given to steps.
     pub cdi_disabled: bool,
+    /// Whether steps see the machine's `/proc`.
+    pub host_proc: bool,
     /// Where specs of devices are.
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// The name servers of steps.

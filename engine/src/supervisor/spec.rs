@@ -31,6 +31,7 @@ pub(crate) fn on(
     let options = &container.options;
     let mounts = options.mounts.iter().zip(&container.mounts);
     RunSpec {
+        host_proc: false,
         id: container.id.clone(),
         rootfs,
         readonly_rootfs: options.read_only,

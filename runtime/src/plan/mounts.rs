@@ -22,9 +22,15 @@ const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Mount
 /// Adds every mount.
 pub(super) fn add(steps: &mut Vec<Step>, spec: &RunSpec, resolved: &Resolved) -> Result<()> {
     // In a user namespace the kernel mounts one where another is in sight, from which nothing is hidden.
-    steps.push(mount("proc", "/proc", "proc", SAFE, "")?);
+    let proc = resolved.borrowed.as_ref().and_then(|borrowed| borrowed.proc.as_ref());
+    steps.push(match proc {
+        Some(tree) => Step::Attach(tree.clone(), c("/proc")?),
+        None => mount("proc", "/proc", "proc", SAFE, "")?,
+    });
     steps.push(Step::LeaveHost);
-    add_sysctls(steps, spec, resolved)?;
+    if proc.is_none() {
+        add_sysctls(steps, spec, resolved)?;
+    }
     add_dev(steps, spec, resolved)?;
     add_sys(steps, spec, resolved)?;
     for (tree, target) in &resolved.files {

@@ -11,8 +11,8 @@ use crate::plan::{Borrowed, TERMINALS};
 use crate::profile::DEVICES;
 use crate::run_spec::Propagation;
 
-/// Opens it; nothing where this process is in no user namespace.
-pub fn of_host() -> Result<Option<Borrowed>> {
+/// Opens it, `/proc` where that is wanted; nothing where this process is in no user namespace.
+pub fn of_host(with_proc: bool) -> Result<Option<Borrowed>> {
     if !user_namespace::is_confined() {
         return Ok(None);
     }
@@ -21,5 +21,7 @@ pub fn of_host() -> Result<Option<Borrowed>> {
         |name: &str| Ok(Handle::new(tree(&Path::new("/dev").join(name), false)?, format!("host:{name}")));
     let devices = DEVICES.iter().map(|(name, ..)| device(name)).collect::<Result<_>>()?;
     let sys = Handle::new(tree(Path::new("/sys"), true)?, "host:sys");
-    Ok(Some(Borrowed { devices, sys, has_terminals: user_namespace::has_group(TERMINALS) }))
+    let proc = with_proc.then(|| tree(Path::new("/proc"), false)).transpose()?;
+    let proc = proc.map(|tree| Handle::new(tree, "host:proc"));
+    Ok(Some(Borrowed { devices, proc, sys, has_terminals: user_namespace::has_group(TERMINALS) }))
 }

@@ -98,6 +98,7 @@ impl Image {
     /// A run of `args` with everything by default and no network.
     pub(crate) fn spec(&self, args: &[&str]) -> RunSpec {
         RunSpec {
+            host_proc: false,
             id: format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
             rootfs: self.rootfs(),
             readonly_rootfs: false,

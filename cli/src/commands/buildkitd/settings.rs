@@ -54,6 +54,7 @@ pub(super) fn apply(args: &BuildkitdArgs, debug: bool, found: &mut Buildkitd) ->
     for name in &args.entitlements {
         check("--allow-insecure-entitlement", Some(name), &["network.host", "security.insecure", "device"])?;
     }
+    found.host_proc = is_confined() && args.no_process_sandbox.unwrap_or(found.host_proc);
     found.cdi_disabled = args.cdi_disabled.unwrap_or(found.cdi_disabled);
     if !args.cdi_spec_dirs.is_empty() {
         found.cdi_spec_dirs.clone_from(&args.cdi_spec_dirs);
@@ -147,7 +148,6 @@ fn refuse(args: &BuildkitdArgs) -> Result<()> {
 /// What was said and changes nothing here, as options and as places in the file.
 pub(super) fn ignored(args: &BuildkitdArgs, found: &Buildkitd) -> Vec<String> {
     let Ignored {
-        oci_worker_no_process_sandbox,
         save_cache_debug,
         oci_worker_snapshotter,
         oci_worker_proxy_snapshotter_path,
@@ -171,7 +171,7 @@ pub(super) fn ignored(args: &BuildkitdArgs, found: &Buildkitd) -> Vec<String> {
         option.as_deref().is_some_and(|text| !usual.contains(&text))
     };
     let options = [
-        ("oci-worker-no-process-sandbox", unless(oci_worker_no_process_sandbox, &["false"])),
+        ("oci-worker-no-process-sandbox", args.no_process_sandbox == Some(true) && !is_confined()),
         ("save-cache-debug", unless(save_cache_debug, &["false"])),
         ("oci-worker-snapshotter", unless(oci_worker_snapshotter, &["auto", "overlayfs"])),
         ("oci-worker-proxy-snapshotter-path", oci_worker_proxy_snapshotter_path.is_some()),

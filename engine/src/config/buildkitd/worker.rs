@@ -79,6 +79,7 @@ impl Reading<'_> {
                     let number: usize = self.number(name, value)?;
                     self.found.worker.max_parallelism = Some(number).filter(|number| *number > 0);
                 }
+                "noProcessSandbox" if is_confined() => self.found.host_proc = self.at.boolean(name, value)?,
                 "gc" => self.found.worker.gc = Some(self.at.boolean(name, value)?),
                 "gcpolicy" => {
                     let policies = self.at.array(name, value)?.iter();
