@@ -15,6 +15,7 @@ mod monitor;
 mod notify;
 mod patient;
 mod peer;
+mod shares;
 mod tenants;
 mod tls;
 mod unix;
@@ -41,6 +42,7 @@ use crate::buildkit;
 use crate::observe::{Observer, Traces};
 use connection::Door;
 use notify::State;
+use shares::Shares;
 use tenants::Tenants;
 use tls::{Offered, Tls};
 use unix::SocketFile;
@@ -140,6 +142,8 @@ pub async fn serve(engine: Engine, options: &ServeOptions, control: Control) -> 
         tenants: tenants.clone(),
         monitored,
         slots,
+        shares: Shares::default(),
+        handshakes: Shares::default(),
         observer,
         closed: closed.clone(),
         stop: stop.clone(),

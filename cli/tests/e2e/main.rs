@@ -45,6 +45,7 @@ mod run_isolation;
 mod run_lifecycle;
 mod screen;
 mod serve;
+mod serve_attacked;
 mod serve_containers;
 mod serve_images;
 mod serve_observed;

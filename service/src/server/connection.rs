@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,11 +24,14 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::limits::{
-    ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADERS, MAX_STREAMS, PING,
+    ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_PEER,
+    MAX_ERROR_RESETS, MAX_HANDSHAKES_OF_ADDRESS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_PENDING_RESETS,
+    MAX_STREAMS, PING,
 };
 use super::patient::Patient;
 use super::peer::{Peer, Who};
-use super::tenants::Tenants;
+use super::shares::Shares;
+use super::tenants::{Tenant, Tenants};
 use super::tls::{Offered, Tls, holder};
 use super::{guard, monitor};
 use crate::buildkit::{CONNECTION_WINDOW, STREAM_WINDOW};
@@ -42,6 +46,10 @@ pub(super) struct Door {
     pub(super) monitored: Router,
     /// Free places for connections.
     pub(super) slots: Arc<Semaphore>,
+    /// Connections that each peer has.
+    pub(super) shares: Shares<Tenant>,
+    /// Handshakes that go on with each address.
+    pub(super) handshakes: Shares<IpAddr>,
     /// Cancelled when nobody new gets in.
     pub(super) closed: CancellationToken,
     /// Cancelled when those who are in are to go.
@@ -57,7 +65,7 @@ impl Door {
         while let Some((slot, (stream, _))) = self.next(|| listener.accept()).await {
             let Ok(credentials) = stream.peer_cred() else { continue };
             let (uid, gid, pid) = (credentials.uid(), credentials.gid(), credentials.pid());
-            let peer = Peer::new(Who::Process { uid, gid, pid }, slot);
+            let Some(peer) = self.admit(Who::Process { uid, gid, pid }, slot) else { continue };
             let door = self.clone();
             self.tasks.spawn(door.serve(stream, peer, None));
         }
@@ -66,6 +74,10 @@ impl Door {
     /// Serves whoever comes over TCP and has a certificate.
     pub(super) async fn tcp(self, listener: TcpListener, offered: Offered) {
         while let Some((slot, (stream, address))) = self.next(|| listener.accept()).await {
+            let Some(share) = self.handshakes.take(address.ip(), MAX_HANDSHAKES_OF_ADDRESS) else {
+                tracing::info!(%address, "refused: its other handshakes come first");
+                continue;
+            };
             let (door, tls) = (self.clone(), offered.get());
             self.tasks.spawn(async move {
                 let socket = stream.as_fd().try_clone_to_owned().ok();
@@ -75,7 +87,11 @@ impl Door {
                         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
                         // Nobody gets here without one.
                         let Some(holder) = shown.map(holder) else { return };
-                        let peer = Peer::new(Who::Certificate { address, holder }, slot).on(socket);
+                        drop(share);
+                        let Some(peer) = door.admit(Who::Certificate { address, holder }, slot) else {
+                            return;
+                        };
+                        let peer = peer.on(socket);
                         door.serve(stream, peer, Some(tls)).await;
                     }
                     Ok(Err(error)) => tracing::info!(%address, %error, "refused"),
@@ -83,6 +99,17 @@ impl Door {
                 }
             });
         }
+    }
+
+    /// Somebody with a place, who has not too many.
+    fn admit(&self, who: Who, slot: OwnedSemaphorePermit) -> Option<Peer> {
+        let tenant = Tenant::whose(who);
+        let most = if tenant == Tenant::Host { MAX_CONNECTIONS } else { MAX_CONNECTIONS_OF_PEER };
+        let share = self.shares.take(tenant, most);
+        if share.is_none() {
+            tracing::info!(%tenant, "refused: it has {most} connections");
+        }
+        Some(Peer::new(who, slot, share?))
     }
 
     /// The next connection, when there is a place for it; nothing when it is time to stop.
@@ -177,6 +204,8 @@ pub(super) fn builder() -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

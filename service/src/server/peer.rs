@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::shares::Share;
+use super::tenants::Tenant;
+
 /// Who asks. It is among the extensions of every request.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -14,7 +17,7 @@ pub struct Peer {
     /// The socket beneath TLS, which tells when its other end is gone.
     socket: Option<Arc<OwnedFd>>,
     /// The connection counts as long as anybody has this.
-    _slot: Arc<OwnedSemaphorePermit>,
+    _slot: Arc<(OwnedSemaphorePermit, Share<Tenant>)>,
 }
 
 /// How we know whoever asks.
@@ -39,8 +42,8 @@ pub enum Who {
 }
 
 impl Peer {
-    pub(super) fn new(who: Who, slot: OwnedSemaphorePermit) -> Peer {
-        Peer { who, socket: None, _slot: Arc::new(slot) }
+    pub(super) fn new(who: Who, slot: OwnedSemaphorePermit, share: Share<Tenant>) -> Peer {
+        Peer { who, socket: None, _slot: Arc::new((slot, share)) }
     }
 
     /// The same with the socket beneath.

@@ -66,8 +66,13 @@ impl Served {
 impl Tenant {
     /// Whose things a peer has.
     pub(super) fn of(peer: &Peer) -> Tenant {
+        Tenant::whose(peer.who())
+    }
+
+    /// Whose things somebody has.
+    pub(super) fn whose(who: Who) -> Tenant {
         let own = rustix::process::geteuid().as_raw();
-        match peer.who() {
+        match who {
             Who::Process { uid, .. } if uid == 0 || uid == own => Tenant::Host,
             Who::Process { uid, .. } => Tenant::User(uid),
             Who::Certificate { holder, .. } => Tenant::Holder(holder),
@@ -178,7 +183,8 @@ mod tests {
     use super::*;
 
     fn peer(who: Who) -> Peer {
-        Peer::new(who, Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap())
+        let share = super::super::shares::Shares::default().take(Tenant::whose(who), 1).unwrap();
+        Peer::new(who, Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(), share)
     }
 
     fn user(uid: u32) -> Peer {
