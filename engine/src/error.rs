@@ -74,7 +74,7 @@ pub struct Error {
     /// What to do next.
     pub hint: Option<String>,
     /// The exit code of the step that failed by it.
-    pub exit_code: Option<i32>,
+    pub exit_code: Option<u8>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 

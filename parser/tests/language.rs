@@ -22,7 +22,7 @@ fn rows(page: &str) -> Vec<Row> {
     let row = |line: &str| {
         let columns: Vec<&str> = line.strip_prefix("| ")?.split(" | ").collect();
         let number = *columns.first()?;
-        number.trim_start_matches(['U', 'B']).parse::<usize>().ok()?;
+        number.trim_start_matches(['U', 'B', 'A']).parse::<usize>().ok()?;
         let names = columns.get(2)?.split('`').skip(1).step_by(2);
         Some((number.to_owned(), names.map(str::to_owned).collect()))
     };

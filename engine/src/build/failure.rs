@@ -117,7 +117,7 @@ pub(crate) fn of_cause(cause: &Cause) -> Error {
     let mut error = Error::new(kind, chain(cause));
     error.hint = cause.hint().map(str::to_owned);
     if let Cause::Exit { code, .. } = cause {
-        error.exit_code = Some(*code);
+        error.exit_code = u8::try_from(*code).ok();
     }
     error
 }

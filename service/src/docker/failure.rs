@@ -18,7 +18,7 @@ pub struct Failure {
     /// One or several lines for people.
     pub message: String,
     /// The exit code of the build's step that failed; clients end with it.
-    pub code: Option<i32>,
+    pub code: Option<u8>,
 }
 
 impl Failure {

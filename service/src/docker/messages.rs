@@ -51,7 +51,7 @@ pub(crate) struct ProgressDetail {
 #[derive(Clone, Debug, Serialize)]
 struct ErrorDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<i32>,
+    code: Option<u8>,
     message: String,
 }
 
