@@ -42,7 +42,8 @@ pub(super) fn run(args: &CpArgs, app: &App) -> Result<u8> {
         }
     };
     if let Some(bytes) = bytes.filter(|_| !args.quiet) {
-        eprintln!("Successfully copied {} to {}", size(bytes), args.target);
+        let line = format!("Successfully copied {} to {}\n", size(bytes), args.target);
+        terminal::write_raw(true, line.as_bytes())?;
     }
     Ok(OK)
 }
