@@ -8,5 +8,4 @@ pub mod docker;
 pub mod error;
 pub mod lsp;
 pub mod observe;
-mod prune;
 pub mod server;

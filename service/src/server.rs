@@ -7,7 +7,7 @@
 mod address;
 mod connection;
 mod control;
-pub(crate) mod gc;
+mod gc;
 mod guard;
 mod inherited;
 mod limits;

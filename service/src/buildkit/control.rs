@@ -1,19 +1,17 @@
 //! `moby.buildkit.v1.Control`: what every client of the BuildKit API calls.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bollard_buildkit_proto::moby::buildkit::v1 as wire;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
 use futures_util::Stream;
 use futures_util::stream::iter;
-use kiln_engine::config::buildkitd::{DiskSpace, GcPolicy, GcSpace};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{BuildKit, attributes, errors, history, session, tunnel, workers};
 use crate::observe::Parent;
-use crate::prune;
 use crate::server::Peer;
 
 /// The one record that the build cache is told as, and its type.
@@ -112,20 +110,13 @@ impl Control for Service {
         if let Some(filter) = filter.iter().find(|filter| !filter.is_empty()) {
             return Err(Status::unimplemented(format!("prune with the filter `{}`", filter.escape_debug())));
         }
-        let some = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
-        let bytes = |number| some(number).map(DiskSpace::Bytes);
-        let rule = GcPolicy {
-            all,
-            keep: some(keep_duration).map(Duration::from_nanos),
-            space: GcSpace {
-                reserved: bytes(reserved_space),
-                max_used: bytes(max_used_space),
-                min_free: bytes(min_free_space),
-            },
-            ..GcPolicy::default()
-        };
+        if [reserved_space, max_used_space, min_free_space].iter().any(|space| *space != 0) {
+            return Err(Status::unimplemented("prune with a limit of space: leave it out to free all"));
+        }
+        let keep = u64::try_from(keep_duration).ok().filter(|nanoseconds| *nanoseconds > 0);
+        let before = keep.and_then(|keep| SystemTime::now().checked_sub(Duration::from_nanos(keep)));
         let engine = self.0.server.engine.clone();
-        let (freed, results) = self.0.server.blocking(move || prune::build_cache(&engine, &rule)).await?;
+        let (freed, results) = self.0.server.blocking(move || engine.prune_build_cache(all, before)).await?;
         let description = format!("{results} results that builds remembered");
         let gone = (freed > 0 || results > 0).then(|| Ok(wire::UsageRecord { description, ..record(freed) }));
         Ok(Response::new(Box::pin(iter(gone))))

@@ -1,7 +1,6 @@
 //! `POST /build`: a build as the classic builder's clients ask for it, or BuildKit's (`session`).
 
 mod progress;
-mod prune;
 mod request;
 mod session;
 mod solve_request;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Extension, Router};
 use kiln_engine::build::BuildResult;
@@ -21,7 +20,7 @@ use serde::Serialize;
 use super::events::Kind;
 use super::messages::{self, Message, Messages};
 use super::params::Params;
-use super::{Answer, Daemon, Failure, auth};
+use super::{Answer, Daemon, Failure, auth, json, task};
 use crate::observe::Watched;
 use crate::server::Peer;
 use progress::Progress;
@@ -31,7 +30,7 @@ pub(super) fn routes() -> Router<Daemon> {
     Router::new()
         .route("/build", post(build))
         .route("/build/cancel", post(cancel))
-        .route("/build/prune", post(prune::prune))
+        .route("/build/prune", post(prune))
 }
 
 /// `POST /build`
@@ -102,4 +101,25 @@ fn say_result(daemon: &Daemon, messages: &Messages, built: &BuildResult, quiet: 
 /// `POST /build/cancel`
 async fn cancel(State(daemon): State<Daemon>, params: Params) -> Answer {
     session::cancel(&daemon, &params)
+}
+
+/// What a prune of the build cache took away.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Pruned {
+    caches_deleted: Vec<String>,
+    space_reclaimed: u64,
+}
+
+/// `POST /build/prune`
+async fn prune(State(daemon): State<Daemon>, params: Params) -> Answer {
+    const LACKING: [&str; 5] =
+        ["filters", "keep-storage", "reserved-space", "max-used-space", "min-free-space"];
+    let says = |name: &&&str| params.text(name).is_some_and(|text| !matches!(text, "0" | "{}"));
+    if let Some(lacking) = LACKING.iter().find(says) {
+        return Err(Failure::lacking(format!("`{lacking}` of a build prune")));
+    }
+    let (engine, all) = (daemon.engine.clone(), params.is_on("all"));
+    let (space_reclaimed, _) = task::blocking(move || engine.prune_build_cache(all, None)).await?;
+    Ok(json(StatusCode::OK, &Pruned { caches_deleted: Vec::new(), space_reclaimed }))
 }

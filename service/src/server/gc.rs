@@ -77,24 +77,16 @@ fn sweep(engine: &Engine, rules: &[GcPolicy], now: SystemTime) -> Result<u64> {
     let mut freed = 0;
     // What kind of thing something is, is not kept: a rule for some kinds would take all.
     for rule in rules.iter().filter(|rule| rule.filters.is_empty()) {
-        freed += prune(engine, rule, now)?.0;
+        for age in ages(rule.keep) {
+            let used = used(engine)?;
+            if used == 0 || used <= goal(&rule.space, used, &Disk::of(&engine.config().root)) {
+                break;
+            }
+            let before = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+            freed += engine.prune_build_cache(rule.all, Some(before))?.0;
+        }
     }
     Ok(freed)
-}
-
-/// Takes away what a rule says, and no more once its bounds are kept; bytes freed, and how many results of builds are gone.
-pub(crate) fn prune(engine: &Engine, rule: &GcPolicy, now: SystemTime) -> Result<(u64, usize)> {
-    let (mut freed, mut results) = (0, 0);
-    for age in ages(rule.keep) {
-        let used = used(engine)?;
-        if used == 0 || used <= goal(&rule.space, used, &Disk::of(&engine.config().root)) {
-            break;
-        }
-        let before = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-        let gone = engine.prune_build_cache(rule.all, Some(before))?;
-        (freed, results) = (freed + gone.0, results + gone.1);
-    }
-    Ok((freed, results))
 }
 
 /// The steps of a rule: what was used within `keep` stays.
