@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use crate::content::Trash;
 use crate::context_index;
-use crate::db::{millis, now};
+use crate::db::{millis, now, time};
 use crate::error::{Error, Result};
 use crate::images::{self, Image};
 use crate::layers;
@@ -89,6 +89,18 @@ impl Store {
     /// Removes what nothing needs any more, as after the removal of an image.
     pub fn collect(&self) -> Result<Pruned> {
         self.prune(&PruneOptions::default())
+    }
+
+    /// When build results and cache mounts were last used, the longest ago first: each is a `before` that takes as little
+    /// more as can be.
+    pub fn last_uses(&self) -> Result<Vec<SystemTime>> {
+        const USES: &str = "SELECT used FROM records UNION SELECT used FROM cache_dirs ORDER BY used";
+        self.records.flush()?;
+        self.db.read("list last uses", |db| {
+            let mut statement = db.prepare(USES)?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.map(|used| used.map(time)).collect::<std::result::Result<_, _>>()?)
+        })
     }
 
     /// Everything that is needed.

@@ -26,6 +26,8 @@ pub struct Usage {
     pub volumes: Amount,
     /// Layers and blobs that no image needs, and the directories of cache mounts.
     pub build_cache: Amount,
+    /// Those directories alone.
+    pub cache_mounts: Amount,
 }
 
 /// One line of `system df`.
@@ -50,6 +52,7 @@ impl Store {
             containers: self.container_usage()?,
             volumes: self.volume_usage()?,
             build_cache: self.cache_usage(&reach)?,
+            cache_mounts: self.cache_mount_usage()?,
         })
     }
 
@@ -100,6 +103,11 @@ impl Store {
             amount.bytes += tree_bytes(&entry.at("read directory", &dir)?.path())?;
         }
         Ok(amount)
+    }
+
+    fn cache_mount_usage(&self) -> Result<Amount> {
+        let (count, bytes) = self.cache_dirs.usage()?;
+        Ok(Amount { count, active: 0, bytes, reclaimable: bytes })
     }
 
     fn cache_usage(&self, images: &Reach) -> Result<Amount> {

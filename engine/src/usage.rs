@@ -30,6 +30,17 @@ pub struct PruneOptions {
     pub volumes: bool,
 }
 
+/// Kinds of what builds remember.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheKinds {
+    /// Results of steps.
+    pub results: bool,
+    /// The directories of cache mounts.
+    pub mounts: bool,
+    /// Contexts that clients sent.
+    pub received: bool,
+}
+
 impl Engine {
     /// What uses the disk.
     pub fn usage(&self) -> Result<Vec<Usage>> {
@@ -73,17 +84,61 @@ impl Engine {
         Ok(report)
     }
 
+    /// What builds remember, by kind: results, cache mounts, contexts that were received.
+    pub fn cache_usage(&self) -> Result<[Usage; 3]> {
+        let usage = self.store().usage()?;
+        let (whole, mounts) = (usage.build_cache, usage.cache_mounts);
+        let received = self.received_usage()?;
+        let results = Usage {
+            kind: "Build Results",
+            total: whole.count.saturating_sub(mounts.count),
+            active: whole.active,
+            size: whole.bytes.saturating_sub(mounts.bytes),
+            reclaimable: whole.reclaimable.saturating_sub(mounts.reclaimable),
+        };
+        let mounts = Usage {
+            kind: "Cache Mounts",
+            total: mounts.count,
+            active: mounts.active,
+            size: mounts.bytes,
+            reclaimable: mounts.reclaimable,
+        };
+        let received = Usage {
+            kind: "Contexts",
+            total: received.total,
+            active: received.active,
+            size: received.bytes,
+            reclaimable: received.reclaimable,
+        };
+        Ok([results, mounts, received])
+    }
+
     /// Removes what builds remember and nobody used since `before`; where that is not said, contexts that were received go
     /// too. With `all` the directories of cache mounts as well. Bytes freed, and how many results are gone.
     pub fn prune_build_cache(&self, all: bool, before: Option<SystemTime>) -> Result<(u64, usize)> {
-        let pruned = self.store().prune(&StorePrune {
-            images: ImagePrune::default(),
-            build_cache: true,
-            cache_mounts: all,
-            before,
-        })?;
-        let received = if before.is_none() { self.prune_received()?.1 } else { 0 };
+        let kinds = CacheKinds { results: true, mounts: all, received: before.is_none() };
+        self.prune_cache(kinds, before)
+    }
+
+    /// Removes what builds remember of these kinds and nobody used since `before`, which is not asked about contexts that
+    /// were received. Bytes freed, and how many results are gone.
+    pub fn prune_cache(&self, kinds: CacheKinds, before: Option<SystemTime>) -> Result<(u64, usize)> {
+        let pruned = match kinds.results || kinds.mounts {
+            true => self.store().prune(&StorePrune {
+                images: ImagePrune::default(),
+                build_cache: kinds.results,
+                cache_mounts: kinds.mounts,
+                before,
+            })?,
+            false => kiln_cache::gc::Pruned::default(),
+        };
+        let received = if kinds.received { self.prune_received()?.1 } else { 0 };
         Ok((pruned.freed + received, pruned.records))
+    }
+
+    /// When results and cache mounts were last used, the longest ago first.
+    pub fn cache_uses(&self) -> Result<Vec<SystemTime>> {
+        Ok(self.store().last_uses()?)
     }
 
     /// Reads everything in the store again; what is broken, each as a line. `repair` removes it.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buildkit;
+mod cache;
 pub mod calls;
 pub mod docker;
 pub mod error;

@@ -7,14 +7,17 @@ use bollard_buildkit_proto::moby::buildkit::v1 as wire;
 use bollard_buildkit_proto::moby::buildkit::v1::control_server::Control;
 use futures_util::Stream;
 use futures_util::stream::iter;
+use kiln_engine::config::buildkitd::{DiskSpace, GcSpace};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{BuildKit, attributes, errors, history, session, tunnel, workers};
+use crate::cache::space::shrink;
+use crate::cache::{self, Filters};
 use crate::observe::Parent;
 use crate::server::Peer;
 
-/// The one record that the build cache is told as, and its type.
+/// The record that what a prune took away is told as, and its type.
 const CACHE: &str = "kiln-build-cache";
 const RECORD_TYPE: &str = "regular";
 
@@ -85,17 +88,13 @@ impl Control for Service {
 
     async fn disk_usage(
         &self,
-        _: Request<wire::DiskUsageRequest>,
+        request: Request<wire::DiskUsageRequest>,
     ) -> Result<Response<wire::DiskUsageResponse>, Status> {
+        let filters = Filters::parse(&request.get_ref().filter).map_err(Status::invalid_argument)?;
         let engine = self.0.server.engine.clone();
-        let usage = self.0.server.blocking(move || engine.usage()).await?;
-        let cache = usage.iter().filter(|line| line.kind == "Build Cache" && line.total > 0);
-        let record = cache.map(|line| wire::UsageRecord {
-            in_use: line.reclaimable == 0 && line.active > 0,
-            description: format!("{} layers and directories that builds remember", line.total),
-            ..record(line.size)
-        });
-        Ok(Response::new(wire::DiskUsageResponse { record: record.collect() }))
+        let records = self.0.server.blocking(move || cache::records(&engine)).await?;
+        let records = records.into_iter().filter(|record| record.count > 0 && filters.take(record));
+        Ok(Response::new(wire::DiskUsageResponse { record: records.map(usage_record).collect() }))
     }
 
     type PruneStream = Answers<wire::UsageRecord>;
@@ -106,19 +105,27 @@ impl Control for Service {
     ) -> Result<Response<Self::PruneStream>, Status> {
         let wire::PruneRequest { filter, all, keep_duration, reserved_space, max_used_space, min_free_space } =
             request.into_inner();
-        // `buildx prune` sends an empty one where it has none.
-        if let Some(filter) = filter.iter().find(|filter| !filter.is_empty()) {
-            return Err(Status::unimplemented(format!("prune with the filter `{}`", filter.escape_debug())));
-        }
-        if [reserved_space, max_used_space, min_free_space].iter().any(|space| *space != 0) {
-            return Err(Status::unimplemented("prune with a limit of space: leave it out to free all"));
-        }
-        let keep = u64::try_from(keep_duration).ok().filter(|nanoseconds| *nanoseconds > 0);
-        let before = keep.and_then(|keep| SystemTime::now().checked_sub(Duration::from_nanos(keep)));
+        let filters = Filters::parse(&filter).map_err(Status::invalid_argument)?;
+        let keep = number("time", keep_duration)?.map(Duration::from_nanos);
+        let bound = |number: Option<u64>| number.map(DiskSpace::Bytes);
+        let space = GcSpace {
+            reserved: bound(number("reserved space", reserved_space)?),
+            max_used: bound(number("used space", max_used_space)?),
+            min_free: bound(number("free space", min_free_space)?),
+        };
         let engine = self.0.server.engine.clone();
-        let (freed, results) = self.0.server.blocking(move || engine.prune_build_cache(all, before)).await?;
+        let (freed, results) = self
+            .0
+            .server
+            .blocking(move || {
+                let kinds = cache::chosen(&cache::records(&engine)?, &filters, all);
+                shrink(&engine, kinds, keep, &space, SystemTime::now())
+            })
+            .await?;
         let description = format!("{results} results that builds remembered");
-        let gone = (freed > 0 || results > 0).then(|| Ok(wire::UsageRecord { description, ..record(freed) }));
+        let gone =
+            cache::Record { id: CACHE, kind: RECORD_TYPE, description, size: freed, ..Default::default() };
+        let gone = (freed > 0 || results > 0).then(|| Ok(usage_record(gone)));
         Ok(Response::new(Box::pin(iter(gone))))
     }
 
@@ -162,11 +169,20 @@ fn dated<T>(answers: Answers<T>) -> Response<Answers<T>> {
     response
 }
 
-fn record(size: u64) -> wire::UsageRecord {
+/// A bound of a prune, none where it is 0. One below that is refused: without it more would go.
+fn number(name: &str, number: i64) -> Result<Option<u64>, Status> {
+    let wrong = |_| Status::invalid_argument(format!("a bound of {name} below zero: {number}"));
+    Ok(Some(u64::try_from(number).map_err(wrong)?).filter(|number| *number > 0))
+}
+
+fn usage_record(record: cache::Record) -> wire::UsageRecord {
     wire::UsageRecord {
-        id: CACHE.to_owned(),
-        size: i64::try_from(size).unwrap_or(i64::MAX),
-        record_type: RECORD_TYPE.to_owned(),
+        id: record.id.to_owned(),
+        mutable: record.mutable,
+        in_use: record.in_use,
+        size: i64::try_from(record.size).unwrap_or(i64::MAX),
+        description: record.description,
+        record_type: record.kind.to_owned(),
         ..wire::UsageRecord::default()
     }
 }

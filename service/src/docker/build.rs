@@ -1,6 +1,7 @@
 //! `POST /build`: a build as the classic builder's clients ask for it, or BuildKit's (`session`).
 
 mod progress;
+mod prune;
 mod request;
 mod session;
 mod solve_request;
@@ -113,13 +114,8 @@ struct Pruned {
 
 /// `POST /build/prune`
 async fn prune(State(daemon): State<Daemon>, params: Params) -> Answer {
-    const LACKING: [&str; 5] =
-        ["filters", "keep-storage", "reserved-space", "max-used-space", "min-free-space"];
-    let says = |name: &&&str| params.text(name).is_some_and(|text| !matches!(text, "0" | "{}"));
-    if let Some(lacking) = LACKING.iter().find(says) {
-        return Err(Failure::lacking(format!("`{lacking}` of a build prune")));
-    }
-    let (engine, all) = (daemon.engine.clone(), params.is_on("all"));
-    let (space_reclaimed, _) = task::blocking(move || engine.prune_build_cache(all, None)).await?;
+    let asked = prune::Asked::read(&params)?;
+    let engine = daemon.engine.clone();
+    let (space_reclaimed, _) = task::blocking(move || asked.carry_out(&engine)).await?;
     Ok(json(StatusCode::OK, &Pruned { caches_deleted: Vec::new(), space_reclaimed }))
 }

@@ -43,6 +43,11 @@ impl Filters {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// All filters with their values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+    }
+
     /// Whether there is a filter of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         !self.values(name).is_empty()

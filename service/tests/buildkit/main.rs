@@ -304,3 +304,40 @@ async fn a_client_that_vanishes_takes_its_build_with_it() {
     let ended = daemon.history().await.into_iter().find(|record| record.r#ref == "r2").unwrap();
     assert_eq!(ended.error.unwrap().code, Code::Cancelled as i32);
 }
+
+/// What a bound, an age or a filter keeps is still there afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_prune_takes_more_than_was_asked() {
+    let daemon = Daemon::start().await;
+    let dir = context("FROM scratch AS one\nCOPY a d /\nFROM scratch\nCOPY --from=one /a /b\n");
+    let files = Files::of(&[("context", dir.path()), ("dockerfile", dir.path())]);
+    let _session = daemon.session("s", "", files).await;
+    daemon.control().await.solve(solve("r", "s", &[], vec![exporter("tar", &[])])).await.unwrap();
+    let mut control = daemon.control().await;
+    let usage = async |filter: &str| {
+        let request = wire::DiskUsageRequest { filter: vec![filter.to_owned()], age_limit: 0 };
+        let records = daemon.control().await.disk_usage(request).await.unwrap().into_inner().record;
+        records.iter().map(|record| record.size).sum::<i64>()
+    };
+    let before = usage("type==regular").await;
+    assert!(before > 0 && usage("").await >= before && usage("type==exec.cachemount").await == 0);
+    let filter = |text: &str| wire::PruneRequest { filter: vec![text.to_owned()], ..Default::default() };
+    let kept = [
+        filter("type==exec.cachemount"),
+        filter("inuse"),
+        wire::PruneRequest { keep_duration: 3_600_000_000_000, ..Default::default() },
+        wire::PruneRequest { max_used_space: 1 << 40, ..Default::default() },
+        wire::PruneRequest { reserved_space: 1 << 40, max_used_space: 1, ..Default::default() },
+        wire::PruneRequest { min_free_space: 1, ..Default::default() },
+    ];
+    for request in kept {
+        let mut gone = control.prune(request.clone()).await.unwrap().into_inner();
+        assert!(gone.message().await.unwrap().is_none(), "{request:?}");
+        assert_eq!(usage("type==regular").await, before, "{request:?}");
+    }
+    for request in [filter("x==1"), wire::PruneRequest { max_used_space: -1, ..Default::default() }] {
+        assert_eq!(control.prune(request).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    control.prune(wire::PruneRequest { max_used_space: 1, ..filter("type==regular") }).await.unwrap();
+    assert_eq!(usage("type==regular").await, 0);
+}
