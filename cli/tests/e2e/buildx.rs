@@ -68,7 +68,11 @@ fn buildx_builds_bakes_and_remembers_over_the_remote_driver() {
     assert!(ok("history inspect attachment ^1 --type provenance").contains("buildDefinition"));
     ok("history rm --all");
     assert_eq!(ok("history ls").lines().count(), 1);
-    assert!(ok("du").contains("Total:") && ok("prune --force").contains("Total:"));
+    assert!(ok("du").contains("Total:"));
+    // With room for all of it nothing goes.
+    assert!(!ok("prune --force --max-used-space 1TB").contains("kiln-build-cache"));
+    assert!(ok("prune --force --filter until=1h").contains("Total:"));
+    assert!(ok("prune --force").contains("Total:"));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! `deploy/`: the image with kiln as `buildkitd`, used as the drivers of `docker buildx` use it, and the manifests for a cluster.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::harness::{Kiln, show, wait_for};
 
@@ -28,9 +29,14 @@ fn the_image_is_a_builder_for_the_drivers_of_buildx() {
     });
     let version = kiln.ok(&["exec", "builder", "buildkitd", "--version"]);
     assert_eq!(version.split_whitespace().count(), 4, "{version}");
-    let request = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n";
-    let answer = kiln.with_input(&["exec", "-i", "builder", "buildctl", "dial-stdio"], request);
+    let mut dial = kiln.command(&["exec", "-i", "builder", "buildctl", "dial-stdio"]);
+    let mut dial = dial.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // As clients do, ours stays open until the answer is there.
+    let mut input = dial.stdin.take().unwrap();
+    input.write_all(b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n").unwrap();
+    let answer = dial.wait_with_output().unwrap();
     assert!(show(&answer).contains("\r\n\r\nOK"), "{}", show(&answer));
+    drop(input);
 
     // It builds, with a step in a container of its own: an image of the shell that is there, on the state of its own.
     let script = "mkdir -p /tmp/c && cd /tmp/c && cp -a --parents /bin /lib /lib64 /usr/bin/sh /usr/bin/dash /usr/lib64 /usr/lib/*/libc.so.6 \

@@ -87,6 +87,7 @@ const LLB: &[&str] = &[
     "meta.exportcache",
     "mergeop",
     "diffop",
+    "gc.freespacefilter",
     "exporter.image.annotations",
     "exporter.image.attestations",
     "exporter.sourcedateepoch",
