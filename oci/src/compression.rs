@@ -83,7 +83,7 @@ pub fn decompress_archive<R: BufRead>(inner: R) -> Reader<R> {
 /// A reader of decompressed bytes; the first read looks at the first bytes to see what it reads.
 ///
 /// The end is reached only when the whole of the input has been read: trailing bytes after gzip data are an error
-/// unless they are zeros, so that two readers never see two contents in the same bytes.
+/// unless they are zeros, so that two readers never see two contents in the same bytes; but see [`decompress_verified`].
 pub struct Reader<R: BufRead> {
     format: Format<R>,
     known: Known,

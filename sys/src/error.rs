@@ -25,6 +25,11 @@ impl Error {
         Self { call, subject: subject.into(), errno }
     }
 
+    /// The error of the call of the C library that just failed in this thread.
+    pub(crate) fn last(call: &'static str, subject: impl Into<String>) -> Self {
+        Self::new(call, subject, last_errno())
+    }
+
     /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.errno == Errno::NOENT
@@ -54,6 +59,11 @@ impl From<Error> for std::io::Error {
         let kind = std::io::Error::from(error.errno).kind();
         Self::new(kind, error)
     }
+}
+
+/// What the C library says of the call that just failed in this thread.
+pub(crate) fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 /// The text of an error number, without the number.

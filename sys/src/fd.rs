@@ -9,7 +9,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, last_errno};
 
 /// The most descriptors one message carries.
 pub const MESSAGE_FDS_MAX: usize = 8;
@@ -63,10 +63,6 @@ pub fn cloexec_from(first: u32) -> Result<()> {
     // SAFETY: only sets a flag on descriptors; none is closed.
     let result = unsafe { libc::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
     if result == 0 { Ok(()) } else { Err(last_errno()).on("close_range", "all descriptors") }
-}
-
-fn last_errno() -> rustix::io::Errno {
-    rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }
 
 /// Takes standard input over: gives what it was, and leaves `/dev/null` in its place.

@@ -14,7 +14,7 @@ use rustix::mount::{
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, last_errno};
 use crate::fs::Root;
 pub use assembled::Assembled;
 pub use flags::MountFlags;
@@ -259,10 +259,6 @@ fn explain(fs: &OwnedFd, fs_type: &str, call: &'static str, subject: &Path, errn
     }
     let detail = if log.is_empty() { String::new() } else { format!(" ({})", log.join("; ")) };
     Error::new(call, format!("`{fs_type}` `{}`{detail}", subject.display()), errno)
-}
-
-fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
             0,
         )
     };
-    if result == 0 { Ok(()) } else { Err(last("pidfd_send_signal", &format!("signal {signal}"))) }
+    if result == 0 { Ok(()) } else { Err(Error::last("pidfd_send_signal", format!("signal {signal}"))) }
 }
 
 /// Waits until the child behind `pidfd` has ended, and reaps it.
@@ -137,7 +137,7 @@ impl SignalInbox {
             let mut all = std::mem::zeroed();
             libc::sigfillset(&mut all);
             if libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut()) != 0 {
-                return Err(last("pthread_sigmask", "all signals"));
+                return Err(Error::last("pthread_sigmask", "all signals"));
             }
             Ok(Self { all })
         }
@@ -172,14 +172,18 @@ impl SignalInbox {
 pub fn kill(pid: u32, signal: i32) -> Result<()> {
     let raw = to_pid(pid)?.as_raw_nonzero().get();
     // SAFETY: plain numbers.
-    if unsafe { libc::kill(raw, signal) } == 0 { Ok(()) } else { Err(last("kill", &pid.to_string())) }
+    if unsafe { libc::kill(raw, signal) } == 0 { Ok(()) } else { Err(Error::last("kill", pid.to_string())) }
 }
 
 /// Sends a signal to every process of the group that a child of ours leads, which has not been reaped.
 pub fn kill_group(leader: u32, signal: i32) -> Result<()> {
     let raw = to_pid(leader)?.as_raw_nonzero().get();
     // SAFETY: plain numbers.
-    if unsafe { libc::kill(-raw, signal) } == 0 { Ok(()) } else { Err(last("kill", &leader.to_string())) }
+    if unsafe { libc::kill(-raw, signal) } == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("kill", leader.to_string()))
+    }
 }
 
 /// Like [`reap_any`], but `None` also when every child still runs.
@@ -224,11 +228,6 @@ fn ended(status: &rustix::process::WaitIdStatus) -> WaitStatus {
         (Some(code), _) => WaitStatus::Exited(code),
         (None, signal) => WaitStatus::Signaled(signal.unwrap_or(libc::SIGKILL)),
     }
-}
-
-fn last(call: &'static str, subject: &str) -> Error {
-    let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
-    Error::new(call, subject, errno)
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ pub fn become_root(map: impl FnOnce(u32) -> bool) -> Result<()> {
 fn fork_helper(own: u32, made: OwnedFd, make: &OwnedFd, map: impl FnOnce(u32) -> bool) -> Result<i32> {
     // SAFETY: where there is one thread, no lock can be held by another in the child.
     match unsafe { libc::fork() } {
-        -1 => Err(last("fork", "a helper")),
+        -1 => Err(Error::last("fork", "a helper")),
         0 => {
             let mut word = [0];
             // Its own end for writing would keep the pipe open.
@@ -118,7 +118,7 @@ fn wait(child: i32) -> Result<bool> {
     let mut status = 0;
     // SAFETY: the pointer is valid for the call.
     while unsafe { libc::waitpid(child, &mut status, 0) } != child {
-        let error = last("waitpid", "a helper");
+        let error = Error::last("waitpid", "a helper");
         if error.errno != Errno::INTR {
             return Err(error);
         }
@@ -141,18 +141,13 @@ fn become_first() -> Result<()> {
     // SAFETY: plain numbers; the process has one thread.
     unsafe {
         if libc::setresgid(0, 0, 0) != 0 {
-            return Err(last("setresgid", "0"));
+            return Err(Error::last("setresgid", "0"));
         }
         if libc::setresuid(0, 0, 0) != 0 {
-            return Err(last("setresuid", "0"));
+            return Err(Error::last("setresuid", "0"));
         }
     }
     Ok(())
-}
-
-fn last(call: &'static str, subject: &str) -> Error {
-    let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
-    Error::new(call, subject, errno)
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ impl Bridge {
             let Some(lock) = link.note.strip_prefix(NOTE).map(OsStr::from_bytes).map(PathBuf::from) else {
                 continue;
             };
-            if link.has_ports || lock.exists() {
+            // Only a whole path says the same here as where the bridge was made.
+            if link.has_ports || !lock.is_absolute() || lock.exists() {
                 continue;
             }
             let (name, table, subnet) = (link.name.clone(), link.name, Subnet::new(Ipv4Addr::UNSPECIFIED, 0));

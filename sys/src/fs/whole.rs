@@ -26,7 +26,9 @@ impl WholeFile {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);
-        let file = File::create(&part)?;
+        // What a crashed process of the same number left behind. A link that somebody put there is not followed.
+        let _ = fs::remove_file(&part);
+        let file = File::create_new(&part)?;
         Ok((WholeFile { path: path.to_owned(), part: Some(part) }, file))
     }
 
